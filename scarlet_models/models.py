@@ -1,0 +1,236 @@
+"""SCARLET networks as timm models: timm's own `EfficientNet`, built from a genotype's block strings.
+
+Paper: SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing Neural Architecture Search,
+https://arxiv.org/abs/1908.06022
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from timm.layers import get_act_layer
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models._efficientnet_builder import decode_arch_def, resolve_bn_args, round_channels
+from timm.models._pretrained import PretrainedCfg
+from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
+from torch import nn
+
+from scarlet_models import pretrained as weights
+from scarlet_models.errors import UserError
+from scarlet_models.space import Genotype, SearchSpace
+
+__all__ = ["GENOTYPES", "ScarletFeatures", "ScarletNet"]
+
+# The released networks, from the paper's repository. Everything else about them is derived.
+GENOTYPES = {
+    "scarlet_a": "2,4,1,8,9,7,9,0,8,2,1,8,0,8,9,10,6,9,11",
+    "scarlet_b": "6,7,6,11,0,1,11,6,12,1,6,6,11,6,10,10,12,11,10",
+    "scarlet_c": "7,6,7,12,12,0,11,6,6,1,8,2,6,8,6,12,9,11,10",
+}
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+
+class _StemStride:
+    """Gives timm's class, whose stem always strides by 2, a stem of stride 1: every reduction is then half as large."""
+
+    def __init__(self, *args: Any, output_stride: int = 32, **kwargs: Any) -> None:
+        super().__init__(*args, output_stride=2 * output_stride, **kwargs)
+        self.conv_stem.stride = (1, 1)  # type: ignore[attr-defined]  # a mixin: timm's class has the stem
+        info = self.feature_info  # type: ignore[attr-defined]
+        for tap in info if isinstance(info, list) else info.info:
+            tap["reduction"] //= 2
+
+
+class ScarletNet(_StemStride, EfficientNet):
+    """A network of a space whose stem keeps the resolution."""
+
+
+class ScarletFeatures(_StemStride, EfficientNetFeatures):
+    """Feature extractor of a space whose stem keeps the resolution."""
+
+
+def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
+    return {
+        "num_classes": 1000,
+        "input_size": (3, input_size, input_size),
+        "pool_size": (-(-input_size // 32), -(-input_size // 32)),
+        "crop_pct": 0.875,
+        "interpolation": "bilinear",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "first_conv": "conv_stem",
+        "classifier": "classifier",
+        "license": "apache-2.0",
+        "origin_url": "https://github.com/xiaomi-automl/SCARLET-NAS",
+        "paper_name": "SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing NAS",
+        "paper_ids": "arXiv:1908.06022",
+        **kwargs,
+    }
+
+
+def _cfgs(name: str) -> dict[str, dict[str, Any]]:
+    """The cfgs of a released network. The published weights carry no licence, so their cfg names none."""
+    published = _cfg(license=None, file=weights.find(name, "xiaomi_in1k"))
+    c10 = _cfg(
+        64,
+        num_classes=10,
+        crop_pct=1.0,
+        interpolation="bicubic",
+        label_names=weights.CIFAR10_CLASSES,
+        file=weights.find(name, "c10"),
+    )
+    return {f"{name}.xiaomi_in1k*": published, f"{name}.c10": c10}
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        **{key: cfg for name in GENOTYPES for key, cfg in _cfgs(name).items()},
+        "scarlet_a2": _cfg(260, crop_pct=0.89),
+        "scarlet_a4": _cfg(380, crop_pct=0.922),
+        "scarlet_net": _cfg(),
+    }
+)
+
+
+def _create(
+    variant: str,
+    pretrained: bool,
+    genotype: Genotype,
+    channel_multiplier: float = 1.0,
+    depth_multiplier: float = 1.0,
+    **kwargs: Any,
+) -> nn.Module:
+    """Build a genotype with timm. Width and depth are scaled as EfficientNet's (arXiv 1905.11946)."""
+    space = genotype.space
+    stem_keeps_size = space.stem.stride == 1
+    features_only = kwargs.pop("features_only", False)
+    if features_only:
+        kwargs["out_indices"] = _out_indices(kwargs.get("out_indices"), genotype)
+    if kwargs.setdefault("output_stride", 32) not in OUTPUT_STRIDES:
+        raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, not {kwargs['output_stride']!r}")
+    round_channels_by = partial(round_channels, multiplier=channel_multiplier)
+    classifier, features = (ScarletNet, ScarletFeatures) if stem_keeps_size else (EfficientNet, EfficientNetFeatures)
+    pretrained_strict = kwargs.pop("pretrained_strict", True)
+    model = build_model_with_cfg(
+        features if features_only else classifier,
+        variant,
+        pretrained,
+        pretrained_strict=pretrained_strict and not features_only,
+        kwargs_filter=("num_classes", "num_features", "global_pool") if features_only else None,
+        block_args=_block_args(genotype, depth_multiplier),
+        stem_size=space.stem.channels,
+        num_features=round_channels_by(space.head.channels),
+        round_chs_fn=round_channels_by,
+        act_layer=get_act_layer(kwargs.pop("act_layer", space.stem.act)),
+        norm_layer=kwargs.pop("norm_layer", None) or partial(nn.BatchNorm2d, **resolve_bn_args(kwargs)),
+        se_layer=partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU),
+        **kwargs,
+    )
+    if features_only:  # what timm's own EfficientNets do: entries that mean nothing for a feature extractor
+        dropped = ("num_classes", "classifier", "global_pool")
+        model.pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in dropped}
+        model.default_cfg = model.pretrained_cfg
+    return model
+
+
+def _block_args(genotype: Genotype, depth_multiplier: float = 1.0) -> list[list[dict[str, Any]]]:
+    stages = decode_arch_def(genotype.block_strings(), depth_multiplier)
+    for block in (block for stage in stages for block in stage):
+        if block["block_type"] == "cn":  # the projecting identity is linear; block strings cannot say so
+            block["act_layer"] = nn.Identity
+    return stages
+
+
+def _out_indices(out_indices: int | Sequence[int] | None, genotype: Genotype) -> tuple[int, ...]:
+    """Feature taps to return: all by default, the last n for an int (as timm takes it), else the given ones."""
+    taps = 1 + sum(stage.stride > 1 for stage in genotype.space.stages)
+    if out_indices is None:
+        return tuple(range(taps))
+    if isinstance(out_indices, int) and 1 <= out_indices <= taps:
+        return tuple(range(taps - out_indices, taps))
+    if isinstance(out_indices, int) or not all(isinstance(i, int) and -taps <= i < taps for i in out_indices):
+        raise ValueError(f"out_indices {out_indices!r}: this network has {taps} feature taps, 0 to {taps - 1}")
+    return tuple(i % taps for i in out_indices)
+
+
+def _released(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    if pretrained:
+        kwargs = weights.resolve(name, kwargs)
+    return _create(name, pretrained, Genotype.parse(GENOTYPES[name]), **kwargs)
+
+
+@register_model
+def scarlet_a(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """SCARLET-A: 365M MACs, 6.7M params, 76.9% ImageNet top-1 in the paper."""
+    return _released("scarlet_a", pretrained, **kwargs)
+
+
+@register_model
+def scarlet_b(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """SCARLET-B: 327M MACs, 6.5M params, 76.3% ImageNet top-1 in the paper."""
+    return _released("scarlet_b", pretrained, **kwargs)
+
+
+@register_model
+def scarlet_c(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """SCARLET-C: 280M MACs, 6.1M params, 75.6% ImageNet top-1 in the paper."""
+    return _released("scarlet_c", pretrained, **kwargs)
+
+
+def _scaled(name: str, pretrained: bool, width: float, depth: float, **kwargs: Any) -> nn.Module:
+    if pretrained:
+        kwargs = weights.resolve(name, kwargs)
+    return _create(name, pretrained, Genotype.parse(GENOTYPES["scarlet_a"]), width, depth, **kwargs)
+
+
+@register_model
+def scarlet_a2(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """SCARLET-A scaled by EfficientNet-B2's factors: 0.94G MACs at 260 px, 13.2M params; no weights were published."""
+    return _scaled("scarlet_a2", pretrained, 1.1, 1.2, **kwargs)
+
+
+@register_model
+def scarlet_a4(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """SCARLET-A scaled by EfficientNet-B4's factors: 4.21G MACs at 380 px, 27.9M params; no weights were published."""
+    return _scaled("scarlet_a4", pretrained, 1.4, 1.8, **kwargs)
+
+
+@register_model
+def scarlet_net(
+    pretrained: bool = False,
+    genotype: str | Sequence[int] | Genotype | None = None,
+    space: str | Path | Mapping[str, Any] | SearchSpace | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """The network of any genotype of any space.
+
+    Args:
+        genotype: one choice index a layer, such as "2,4,1,...".
+        space: name, YAML file or mapping (default: the genotype's own if it is a `Genotype`, else "scarlet").
+
+    Raises:
+        UserError: no genotype, or one that is not in the space.
+    """
+    if genotype is None:
+        raise UserError('scarlet_net needs genotype="2,4,1,...", one choice index a layer')
+    if space is None:
+        space = genotype.space if isinstance(genotype, Genotype) else "scarlet"
+    parsed = Genotype.parse(genotype, space)
+    if pretrained:
+        kwargs = weights.resolve("scarlet_net", kwargs)
+    elif not kwargs.get("pretrained_cfg"):
+        kwargs = _with_space_defaults(parsed.space, kwargs)
+    return _create("scarlet_net", pretrained, parsed, **kwargs)
+
+
+def _with_space_defaults(space: SearchSpace, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Input size, number of classes and pool size of a space's networks, under whatever the caller asks for."""
+    size, reduction = space.input_size, space.stem.stride * 2 ** sum(stage.stride == 2 for stage in space.stages)
+    pool = -(-size // reduction)
+    overlay = {"input_size": (3, size, size), "num_classes": space.num_classes, "pool_size": (pool, pool)}
+    return {**kwargs, "pretrained_cfg_overlay": overlay | dict(kwargs.get("pretrained_cfg_overlay") or {})}

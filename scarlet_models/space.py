@@ -1,0 +1,496 @@
+"""Search spaces and genotypes: the one source of truth for what a network is.
+
+A space is data (YAML or a mapping); a genotype is one choice index a layer. Block strings, cost, drawing and place in the
+supernet are all derived from the two. Input maps are square and convolutions pad by half their kernel, as in timm.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from scarlet_models.errors import UserError
+
+ACTIVATIONS = {"relu": "re", "relu6": "r6", "hard_swish": "hs", "silu": "sw"}  # name in timm.layers -> in block strings
+KERNELS = (3, 5, 7)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a searchable layer can be: an inverted residual, or the identity (`kernel` and `expand` are then 1)."""
+
+    kernel: int = 1
+    expand: int = 1
+    se: float = 0.0  # reduced channels of squeeze-and-excitation, as a share of the expanded channels; 0 is none
+    identity: bool = False
+
+    def __str__(self) -> str:
+        if self.identity:
+            return "identity"
+        return f"e{self.expand} k{self.kernel}" + (" se" if self.se else "")
+
+
+IDENTITY = Choice(identity=True)
+
+
+@dataclass(frozen=True)
+class Stem:
+    """First 3x3 convolution, and the separable convolution behind it (`separable` output channels, or None)."""
+
+    channels: int
+    stride: int
+    act: str
+    separable: int | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`depth` searchable layers of `channels`; the first has `stride`, the others 1."""
+
+    channels: int
+    depth: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """1x1 convolution before the global mean."""
+
+    channels: int
+    act: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A searchable layer: where it stands, its shape, and the choice indices allowed in it."""
+
+    index: int
+    stage: int
+    in_channels: int
+    out_channels: int
+    stride: int
+    choices: tuple[int, ...]
+
+    @property
+    def keeps_shape(self) -> bool:
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Exact cost of a network: `macs` of convolutions and linear layers for one picture, and trainable `params`."""
+
+    macs: int
+    params: int
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.macs + other.macs, self.params + other.params)
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Additive costs of a space: `base` (stem, head, classifier), and int64 arrays (layers, choices), -1 where not allowed."""
+
+    base: Cost
+    macs: np.ndarray
+    params: np.ndarray
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A chain-structured search space. Load one with `SearchSpace.load`."""
+
+    name: str
+    stem: Stem
+    stages: tuple[Stage, ...]
+    choices: tuple[Choice, ...]
+    act: str
+    head: Head
+    identity_at_reduction: str = "absent"  # where the shape changes identity is "absent", or "project": 1x1 conv + BN
+    input_size: int = 224
+    num_classes: int = 1000
+
+    @staticmethod
+    def names() -> list[str]:
+        """Names of the spaces that come with the package."""
+        return sorted(entry.name[:-5] for entry in _SPACES.iterdir() if entry.name.endswith(".yaml"))
+
+    @staticmethod
+    def load(source: str | Path | Mapping[str, Any] | SearchSpace) -> SearchSpace:
+        """A space by name, from a YAML file, or from a mapping of the same content.
+
+        Raises:
+            UserError: no such space, or a bad entry; the message names file and line.
+        """
+        if isinstance(source, SearchSpace):
+            return source
+        if isinstance(source, Mapping):
+            return _parse(dict(source), "space", {})
+        if str(source) in SearchSpace.names():
+            return _load_text((_SPACES / f"{source}.yaml").read_text(), f"{source}.yaml")
+        if not Path(source).is_file():
+            raise UserError(
+                f"no search space {str(source)!r}: give one of {', '.join(SearchSpace.names())}, or a YAML file of your own"
+            )
+        return _load_text(Path(source).read_text(), str(source))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The space as plain data: JSON and YAML serialisable, and accepted by `load`."""
+        data = asdict(self)
+        data["choices"] = ["identity" if c.identity else _without_defaults(c) for c in self.choices]
+        data["stages"] = list(data["stages"])
+        return data
+
+    @cached_property
+    def identity(self) -> int | None:
+        """Choice index of the identity, None if the space has none."""
+        return self.choices.index(IDENTITY) if IDENTITY in self.choices else None
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        layers: list[Layer] = []
+        channels = self.stem.separable or self.stem.channels
+        for number, stage in enumerate(self.stages):
+            for position in range(stage.depth):
+                stride = stage.stride if position == 0 else 1
+                keeps_shape = stride == 1 and channels == stage.channels
+                barred = {self.identity} if not keeps_shape and self.identity_at_reduction == "absent" else set()
+                allowed = tuple(i for i in range(len(self.choices)) if i not in barred)
+                layers.append(Layer(len(layers), number, channels, stage.channels, stride, allowed))
+                channels = stage.channels
+        return tuple(layers)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of genotypes."""
+        return math.prod(len(layer.choices) for layer in self.layers)
+
+    def validate(self, genotype: Genotype | Iterable[int]) -> Genotype:
+        """The genotype, checked against this space.
+
+        Raises:
+            UserError: wrong length, an index out of range, or identity where the shape changes.
+        """
+        choices = tuple(genotype)
+        if len(choices) != len(self.layers):
+            raise UserError(f"genotype has {len(choices)} entries, space {self.name!r} has {len(self.layers)} layers")
+        for layer, choice in zip(self.layers, choices, strict=True):
+            if not isinstance(choice, int | np.integer) or not 0 <= choice < len(self.choices):
+                raise UserError(f"layer {layer.index}: choice {choice!r} is not an index in 0..{len(self.choices) - 1}")
+            if choice not in layer.choices:
+                raise UserError(
+                    f"layer {layer.index}: identity (choice {choice}) cannot stand where the shape changes "
+                    f"({layer.in_channels} -> {layer.out_channels} channels, stride {layer.stride})"
+                )
+        return Genotype(tuple(map(int, choices)), self)
+
+    def sample(self, rng: np.random.Generator) -> Genotype:
+        """A genotype drawn uniformly from the space."""
+        return Genotype(tuple(int(rng.choice(layer.choices)) for layer in self.layers), self)
+
+    def cost(
+        self, genotype: Genotype | Iterable[int], input_size: int | None = None, num_classes: int | None = None
+    ) -> Cost:
+        """Exact cost of one genotype at `input_size` px (default: the space's own)."""
+        choices = list(self.validate(genotype))
+        macs, params = self.costs(np.array([choices]), input_size, num_classes)
+        return Cost(int(macs[0]), int(params[0]))
+
+    def costs(
+        self, genotypes: np.ndarray, input_size: int | None = None, num_classes: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """MACs and params (int64, shape (N,)) of an integer array of valid genotypes (N, layers)."""
+        table = self.cost_table(input_size, num_classes)
+        macs = np.full(len(genotypes), table.base.macs)
+        params = np.full(len(genotypes), table.base.params)
+        for layer, column in enumerate(np.ascontiguousarray(genotypes.T)):
+            macs += table.macs[layer].take(column)
+            params += table.params[layer].take(column)
+        return macs, params
+
+    def cost_table(self, input_size: int | None = None, num_classes: int | None = None) -> CostTable:
+        """The additive costs that `cost` sums, for pictures of `input_size` px and a classifier of `num_classes`."""
+        return _cost_table(self, input_size or self.input_size, self.num_classes if num_classes is None else num_classes)
+
+    def __iter__(self) -> Iterator[Genotype]:
+        """Every genotype, in lexicographic order."""
+        for choices in itertools.product(*(layer.choices for layer in self.layers)):
+            yield Genotype(choices, self)
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """One choice index for each searchable layer of a space. Iterates over the indices; `str` and `parse` round-trip."""
+
+    choices: tuple[int, ...]
+    space: SearchSpace
+
+    @staticmethod
+    def parse(
+        text: str | Iterable[int] | Genotype, space: str | Path | Mapping[str, Any] | SearchSpace = "scarlet"
+    ) -> Genotype:
+        """A genotype from its comma-separated indices.
+
+        Raises:
+            UserError: not numbers, or not a genotype of the space.
+        """
+        loaded = SearchSpace.load(space)
+        if not isinstance(text, str):
+            return loaded.validate(text)
+        try:
+            indices = [int(part) for part in text.split(",")]
+        except ValueError:
+            raise UserError(f"genotype {text!r} is not a comma-separated list of choice indices, such as 2,4,1,8") from None
+        return loaded.validate(indices)
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.choices))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.choices)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def block_strings(self) -> list[list[str]]:
+        """timm's architecture definition: a list of block strings for each stage, identities that keep the shape left out."""
+        space = self.space
+        stages = [[_block_string(self, layer) for layer in space.layers if layer.stage == s] for s in range(len(space.stages))]
+        blocks = [[block for block in stage if block] for stage in stages]
+        separable = [[f"ds_r1_k3_s1_c{space.stem.separable}_n{ACTIVATIONS[space.stem.act]}"]] if space.stem.separable else []
+        return separable + [stage for stage in blocks if stage]
+
+    def cost(self, input_size: int | None = None, num_classes: int | None = None) -> Cost:
+        """Exact MACs and params at `input_size` px (default: the space's), without building the model."""
+        return self.space.cost(self, input_size, num_classes)
+
+    def canonical(self) -> Genotype:
+        """The genotype with each stage's shape-keeping identities moved to the stage's end: the same standalone network."""
+        choices: list[int] = []
+        for stage in range(len(self.space.stages)):
+            layers = [layer for layer in self.space.layers if layer.stage == stage]
+            fixed = [self.choices[layer.index] for layer in layers if not layer.keeps_shape]
+            movable = [self.choices[layer.index] for layer in layers if layer.keeps_shape]
+            choices += fixed + sorted(movable, key=lambda choice: choice == self.space.identity)
+        return Genotype(tuple(choices), self.space)
+
+
+def _block_string(genotype: Genotype, layer: Layer) -> str:
+    choice = genotype.space.choices[genotype.choices[layer.index]]
+    if choice.identity:
+        return "" if layer.keeps_shape else f"cn_r1_k1_s{layer.stride}_c{layer.out_channels}"
+    # timm takes the SE ratio relative to the block's input channels, ours is relative to the expanded ones.
+    se = f"_se{choice.se * choice.expand:g}" if choice.se else ""
+    act = ACTIVATIONS[genotype.space.act]
+    return f"ir_r1_k{choice.kernel}_s{layer.stride}_e{choice.expand}_c{layer.out_channels}{se}_n{act}"
+
+
+# Costs
+
+
+def _conv(size: int, in_channels: int, out_channels: int, kernel: int = 1, groups: int = 1) -> Cost:
+    """A convolution without bias and its BN, on an output map of `size` px."""
+    weights = in_channels // groups * out_channels * kernel * kernel
+    return Cost(weights * size * size, weights + 2 * out_channels)
+
+
+def _choice_cost(choice: Choice, layer: Layer, size: int) -> Cost:
+    """Cost of a choice in a layer whose input map is `size` px."""
+    out = -(-size // layer.stride)
+    if choice.identity:
+        return Cost(0, 0) if layer.keeps_shape else _conv(out, layer.in_channels, layer.out_channels)
+    expanded = layer.in_channels * choice.expand
+    cost = _conv(out, expanded, expanded, choice.kernel, groups=expanded) + _conv(out, expanded, layer.out_channels)
+    if choice.expand > 1:
+        cost += _conv(size, layer.in_channels, expanded)
+    if choice.se:
+        reduced = round(expanded * choice.se)
+        cost += Cost(2 * expanded * reduced, 2 * expanded * reduced + expanded + reduced)
+    return cost
+
+
+@lru_cache(maxsize=64)
+def _cost_table(space: SearchSpace, input_size: int, num_classes: int) -> CostTable:
+    size = -(-input_size // space.stem.stride)
+    base = _conv(size, 3, space.stem.channels, 3)
+    if space.stem.separable:
+        base += _conv(size, space.stem.channels, space.stem.channels, 3, groups=space.stem.channels)
+        base += _conv(size, space.stem.channels, space.stem.separable)
+    macs = np.full((len(space.layers), len(space.choices)), -1)
+    params = macs.copy()
+    for layer in space.layers:
+        for index in layer.choices:
+            cost = _choice_cost(space.choices[index], layer, size)
+            macs[layer.index, index], params[layer.index, index] = cost.macs, cost.params
+        size = -(-size // layer.stride)
+    base += _conv(size, space.stages[-1].channels, space.head.channels)
+    classifier = space.head.channels * num_classes
+    return CostTable(base + Cost(classifier, classifier + num_classes), macs, params)
+
+
+# Parsing
+
+_SPACES = files("scarlet_models") / "spaces"
+
+
+class _Bad(Exception):
+    """A bad entry at a path of keys; `_parse` turns it into a UserError that names the line."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def _load_text(text: str, where: str) -> SearchSpace:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(
+            f"{where}:{mark.line + 1 if mark else 1}: not valid YAML ({getattr(error, 'problem', error)})"
+        ) from None
+    if not isinstance(data, dict):
+        raise UserError(f"{where}:1: a search space is a mapping with the keys {', '.join(_KEYS)}")
+    return _parse(data, where, dict(_lines(node, ())))
+
+
+def _lines(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
+    """The line at which each entry of a YAML document stands."""
+    yield path, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield path + (key.value,), key.start_mark.line + 1
+            yield from ((p, line) for p, line in _lines(value, path + (key.value,)) if p != path + (key.value,))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _lines(value, path + (index,))
+
+
+_KEYS = ("name", "stem", "stages", "choices", "act", "head", "identity_at_reduction", "input_size", "num_classes")
+
+
+def _parse(data: dict[str, Any], where: str, lines: dict[tuple[str | int, ...], int]) -> SearchSpace:
+    try:
+        return _space(data)
+    except _Bad as bad:
+        line = next((lines[bad.path[:n]] for n in range(len(bad.path), -1, -1) if bad.path[:n] in lines), None)
+        place = f"{where}:{line}" if line else where
+        raise UserError(f"{place}: {'.'.join(map(str, bad.path)) or 'space'}: {bad}") from None
+
+
+def _space(data: dict[str, Any]) -> SearchSpace:
+    _check_keys(data, _KEYS, _KEYS[:6], ())
+    stem, head = data["stem"], data["head"]
+    _check_keys(stem, ("channels", "stride", "act", "separable"), ("channels", "stride", "act"), ("stem",))
+    _check_keys(head, ("channels", "act"), ("channels", "act"), ("head",))
+    at_reduction = data.get("identity_at_reduction", "absent")
+    if at_reduction not in ("absent", "project"):
+        raise _Bad(("identity_at_reduction",), f"{at_reduction!r} is neither 'absent' nor 'project'")
+    separable = stem.get("separable")
+    stages = tuple(_stage(entry, i) for i, entry in enumerate(_entries(data, "stages")))
+    choices = tuple(_choice(entry, i) for i, entry in enumerate(_entries(data, "choices")))
+    for index, choice in enumerate(choices):
+        if choice in choices[:index]:
+            raise _Bad(("choices", index), f"the same choice stands at {choices.index(choice)}")
+    space = SearchSpace(
+        name=str(data["name"]),
+        stem=Stem(
+            _channels(stem["channels"], ("stem", "channels")),
+            _one_of(stem["stride"], (1, 2), ("stem", "stride")),
+            _act(stem["act"], ("stem", "act")),
+            None if separable is None else _channels(separable, ("stem", "separable")),
+        ),
+        stages=stages,
+        choices=choices,
+        act=_act(data["act"], ("act",)),
+        head=Head(_channels(head["channels"], ("head", "channels")), _act(head["act"], ("head", "act"))),
+        identity_at_reduction=at_reduction,
+        input_size=_positive(data.get("input_size", 224), ("input_size",)),
+        num_classes=_positive(data.get("num_classes", 1000), ("num_classes",)),
+    )
+    if any(not layer.choices for layer in space.layers):
+        raise _Bad(("choices",), "a layer that changes the shape has no choice but identity, which cannot stand there")
+    if space.head.act != space.stem.act:
+        raise _Bad(("head", "act"), f"must be the stem's ({space.stem.act}): timm has one activation for both")
+    return space
+
+
+def _stage(entry: Any, index: int) -> Stage:
+    path = ("stages", index)
+    _check_keys(entry, ("channels", "depth", "stride"), ("channels", "depth", "stride"), path)
+    return Stage(
+        _channels(entry["channels"], path + ("channels",)),
+        _positive(entry["depth"], path + ("depth",)),
+        _one_of(entry["stride"], (1, 2), path + ("stride",)),
+    )
+
+
+def _choice(entry: Any, index: int) -> Choice:
+    path = ("choices", index)
+    if entry == "identity":
+        return IDENTITY
+    _check_keys(entry, ("kernel", "expand", "se"), ("kernel", "expand"), path)
+    se = entry.get("se", 0.0)
+    if isinstance(se, bool) or not isinstance(se, int | float) or not 0 <= se <= 1:
+        raise _Bad(path + ("se",), f"{se!r} is not a ratio between 0 and 1")
+    kernel = _one_of(entry["kernel"], KERNELS, path + ("kernel",))
+    expand = _positive(entry["expand"], path + ("expand",))
+    if expand == 1:
+        raise _Bad(path + ("expand",), "must be 2 or more: an inverted residual without an expansion is another block")
+    return Choice(kernel, expand, float(se))
+
+
+def _check_keys(entry: Any, known: Sequence[str], needed: Sequence[str], path: tuple[str | int, ...]) -> None:
+    if not isinstance(entry, Mapping):
+        raise _Bad(path, f"{entry!r} is not a mapping with the keys {', '.join(known)}")
+    for key in entry:
+        if key not in known:
+            raise _Bad(path + (key,), f"unknown key; known are {', '.join(known)}")
+    for key in needed:
+        if key not in entry:
+            raise _Bad(path, f"key {key!r} is missing")
+
+
+def _entries(data: Mapping[str, Any], key: str) -> Sequence[Any]:
+    if not isinstance(data[key], list | tuple) or not data[key]:
+        raise _Bad((key,), "must be a list of at least one entry")
+    return data[key]
+
+
+def _positive(value: Any, path: tuple[str | int, ...]) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _Bad(path, f"{value!r} is not a positive whole number")
+    return value
+
+
+def _channels(value: Any, path: tuple[str | int, ...]) -> int:
+    if _positive(value, path) % 8:
+        raise _Bad(path, f"{value} is not a multiple of 8, to which timm rounds channels")
+    return operator.index(value)
+
+
+def _one_of(value: Any, allowed: Sequence[int], path: tuple[str | int, ...]) -> int:
+    if isinstance(value, bool) or value not in allowed:
+        raise _Bad(path, f"{value!r} is not one of {', '.join(map(str, allowed))}")
+    return operator.index(value)
+
+
+def _act(value: Any, path: tuple[str | int, ...]) -> str:
+    if value not in ACTIVATIONS:
+        raise _Bad(path, f"{value!r} is not one of {', '.join(ACTIVATIONS)}")
+    return str(value)
+
+
+def _without_defaults(choice: Choice) -> dict[str, Any]:
+    return {"expand": choice.expand, "kernel": choice.kernel} | ({"se": choice.se} if choice.se else {})
