@@ -1,0 +1,290 @@
+"""Pictures for training and scoring: any data set that timm reads, one held-out split for all commands, repeatable order.
+
+Order and augmentation are pure functions of (seed, epoch, index): neither the number of workers nor where a run was
+interrupted changes a picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from timm.data import create_dataset, create_transform
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torchvision import transforms
+
+from scarlet_models.errors import UserError
+
+
+@dataclass
+class DataOptions:
+    """Where pictures come from, and which are held out.
+
+    Args:
+        data_dir: Folder of class folders, tar, or where the named data set lies.
+        dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
+        train_split: Split to train on.
+        test_split: Split to score once, under --final only.
+        download: Fetch the data set where timm can.
+        holdout: Share of every class of the training split that is kept out of training, to choose by.
+        split_seed: Which pictures are held out; all commands of one search must use the same.
+        workers: Processes that decode and augment pictures; 0 does it in the main process.
+    """
+
+    data_dir: str = ""
+    dataset: str = ""
+    train_split: str = "train"
+    test_split: str = "validation"
+    download: bool = False
+    holdout: float = 0.1
+    split_seed: int = 0
+    workers: int = 2
+
+
+@dataclass
+class AugmentOptions:
+    """How training pictures are varied.
+
+    Args:
+        crop: "resize" crops a random part and resizes it (RandomResizedCrop); "pad" resizes, pads by an eighth and crops.
+        crop_scale: Smallest and largest share of the area that crop "resize" takes.
+        crop_ratio: Smallest and largest aspect ratio that crop "resize" takes.
+        hflip: Probability of a horizontal flip.
+        color_jitter: Strength of brightness, contrast and saturation changes; 0 for none, unused with auto_augment.
+        auto_augment: timm's policy string (v0, rand-m9-mstd0.5, augmix-m3-w3, ...); empty for none.
+        random_erasing: Probability that a rectangle is erased.
+        train_interpolation: bilinear, bicubic or random; empty for the model's own.
+    """
+
+    crop: Literal["resize", "pad"] = "resize"
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (0.75, 1.3333333333333333)
+    hflip: float = 0.5
+    color_jitter: float = 0.4
+    auto_augment: str = ""
+    random_erasing: float = 0.0
+    train_interpolation: str = field(default="random")
+
+
+class Pictures(Dataset[tuple[Image.Image, int]]):
+    """A split of a data set, undistorted: PIL pictures and labels by index.
+
+    Attributes:
+        ids: What names each picture wherever the data lies: its path relative to the split, or its zero-padded index.
+        labels: Class indices, int64 of shape (pictures,).
+        classes: The name of each class.
+    """
+
+    def __init__(self, options: DataOptions, split: str) -> None:
+        self.source = _open(options, split)
+        self.ids = _ids(self.source)
+        self.labels = _labels(self.source)
+        self.classes = _classes(self.source, self.labels)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        picture, label = self.source[index]
+        return picture.convert("RGB"), int(label)
+
+
+def _open(options: DataOptions, split: str) -> Any:
+    where = " ".join(filter(None, [options.dataset, options.data_dir])) or "nothing"
+    if not options.dataset and not Path(options.data_dir or "-").exists():
+        raise UserError(f"--data-dir {options.data_dir or '(empty)'} does not exist; give a folder of class folders or a tar")
+    try:
+        source = create_dataset(
+            options.dataset, root=options.data_dir or None, split=split, download=options.download, is_training=False
+        )
+    except (RuntimeError, OSError, ValueError, AssertionError, ImportError, NameError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot read split {split!r} of {where}: {reason}") from error
+    if isinstance(source, IterableDataset):
+        raise UserError(f"{options.dataset} is a stream: it has no index to hold pictures out by; use a folder, tar or hfds/")
+    return source
+
+
+def _ids(source: Any) -> list[str]:
+    numbers = [f"{i:08d}" for i in range(len(source))]
+    if not hasattr(source, "filenames"):
+        return numbers
+    names = [Path(str(name)).as_posix() for name in source.filenames()]
+    return names if len(set(names)) == len(names) else [f"{n}/{name}" for n, name in zip(numbers, names)]
+
+
+def _labels(source: Any) -> np.ndarray:
+    reader = getattr(source, "reader", source)
+    if hasattr(reader, "samples") and hasattr(reader, "class_to_idx"):  # folders
+        labels = [label for _, label in reader.samples]
+    elif hasattr(reader, "targets"):  # tars and torchvision
+        labels = reader.targets
+    elif hasattr(reader, "iter_targets"):  # Hugging Face datasets
+        labels = list(reader.iter_targets())
+    else:
+        labels = [source[i][1] for i in range(len(source))]
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _classes(source: Any, labels: np.ndarray) -> list[str]:
+    reader = getattr(source, "reader", source)
+    index = getattr(reader, "class_to_idx", None) or getattr(reader, "class_name_to_idx", None)
+    if not index:
+        return [str(i) for i in range(int(labels.max()) + 1)]
+    return [str(name) for name in sorted(index, key=index.__getitem__)]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices to train on and indices held out, both ascending, and a hash that names the held-out pictures."""
+
+    train: list[int]
+    holdout: list[int]
+    hash: str
+
+
+def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share: float, seed: int) -> Split:
+    """Holds out the same share of every class, chosen by each picture's name and the seed alone.
+
+    Args:
+        ids: Unique names of the pictures; their order does not matter.
+        labels: Class index of each.
+        share: In [0, 1): share of every class to hold out, rounded to whole pictures.
+        seed: Another seed holds out other pictures.
+
+    Returns:
+        The split. `hash` is a sha256 over the sorted held-out names.
+
+    Raises:
+        UserError: The share is out of range, or too small to hold out a single picture.
+    """
+    if not 0 <= share < 1:
+        raise UserError(f"--holdout {share} must be at least 0 and below 1")
+    ranked = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest())
+    quota = {int(label): round(share * count) for label, count in zip(*np.unique(labels, return_counts=True))}
+    held: list[int] = []
+    for i in ranked:
+        if quota[int(labels[i])] > 0:
+            quota[int(labels[i])] -= 1
+            held.append(i)
+    if share and not held:
+        raise UserError(f"--holdout {share} of {len(ids)} pictures holds out none; raise it, or set it to 0")
+    digest = hashlib.sha256("\n".join(sorted(ids[i] for i in held)).encode()).hexdigest()
+    return Split(sorted(set(range(len(ids))) - set(held)), sorted(held), digest)
+
+
+def train_transform(size: int, data_config: dict[str, Any], options: AugmentOptions) -> transforms.Compose:
+    """PIL picture to a normalised, augmented float tensor (3, size, size).
+
+    Args:
+        size: Side in pixels.
+        data_config: timm's data config of the model: mean, std, interpolation.
+        options: What to vary.
+    """
+    stages = create_transform(
+        size,
+        is_training=True,
+        scale=options.crop_scale,
+        ratio=options.crop_ratio,
+        hflip=options.hflip,
+        color_jitter=options.color_jitter or None,  # type: ignore[arg-type]  # timm: None switches it off
+        auto_augment=options.auto_augment or None,
+        interpolation=options.train_interpolation or data_config["interpolation"],
+        mean=data_config["mean"],
+        std=data_config["std"],
+        re_prob=options.random_erasing,
+        re_mode="pixel",
+        separate=True,
+    )
+    if options.crop == "pad":
+        mode = transforms.InterpolationMode(data_config["interpolation"])
+        pad = [
+            transforms.Resize(size, mode),
+            transforms.CenterCrop(size),
+            transforms.RandomCrop(size, padding=size // 8, padding_mode="reflect"),
+        ]
+        stages = (transforms.Compose([*pad, transforms.RandomHorizontalFlip(options.hflip)]), *stages[1:])
+    return transforms.Compose([step for stage in stages for step in stage.transforms])
+
+
+def eval_transform(size: int, data_config: dict[str, Any]) -> transforms.Compose:
+    """PIL picture to a normalised float tensor (3, size, size): resize by the config's crop_pct, centre crop."""
+    keys = ("interpolation", "mean", "std", "crop_pct", "crop_mode")
+    return create_transform(size, is_training=False, **{key: data_config[key] for key in keys if key in data_config})
+
+
+class Transformed(Dataset[tuple[Tensor, int]]):
+    """Pictures through a transform whose randomness depends on (seed, epoch, index) only."""
+
+    def __init__(self, pictures: Pictures, transform: transforms.Compose, seed: int = 0, epoch: int = 0) -> None:
+        self.pictures, self.transform, self.seed, self.epoch = pictures, transform, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        picture, label = self.pictures[index]
+        with seeded(self.seed, self.epoch, index):
+            return self.transform(picture), label
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seeds Python's, numpy's and torch's CPU generators from the numbers; in the main process puts them back after."""
+    states = None if get_worker_info() else (random.getstate(), np.random.get_state(), torch.default_generator.get_state())
+    seed = mix_seed(*numbers)
+    random.seed(seed)
+    np.random.seed(seed & 0xFFFFFFFF)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        if states:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.default_generator.set_state(states[2])
+
+
+def mix_seed(*numbers: int) -> int:
+    """A 63-bit seed from whole numbers, unrelated for neighbouring numbers."""
+    packed = struct.pack(f"<{len(numbers)}q", *numbers)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
+
+
+def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """The shuffled batches of one epoch, int64 of shape (steps, batch_size); pictures that fill no batch are left out."""
+    steps = len(indices) // batch_size
+    order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def load_batches(
+    dataset: Dataset[tuple[Tensor, int]], batches: Sequence[Sequence[int]], workers: int, pin_memory: bool = False
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """A loader that gives exactly these batches in this order: images (N, 3, H, W) float32, labels (N,) int64.
+
+    Workers start with each iteration, so a run that resumes inside an epoch needs no state of theirs.
+    """
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists will do
+        num_workers=workers,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # else starting the workers would advance the global generator
+    )
+
+
+def shard(indices: Sequence[int], rank: int, world: int, batch_size: int) -> list[list[int]]:
+    """This rank's share of the indices, in batches, in order and with no tail dropped."""
+    mine = list(indices[rank::world])
+    return [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)]

@@ -1,0 +1,92 @@
+"""Data parallelism under torchrun: start-up, ranks, and one flat all-reduce."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from scarlet_models.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together; one process alone is rank 0 of 1."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def mean_(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its mean over all ranks, with one flat all-reduce a dtype.
+
+        Every rank passes tensors of the same shapes in the same order. A NaN on one rank becomes a NaN on all.
+        """
+        if self.size == 1:
+            return
+        for dtype in sorted({t.dtype for t in tensors}, key=str):
+            group = [t for t in tensors if t.dtype == dtype]
+            flat = torch.cat([t.detach().reshape(-1) for t in group])
+            dist.all_reduce(flat)
+            flat /= self.size
+            for tensor, values in zip(group, flat.split([t.numel() for t in group])):
+                tensor.detach().copy_(values.view_as(tensor))
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums of each value over all ranks."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return [float(value) for value in total.tolist()]
+
+    def barrier(self) -> None:
+        """Waits until all ranks are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def start(device: str = "auto") -> Iterator[World]:
+    """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone.
+
+    Args:
+        device: "auto" takes this process's GPU where there is one, else the CPU; else a torch device.
+
+    Raises:
+        UserError: The device is not there.
+    """
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    place = _pick_device(device)
+    if size > 1:
+        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield World(rank, size, place)
+    finally:
+        if size > 1:
+            dist.destroy_process_group()
+
+
+def _pick_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try --device cpu") from None
+    return device

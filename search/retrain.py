@@ -1,0 +1,514 @@
+"""Trains one network on any data set that timm reads, from scratch or from weights, and exports it.
+
+One process a GPU or CPU: start it plainly, or with torchrun. Killed at any moment, --resume goes on to the same result.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors
+import timm
+import torch
+from timm.data import Mixup, resolve_model_data_config
+from timm.models import load_state_dict
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from scarlet_models import Genotype
+from scarlet_models.errors import UserError
+
+from . import distributed
+from .checkpoint import sha256_of
+from .data import (
+    AugmentOptions,
+    DataOptions,
+    Pictures,
+    Transformed,
+    epoch_batches,
+    eval_transform,
+    load_batches,
+    mix_seed,
+    shard,
+    split_holdout,
+    train_transform,
+)
+from .distributed import World
+from .exported import load_exported, save_exported
+from .progress import Progress, log_to_stderr
+from .run_folder import RunFolder, RunOptions, describe_environment
+
+EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 --model scarlet_a --out runs/a
+  scarlet-search retrain --config runs/a/config.yaml --resume
+  scarlet-search retrain --config runs/a/config.yaml --resume --final
+  torchrun --nproc-per-node 8 -m scarlet_models.search retrain --config imagenet_mnasnet --data-dir imagenet"""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Options(RunOptions, DataOptions, AugmentOptions):
+    """Options of retrain.
+
+    Args:
+        model: timm's name of a network; ignored where a genotype is given.
+        genotype: Choice indices, comma-separated, of a network of the space.
+        space: Search space of the genotype: a name or a YAML file.
+        model_args: More arguments for timm.create_model.
+        weights: Start from these: "pretrained" for the model's own, a file, or a folder that retrain exported.
+        name: Name of the exported folder; empty for the name of --out.
+        epochs: How often to see every training picture.
+        image_size: Side of the pictures in pixels; 0 for the model's own.
+        phases: Progressive image size: [[epochs, size], ...] instead of epochs and image_size. The last is exported.
+        batch_size: Pictures in an optimizer step, over all processes and accumulated parts.
+        accumulate: Parts in which each process works through its share of a batch.
+        opt: timm's name of an optimizer.
+        lr: Highest learning rate.
+        momentum: Of the optimizer, where it has one.
+        weight_decay: Of weights; biases and norms are not decayed.
+        opt_args: More arguments for the optimizer.
+        sched: timm's name of a schedule; it steps with every update.
+        warmup_epochs: Linear rise of the learning rate at the start.
+        warmup_lr: Where the rise begins.
+        min_lr: Where the cosine ends.
+        decay_epochs: Epochs between the drops of schedule "step".
+        decay_rate: Factor of each drop of schedule "step".
+        label_smoothing: Share of the target spread over all classes.
+        mixup: Alpha of mixup; 0 for none.
+        cutmix: Alpha of cutmix; 0 for none.
+        drop_rate: Dropout before the classifier.
+        drop_path_rate: Stochastic depth.
+        clip_grad: Largest norm of the gradient; 0 for no limit.
+        ema_decay: Of the moving average of the weights; 0 for none.
+        ema_warmup: Let the decay rise to ema_decay as training goes on.
+        amp: Reduced precision on a GPU.
+        channels_last: Memory layout of pictures and convolutions.
+        fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
+        interpolation: Of resizing in evaluation; empty for the model's own.
+        crop_pct: Share of the resized picture that evaluation looks at; 0 for the model's own.
+        half: Export float16 weights.
+        final: Afterwards score the exported network on the test split, once, and write final.json.
+        evaluate: Train nothing; score this exported folder on the held-out pictures, or on the test split with --final.
+    """
+
+    model: str = "scarlet_a"
+    genotype: str = ""
+    space: str = "scarlet"
+    model_args: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    name: str = ""
+    epochs: int = 100
+    image_size: int = 0
+    phases: list[tuple[int, int]] = field(default_factory=list)
+    batch_size: int = 256
+    accumulate: int = 1
+    opt: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    opt_args: dict[str, Any] = field(default_factory=dict)
+    sched: str = "cosine"
+    warmup_epochs: float = 1.0
+    warmup_lr: float = 1e-4
+    min_lr: float = 0.0
+    decay_epochs: float = 2.4
+    decay_rate: float = 0.97
+    label_smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    clip_grad: float = 0.0
+    ema_decay: float = 0.9998
+    ema_warmup: bool = True
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    channels_last: bool = False
+    fast_depthwise: bool = True
+    interpolation: str = ""
+    crop_pct: float = 0.0
+    half: bool = False
+    final: bool = False
+    evaluate: str = ""
+
+
+def main(options: Options) -> None:
+    """Trains and exports, or only scores, as the options say.
+
+    Raises:
+        UserError: A bad option, unreadable data or weights, a full disk, a loss that is not finite.
+    """
+    log_to_stderr()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with distributed.start(options.device) as world:
+        if not world.is_main:
+            logging.disable(logging.INFO)
+        report = score(options, Path(options.evaluate), world) if options.evaluate else retrain(options, world)
+        if world.is_main and options.json:
+            print(json.dumps(report))
+
+
+def retrain(options: Options, world: World) -> dict[str, Any]:
+    """Trains to the end, exports, and scores the export under --final. Returns what it measured."""
+    training = Training(options, world)
+    training.run()
+    folder = training.run_folder.path / "exported" / (options.name or training.run_folder.path.name)
+    if world.is_main:
+        training.export(folder)
+    world.barrier()
+    report: dict[str, Any] = {"exported": str(folder), **training.results}
+    if options.final:
+        report["final"] = _score_once(options, folder, training.run_folder, world)
+    return report
+
+
+class Training:
+    """A run: the network, what trains it, and how far it is.
+
+    Randomness is no part of the state: every step and every picture seeds its own from the seed and its number.
+    """
+
+    def __init__(self, options: Options, world: World) -> None:
+        self.options, self.world = options, world
+        self.phases = options.phases or [(options.epochs, options.image_size)]
+        self.local_batch = _local_batch(options, world)
+        self.pictures = Pictures(options, options.train_split)
+        self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
+        self.epochs = sum(count for count, _ in self.phases)
+        self.steps_per_epoch = len(self.split.train) // options.batch_size
+        if self.steps_per_epoch < 1 or self.epochs < 1:
+            raise UserError(
+                f"nothing to train: {self.epochs} epochs of {len(self.split.train)} pictures in batches of "
+                f"{options.batch_size}; change --epochs, --phases or --batch-size"
+            )
+        self.run_folder = RunFolder(options, world)
+        self._build()
+        self.step = 0
+        self.sums = {"loss": 0.0, "correct": 0.0, "pictures": 0}  # of the epoch so far
+        self.results: dict[str, float] = {}  # of the last whole epoch
+        self.saved = time.monotonic()
+        if self.run_folder.state:
+            self._restore(self.run_folder.state)
+
+    def _build(self) -> None:
+        options, device = self.options, self.world.device
+        torch.manual_seed(options.seed)
+        self.model, self.model_args = build_model(options, len(self.pictures.classes))
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
+        self.data_config = _data_config(self.model, options, self.phases[-1][1])
+        self.ema = None
+        if options.ema_decay:
+            self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=options.ema_warmup)
+        self.optimizer = _optimizer(self.model, options)
+        self.scheduler, _ = create_scheduler_v2(
+            self.optimizer,
+            options.sched,
+            num_epochs=self.epochs,
+            warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # fractions work, as steps are counted
+            warmup_lr=options.warmup_lr,
+            min_lr=options.min_lr,
+            decay_epochs=options.decay_epochs,
+            decay_rate=options.decay_rate,
+            step_on_epochs=False,
+            updates_per_epoch=self.steps_per_epoch,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+        self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+        self.mixup = None
+        if options.mixup or options.cutmix:
+            classes = len(self.pictures.classes)
+            self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes)
+
+    def run(self) -> None:
+        """All epochs that remain."""
+        total = self.epochs * self.steps_per_epoch
+        with Progress(total, self.step, self.run_folder.path.name, quiet=not self.world.is_main) as progress:
+            while self.step < total:
+                epoch = self.step // self.steps_per_epoch
+                size = self._image_size(epoch)
+                speed = self._train_epoch(epoch, size, progress)
+                self.results = self._measure(size)
+                row = {"epoch": epoch + 1, "image_size": size, "lr": self.optimizer.param_groups[0]["lr"]}
+                self.run_folder.record(self.step, {**row, **self.results, "pictures_per_second": round(speed, 1)})
+                self.sums = dict.fromkeys(self.sums, 0)
+                self._checkpoint()
+                figures = "  ".join(f"{key} {value:.3f}" for key, value in self.results.items())
+                _logger.info("epoch %d/%d  %s  %.0f pictures/s", epoch + 1, self.epochs, figures, speed)
+        self.run_folder.close()
+
+    def _train_epoch(self, epoch: int, size: int, progress: Progress) -> float:
+        """The steps of an epoch that remain. Returns pictures per second."""
+        options, world = self.options, self.world
+        first = self.step % self.steps_per_epoch
+        batches = epoch_batches(self.split.train, options.batch_size, options.seed, epoch)[first:]
+        parts = batches[:, world.rank :: world.size].reshape(-1, self.local_batch)
+        transform = train_transform(size, self.data_config, options)
+        dataset = Transformed(self.pictures, transform, options.seed, epoch)
+        loader = iter(load_batches(dataset, parts.tolist(), options.workers, pin_memory=world.device.type == "cuda"))
+        started = time.monotonic()
+        for _ in range(len(batches)):
+            loss = self._train_step(loader)
+            progress.advance(f"epoch {epoch + 1}/{self.epochs}  loss {loss:.3f}")
+            if time.monotonic() - self.saved > 60 * options.checkpoint_minutes:
+                self._checkpoint()
+        return len(batches) * options.batch_size / (time.monotonic() - started)
+
+    def _train_step(self, loader: Iterator[tuple[Tensor, Tensor]]) -> float:
+        """One optimizer step, over the parts of a batch and over all ranks. Returns the loss before it."""
+        options, world = self.options, self.world
+        self.scheduler.step_update(self.step)
+        seed = mix_seed(options.seed, self.step, world.rank)
+        torch.manual_seed(seed)  # dropout and stochastic depth
+        np.random.seed(seed & 0xFFFFFFFF)  # mixup
+        self.model.train()
+        loss, correct = torch.zeros((), device=world.device), torch.zeros((), device=world.device)
+        for _ in range(options.accumulate):
+            part_loss, part_correct = self._forward(*next(loader))
+            self.scaler.scale(part_loss / options.accumulate).backward()
+            loss += part_loss.detach() / options.accumulate
+            correct += part_correct
+        # Averaging the running statistics too leaves all ranks with one state, so rank 0's checkpoint is everyone's.
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        statistics = [b for b in self.model.buffers() if b.is_floating_point()]
+        world.mean_([*gradients, *statistics, loss, correct])
+        self._update(loss)
+        self.sums["loss"] += loss.item() * options.batch_size
+        self.sums["correct"] += correct.item() * world.size
+        self.sums["pictures"] += options.batch_size
+        return loss.item()
+
+    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss, and how many of the (unmixed) labels are met."""
+        images = images.to(self.world.device, non_blocking=True)
+        labels = labels.to(self.world.device, non_blocking=True)
+        if self.options.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        targets = labels
+        if self.mixup:
+            images, targets = self.mixup(images, labels)
+        with _autocast(self.options.amp, self.world.device):
+            logits = self.model(images)
+            return self.loss(logits, targets), (logits.argmax(1) == labels).sum()
+
+    def _update(self, loss: Tensor) -> None:
+        """Applies the gradients, unless the loss or they are not finite: then nothing changes and the run stops."""
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_grad or float("inf"))
+        overflow_is_normal = self.options.amp == "fp16"  # the scaler skips such a step and lowers its scale
+        if not (loss.isfinite() and (norm.isfinite() or overflow_is_normal)):
+            raise UserError(
+                f"loss {loss.item():.4g}, gradient norm {norm.item():.4g} at step {self.step}: training diverged; the last "
+                f"good checkpoint is kept in {self.run_folder.checkpoints}; lower --lr or set --clip-grad"
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self.ema:
+            self.ema.update(self.model, step=self.step)
+
+    def _measure(self, size: int) -> dict[str, float]:
+        """Training figures of the epoch, and top-1 in percent on the held-out pictures."""
+        results = {
+            "train_loss": self.sums["loss"] / self.sums["pictures"],
+            "train_top1": 100 * self.sums["correct"] / self.sums["pictures"],
+        }
+        held = Transformed(self.pictures, eval_transform(size, self.data_config))
+        networks = {"holdout_top1": self.model} | ({"ema_holdout_top1": self.ema.module} if self.ema else {})
+        if self.split.holdout:
+            for name, network in networks.items():
+                results[name] = evaluate(network, held, self.split.holdout, self.options, self.world)["top1"]
+        return results
+
+    def export(self, folder: Path) -> None:
+        """Writes the network or its moving average, whichever does better on the held-out pictures (else the average)."""
+        use_ema = self.ema and self.results.get("ema_holdout_top1", 0) >= self.results.get("holdout_top1", 0)
+        network = self.ema.module if self.ema and use_ema else self.model
+        save_exported(network, folder, self.model_args, self.data_config, self.pictures.classes, self.options.half)
+        _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
+
+    def _image_size(self, epoch: int) -> int:
+        for count, size in self.phases:
+            if epoch < count:
+                break
+            epoch -= count
+        return size or int(self.data_config["input_size"][-1])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+        return parts | ({"ema": self.ema.module} if self.ema else {})
+
+    def _checkpoint(self) -> None:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        self.run_folder.save(
+            self.step, {**state, "sums": self.sums, "results": self.results, "split": self.split.hash}
+        )
+        self.saved = time.monotonic()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["split"] != self.split.hash:
+            raise UserError(
+                f"{self.run_folder.path} holds out other pictures: restore its --holdout, --split-seed and data"
+            )
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.sums, self.results = state["step"], state["sums"], state["results"]
+        _logger.info("resumed at step %d of %d", self.step, self.epochs * self.steps_per_epoch)
+
+
+def _local_batch(options: Options, world: World) -> int:
+    """Pictures in one forward pass of one process."""
+    parts = world.size * options.accumulate
+    if options.accumulate < 1 or options.batch_size < 1 or options.batch_size % parts:
+        raise UserError(
+            f"--batch-size {options.batch_size} does not divide into {world.size} process(es) "
+            f"of --accumulate {options.accumulate} equal parts"
+        )
+    return options.batch_size // parts
+
+
+def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The network to train with its first weights, and what create_model needs besides its name to build it again."""
+    name, arguments = options.model, dict(options.model_args)
+    if options.genotype:
+        genotype = Genotype.parse(options.genotype, options.space)
+        name, arguments = "scarlet_net", arguments | {"genotype": str(genotype), "space": genotype.space.to_dict()}
+    try:
+        model = timm.create_model(
+            name,
+            pretrained=options.weights == "pretrained",
+            num_classes=num_classes,
+            drop_rate=options.drop_rate or None,
+            drop_path_rate=options.drop_path_rate or None,
+            **arguments,
+        )
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise UserError(f"cannot build {name}: {str(error).splitlines()[0]}") from error
+    if options.weights not in ("", "pretrained"):
+        load_weights(model, Path(options.weights))
+    return model, arguments
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fills the model from a file of weights or an exported folder; a classifier of another size starts anew.
+
+    Raises:
+        UserError: The file is absent, damaged, or of another network.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    try:
+        state = load_state_dict(str(file), weights_only=True)
+        head = model.get_classifier()
+        own = {name for name, module in model.named_modules() if module is head}
+        fresh = {f"{name}.{key}" for name in own for key, value in head.state_dict().items()}
+        shapes = {key: value.shape for key, value in model.state_dict().items()}
+        replaced = {key for key in fresh if key in state and state[key].shape != shapes[key]}
+        missing, unexpected = model.load_state_dict({k: v for k, v in state.items() if k not in replaced}, strict=False)
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise UserError(f"--weights {path}: {str(error).splitlines()[0]}") from error
+    wrong = [*unexpected, *(set(missing) - replaced)]
+    if wrong:
+        raise UserError(f"--weights {path} is of another network: {len(wrong)} tensors differ, such as {sorted(wrong)[0]}")
+    if replaced:
+        _logger.info("the classifier of %s has other classes; a new one is trained", path)
+
+
+def _data_config(model: nn.Module, options: Options, size: int) -> dict[str, Any]:
+    """timm's data config of the network that will be exported."""
+    wanted = {"interpolation": options.interpolation, "crop_pct": options.crop_pct}
+    if size:
+        wanted["input_size"] = (3, size, size)  # type: ignore[assignment]  # a tuple among strings and numbers
+    config: dict[str, Any] = resolve_model_data_config(model, args={key: value for key, value in wanted.items() if value})
+    return config
+
+
+def _optimizer(model: nn.Module, options: Options) -> torch.optim.Optimizer:
+    try:
+        return create_optimizer_v2(
+            model,
+            options.opt,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            momentum=options.momentum,
+            **options.opt_args,
+        )
+    except (ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"cannot make optimizer {options.opt}: {str(error).splitlines()[0]}") from error
+
+
+def _autocast(amp: str, device: torch.device) -> torch.autocast:
+    dtype = torch.float16 if amp == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=amp != "none")
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, dataset: Transformed, indices: Sequence[int], options: Options, world: World
+) -> dict[str, float]:
+    """Top-1 and top-5 in percent over these pictures, shared among the ranks with none left out, and their number."""
+    model.eval()
+    top1 = top5 = count = 0
+    for images, labels in load_batches(dataset, shard(indices, world.rank, world.size, 250), options.workers):
+        if options.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        logits = model(images.to(world.device))
+        hits = logits.topk(min(5, logits.shape[1])).indices == labels.to(world.device)[:, None]
+        top1 += int(hits[:, 0].sum())
+        top5 += int(hits.any(1).sum())
+        count += len(labels)
+    top1_sum, top5_sum, total = world.sum([top1, top5, count])
+    return {"top1": 100 * top1_sum / total, "top5": 100 * top5_sum / total, "pictures": int(total)}
+
+
+def score(options: Options, folder: Path, world: World) -> dict[str, Any]:
+    """What an exported folder reaches on the held-out pictures, or on the test split under --final."""
+    model = load_exported(folder).to(world.device)
+    data_config = resolve_model_data_config(model)
+    split = options.test_split if options.final else options.train_split
+    pictures = Pictures(options, split)
+    if len(pictures.classes) != model.num_classes:
+        raise UserError(f"{folder} knows {model.num_classes} classes, the data has {len(pictures.classes)}")
+    indices: Sequence[int] = range(len(pictures))
+    if not options.final:
+        indices = split_holdout(pictures.ids, pictures.labels, options.holdout, options.split_seed).holdout
+    dataset = Transformed(pictures, eval_transform(data_config["input_size"][-1], data_config))
+    report = {
+        "exported": str(folder),
+        "split": split if options.final else f"holdout of {split}",
+        **evaluate(model, dataset, indices, options, world),
+        "weights_sha256": sha256_of(folder / "model.safetensors"),
+        "command": shlex.join(sys.argv),
+        "seed": options.seed,
+        "machine": describe_environment(options.workers, world),
+    }
+    _logger.info("%s: top-1 %.2f%%, top-5 %.2f%% of %d pictures (%s)", folder, *_figures(report))
+    return report
+
+
+def _figures(report: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(report[key] for key in ("top1", "top5", "pictures", "split"))
+
+
+def _score_once(options: Options, folder: Path, run: RunFolder, world: World) -> dict[str, Any]:
+    """The test figures in final.json, measured unless they are there for these very weights."""
+    path = run.path / "final.json"
+    if path.exists():
+        known: dict[str, Any] = json.loads(path.read_text())
+        if known["weights_sha256"] == sha256_of(folder / "model.safetensors"):
+            return known
+    report = score(options, folder, world)
+    run.write_json("final.json", report)
+    return report

@@ -1,0 +1,205 @@
+"""A run's folder: its options, environment, metrics and checkpoints, and what resuming may and may not change."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import logging
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from scarlet_models.errors import UserError
+
+from .checkpoint import list_checkpoints, load_newest, save_checkpoint, write_atomically
+from .distributed import World
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RunOptions:
+    """Where a run is kept and how it goes on.
+
+    Args:
+        out: The run's folder, such as runs/NAME.
+        resume: Go on from the newest checkpoint in the folder; start anew where there is none yet.
+        allow_drift: Resume although options or the environment changed; the result is then no longer bit for bit the same.
+        seed: Of everything random but the held-out split.
+        threads: CPU threads for torch; 0 leaves its own choice.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint_minutes: Longest time between checkpoints; one is also written after each epoch.
+        json: Print the result as one JSON object on stdout.
+    """
+
+    out: str = "runs/retrain"
+    resume: bool = False
+    allow_drift: bool = False
+    seed: int = 0
+    threads: int = 0
+    device: str = "auto"
+    checkpoint_minutes: float = 5.0
+    json: bool = False
+
+
+# Options that say how a command is run, not what it computes.
+_FREE = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download"}
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
+
+
+class RunFolder:
+    """The folder of one run. Every rank makes one; only rank 0 writes.
+
+    Attributes:
+        state: What the newest checkpoint holds; None for a run that starts.
+    """
+
+    def __init__(self, options: RunOptions, world: World) -> None:
+        """Opens the folder, and refuses what would mix two runs.
+
+        Raises:
+            UserError: There is a run already and no resume; the options or the environment changed; the checkpoints are bad.
+        """
+        self.path, self.world = Path(options.out), world
+        self.checkpoints = self.path / "checkpoints"
+        config = yaml.safe_load(yaml.safe_dump(_plain(asdict(options))))  # type: ignore[call-overload]
+        environment = describe_environment(getattr(options, "workers", 0), world)
+        if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
+            raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+        if options.resume and not options.allow_drift:
+            self._refuse_changes("config.yaml", config, _FREE)
+            self._refuse_changes("env.json", environment, {"git_commit", "host"})
+        self.state = load_newest(self.checkpoints) if options.resume else None
+        world.barrier()  # no rank may see the files that rank 0 writes next
+        self.metrics: MetricsTable | None = None
+        self.events: SummaryWriter | None = None
+        if not world.is_main:
+            return
+        self._write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self._write_text("env.json", json.dumps(environment, indent=2) + "\n")
+        step = self.state["step"] if self.state else 0
+        self.metrics = MetricsTable(self.path / "metrics.csv", step)
+        self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1 if self.state else None)
+
+    def _refuse_changes(self, name: str, now: dict[str, Any], free: set[str]) -> None:
+        path = self.path / name
+        if not path.exists():
+            return
+        before = yaml.safe_load(path.read_text())  # JSON is YAML
+        changed = [k for k in sorted({*before, *now} - free) if before.get(k) != now.get(k)]
+        if changed:
+            what = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
+            raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Writes a checkpoint on rank 0."""
+        if self.world.is_main:
+            save_checkpoint(self.checkpoints, step, {**state, "step": step})
+
+    def record(self, step: int, row: dict[str, Any]) -> None:
+        """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
+        if self.metrics is None or self.events is None:
+            return
+        self.metrics.append({"step": step, **row})
+        for key, value in row.items():
+            if isinstance(value, (int, float)):
+                self.events.add_scalar(key, value, step)
+        self.events.flush()
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Writes a JSON file into the folder, on rank 0."""
+        if self.world.is_main:
+            self._write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Closes the TensorBoard events."""
+        if self.events is not None:
+            self.events.close()
+
+    def _write_text(self, name: str, text: str) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make folder {self.path}: {error.strerror}; choose another --out") from error
+        write_atomically(self.path / name, lambda file: file.write(text.encode()))
+
+
+class MetricsTable:
+    """A CSV of one row a measurement, the first column the step; rows past `step` are cut when it is opened."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            self.rows = [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= step]
+            self._write()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds a row; the file is whole at every moment."""
+        self.rows.append({key: _number(value) for key, value in row.items()})
+        self._write()
+
+    def _write(self) -> None:
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def describe_environment(workers: int, world: World) -> dict[str, Any]:
+    """Everything besides the options that can change a result bit for bit, and where the run ran."""
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else world.device.type
+    return {
+        **{name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "workers": workers,
+        "world_size": world.size,
+        "device": device,
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "git_commit": _git_commit(),
+        "host": platform.node(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(
+            command, cwd=os.path.dirname(__file__), capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that YAML gives back what it was given."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
