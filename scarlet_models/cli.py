@@ -1,0 +1,221 @@
+"""The command line: finds a subcommand's module by name, reads its options, and turns users' mistakes into one line.
+
+A subcommand is a module with a docstring (its help), a string EXAMPLE, a dataclass Options whose docstring describes every
+field under "Args:", and main(options). A field with metadata {"positional": True} is given without dashes; one without a
+default must be given. Modules import torch inside main, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import importlib
+import inspect
+import os
+import re
+import sys
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import docstring_parser
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser
+
+from scarlet_models.errors import UserError
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command with subcommands.
+
+    Args:
+        name: What the user types.
+        package: Where the subcommands' modules are.
+        commands: Subcommand -> one line of help.
+        modules: Subcommand -> module, where that has another name.
+        recipes: Folder of YAML files that --config knows by their bare names.
+    """
+
+    name: str
+    package: str
+    commands: Mapping[str, str]
+    modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    recipes: Path | None = None
+
+    def run(self, argv: Sequence[str] | None = None) -> int:
+        """Run one subcommand; return the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
+        arguments = list(sys.argv[1:] if argv is None else argv)
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(self._overview())
+            return 0
+        command = arguments[0]
+        if command not in self.commands:
+            known = _nearest(command, self.commands) or f"there are {', '.join(self.commands)}"
+            return _fail(f"{self.name}: no command {command!r}; {known}")
+        try:
+            module = self.load(command)
+            module.main(self.parse(command, module, arguments[1:]))
+            sys.stdout.flush()
+        except (UserError, argparse.ArgumentError) as error:
+            return _fail(f"{self.name} {command}: {error}")
+        except KeyboardInterrupt:
+            return _fail(f"{self.name} {command}: interrupted", status=130)
+        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+    def load(self, command: str) -> ModuleType:
+        """The module of a subcommand."""
+        return importlib.import_module(f"{self.package}.{self.modules.get(command, command)}")
+
+    def parse(self, command: str, module: ModuleType, arguments: Sequence[str]) -> Any:
+        """The module's Options from their defaults, then --config files, then the command line.
+
+        Raises:
+            argparse.ArgumentError, UserError: an unknown option, a bad value, or one that is missing.
+        """
+        fields, types = dataclasses.fields(module.Options), typing.get_type_hints(module.Options)
+        parser = _parser(f"{self.name} {command}", module, types)
+        try:
+            values = parser.parse_args([self._recipe(a, b) for a, b in zip(["", *arguments], arguments, strict=False)])
+        except argparse.ArgumentError as error:
+            raise UserError(_plain(str(error), types, [f"--{field.name}" for field in fields])) from None
+        given = {field.name: values[field.name] for field in fields if field.name in values}
+        for field in fields:
+            if field.name not in given and _default(field) is dataclasses.MISSING:
+                raise UserError(f"{field.name.upper()} is missing; see {self.name} {command} --help")
+        return module.Options(**given)
+
+    def _recipe(self, before: str, argument: str) -> str:
+        """An argument, or after --config the path of the recipe that it names."""
+        prefix, value = ("--config=", argument[9:]) if argument.startswith("--config=") else ("", argument)
+        if self.recipes and (prefix or before == "--config") and not Path(value).exists():
+            recipe = self.recipes / f"{value.removesuffix('.yaml')}.yaml"
+            if recipe.parent == self.recipes and recipe.exists():
+                return f"{prefix}{recipe}"
+        return argument
+
+    def _overview(self) -> str:
+        width = max(map(len, self.commands))
+        lines = [f"usage: {self.name} COMMAND [options]", ""]
+        lines += [f"  {command:{width}}  {text}" for command, text in self.commands.items()]
+        if self.recipes:
+            names = ", ".join(sorted(path.stem for path in self.recipes.glob("*.yaml")))
+            lines += ["", f"recipes that come with it, for --config: {names}"]
+        return "\n".join([*lines, "", f"{self.name} COMMAND --help says more, with an example."])
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the example."""
+
+
+def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=prog,
+        description=inspect.getdoc(module),
+        epilog="example:\n" + module.EXAMPLE,
+        formatter_class=_HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; later options override it")
+    texts = _field_texts(module.Options)
+    for field in dataclasses.fields(module.Options):
+        name, kind, default = field.name, types[field.name], _default(field)
+        text = texts[name]
+        if default not in (dataclasses.MISSING, None, False, "") and default != []:
+            text += f" (default: {default})"
+        if field.metadata.get("positional"):
+            many = typing.get_origin(kind) is list
+            # The default is left to Options: argparse would let it override a value from --config.
+            parser.add_argument(
+                name,
+                type=typing.get_args(kind)[0] if many else kind,
+                nargs="*" if many else "?",
+                default=argparse.SUPPRESS,
+                metavar=name.upper(),
+                help=text,
+            )
+        elif kind is bool:
+            parser.add_argument(_flag(name), action=ActionYesNo(no_prefix="no-"), default=default, help=text)
+        else:
+            default = argparse.SUPPRESS if default is dataclasses.MISSING else default
+            parser.add_argument(_flag(name), type=kind, default=default, help=text)
+    return parser
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _field_texts(options: type) -> dict[str, str]:
+    """What the docstrings of a dataclass and of its bases say about each field."""
+    texts: dict[str, str] = {}
+    for cls in reversed(options.__mro__):
+        for parameter in docstring_parser.parse(cls.__doc__ or "").params:
+            texts[parameter.arg_name] = " ".join((parameter.description or "").split())
+    return texts
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _plain(message: str, types: Mapping[str, Any], flags: Iterable[str]) -> str:
+    """jsonargparse's message about a bad value or an unknown option, as one sentence."""
+    if bad := re.match(r'Parser key "(\w+)":.*(?:Given value|Got value): (.*)', message, re.DOTALL):
+        name, value = bad.groups()
+        return f"{_flag(name)}: {value!r} is not {_type_text(types[name])}" if name in types else message
+    if unknown := re.match(r"unrecognized arguments: (-\S+)|Option '(\S+)' is not accepted", message):
+        name = unknown[1] or unknown[2]
+        return f"there is no option {name}; {_nearest(_flag(name.lstrip('-')), map(_flag, types)) or 'see --help'}"
+    return message.removeprefix("argument ")
+
+
+def _type_text(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    if kind in names:
+        return names[kind]
+    if options := [option for option in typing.get_args(kind) if option is not type(None)]:
+        inner = " or ".join(_type_text(option) for option in options)
+        return f"a list such as [1,2], each {inner}" if typing.get_origin(kind) is list else inner
+    return str(kind)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {nearest[0]}?" if nearest else ""
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return status
+
+
+PROGRAM = Program(
+    "scarlet-models",
+    "scarlet_models.commands",
+    {
+        "list": "models and tags, their cost, and which weights are here",
+        "info": "a network layer by layer: choices, exact params and MACs, feature taps",
+        "classify": "what is on pictures: files, folders, or one on stdin",
+        "convert": "turn a published checkpoint into safetensors",
+        "weights": "the local store: list, dir, verify, install",
+        "publish": "push a network to the Hugging Face Hub",
+        "export": "write ONNX and torch.export programs and check them",
+        "benchmark": "latency and throughput next to timm's mobile networks",
+        "plot": "draw an architecture as PNG or SVG",
+        "env": "versions, machine, threads and store folder, for bug reports",
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """scarlet-models: run one subcommand and return the exit status."""
+    return PROGRAM.run(argv)

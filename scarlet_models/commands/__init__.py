@@ -1,0 +1,1 @@
+"""The subcommands of scarlet-models, one a module."""
