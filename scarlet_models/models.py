@@ -15,7 +15,6 @@ from timm.layers import get_act_layer
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, resolve_bn_args, round_channels
-from timm.models._pretrained import PretrainedCfg
 from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
 from torch import nn
 
