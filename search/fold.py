@@ -1,0 +1,146 @@
+"""Folding stabilizers: the linear layers of identities absorbed by the layers around them, exactly in eval mode.
+
+A stabilizer W stands in a chain of blocks. With h the features behind a block without a shortcut and f_i the residual
+branches that follow, W (h + f_1(h) + ...) = h' + W f_1(W^-1 h') + ... where h' = W h. So W goes into the projection of
+the block without a shortcut, and each residual block between the two changes basis: W^-1 into its expansion, W into its
+projection. The features behind the stabilizer, and so every feature tap, stay as they were. Where W^-1 is not to be had,
+W can still go forward into the next block without a shortcut, if no residual block lies between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
+from torch import Tensor, nn
+
+from scarlet_models.errors import UserError
+
+from .stabilizer import Stabilizer
+
+# Above it the rounding of float32 weights (6e-8), which a change of basis multiplies by up to the condition, is visible.
+MAX_CONDITION = 1e4
+
+Link = tuple[str, nn.Module]
+
+
+def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
+    """Fold all stabilizers of a chain of blocks into its other modules, which change in place.
+
+    Args:
+        links: (name, module) of everything between the stem's activation and the head's batch norm: timm blocks,
+            `Stabilizer`s, and at the end the head's 1x1 convolution.
+
+    Returns:
+        The links without the stabilizers. In eval mode they compute the same output, up to rounding.
+
+    Raises:
+        UserError: a stabilizer cannot be folded: the message names its layer. The modules are then unfit for use.
+    """
+    ends = [i for i, (_, module) in enumerate(links) if not _keeps_shortcut(module)]
+    for start, end in pairwise([-1, *ends]):
+        segment = links[max(start, 0) : end]
+        if any(isinstance(module, Stabilizer) for _, module in segment):
+            _fold_segment(segment, links[end])
+    return [link for link in links if not isinstance(link[1], Stabilizer)]
+
+
+def _keeps_shortcut(module: nn.Module) -> bool:
+    return isinstance(module, Stabilizer) or bool(getattr(module, "has_skip", False))
+
+
+def _fold_segment(segment: Sequence[Link], following: Link) -> None:
+    """Fold the stabilizers of a segment: a block without a shortcut (the network's first may lack), then those with one."""
+    bases, problem = _bases(segment)
+    if problem:
+        body = len(segment)
+        while isinstance(segment[body - 1][1], Stabilizer):
+            body -= 1
+        bases, problem = _bases(segment[:body])
+        if problem:
+            raise UserError(problem)
+        for _, stabilizer in reversed(segment[body:]):
+            _change_input(_expansion(following[1]), _matrix(stabilizer))
+    for module, basis in bases:
+        _change_output(module, basis)
+        if _keeps_shortcut(module):
+            _change_input(_expansion(module), torch.linalg.inv(basis))
+
+
+def _bases(segment: Sequence[Link]) -> tuple[list[tuple[nn.Module, Tensor]], str]:
+    """For each block the product of the stabilizers behind it, and why that cannot be folded into them, or ""."""
+    bases: list[tuple[nn.Module, Tensor]] = []
+    basis: Tensor | None = None
+    nearest = ""
+    for name, module in reversed(segment):
+        if isinstance(module, Stabilizer):
+            basis = _matrix(module) if basis is None else basis @ _matrix(module)
+            nearest = name
+        elif basis is not None:
+            bases.append((module, basis))
+            if not _keeps_shortcut(module):
+                return bases, ""
+            condition = float(torch.linalg.cond(basis))
+            if not condition < MAX_CONDITION:
+                return [], _refusal(
+                    nearest,
+                    f"in front stands a block with a shortcut ({name}), and the condition number of the stabilizers "
+                    f"behind that is {condition:.1e}, not below {MAX_CONDITION:.0e}",
+                )
+            if not isinstance(module, InvertedResidual):
+                break
+    if basis is None:
+        return [], ""
+    return [], _refusal(nearest, "no block without a shortcut stands in front")
+
+
+def _refusal(name: str, reason: str) -> str:
+    return f"{name}: its stabilizer cannot be folded: {reason}; fold=False keeps it in the model"
+
+
+def _matrix(stabilizer: nn.Module) -> Tensor:
+    return _float64(stabilizer.weight).flatten(1)
+
+
+def _float64(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().double()
+
+
+def _expansion(module: nn.Module) -> nn.Conv2d:
+    """The 1x1 convolution at a block's entrance, before which a linear map can be absorbed."""
+    if isinstance(module, InvertedResidual):
+        return module.conv_pw
+    return module.conv if isinstance(module, ConvBnAct) else module
+
+
+def _projection(module: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """The last convolution and the batch norm behind it, which has no activation."""
+    if isinstance(module, InvertedResidual):
+        return module.conv_pwl, module.bn3
+    return (module.conv_pw, module.bn2) if isinstance(module, DepthwiseSeparableConv) else (module.conv, module.bn1)
+
+
+@torch.no_grad()
+def _change_input(conv: nn.Conv2d, matrix: Tensor) -> None:
+    """Make conv(x) what conv(matrix x) was."""
+    conv.weight.copy_((_float64(conv.weight).flatten(1) @ matrix)[:, :, None, None])
+
+
+@torch.no_grad()
+def _change_output(module: nn.Module, matrix: Tensor) -> None:
+    """Multiply what a block adds to its shortcut (or gives, without one) by `matrix`.
+
+    The convolution takes the matrix and the batch norm's scale. The batch norm, whose scale is then 1, keeps the running
+    mean that the new convolution has, and the variance it would have were the old channels uncorrelated.
+    """
+    conv, bn = _projection(module)
+    weight, bias, mean, var = (_float64(tensor) for tensor in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
+    matrix_and_scale = matrix * weight / (var + bn.eps).sqrt()
+    new_var = matrix_and_scale.square() @ var
+    conv.weight.copy_((matrix_and_scale @ _float64(conv.weight).flatten(1))[:, :, None, None])
+    bn.running_mean.copy_(matrix_and_scale @ mean)
+    bn.running_var.copy_(new_var)
+    bn.weight.copy_((new_var + bn.eps).sqrt())
+    bn.bias.copy_(matrix @ bias)
