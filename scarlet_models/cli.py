@@ -1,8 +1,8 @@
 """The command line: finds a subcommand's module by name, reads its options, and turns users' mistakes into one line.
 
-A subcommand is a module with a docstring (its help), a string EXAMPLE, a dataclass Options whose docstring describes every
-field under "Args:", and main(options). A field with metadata {"positional": True} is given without dashes; one without a
-default must be given. Modules import torch inside main, so that help is quick.
+A subcommand is a module with a docstring (its help), a string EXAMPLE, a dataclass Options whose docstring describes
+every field under "Args:", and main(options). A field with metadata {"positional": True} is given without dashes; one
+without a default must be given. Modules import torch inside main, so that help is quick.
 """
 
 from __future__ import annotations
