@@ -63,9 +63,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     write_atomically(path, lambda file: torch.save(state, file))
     line = f"{sha256_of(path)}  {path.name}\n"
     write_atomically(_checksum(path), lambda file: file.write(line.encode()))
-    for old in list_checkpoints(folder)[KEEP:]:
-        _checksum(old).unlink()
-        old.unlink()
+    kept = list_checkpoints(folder)[:KEEP]
+    for file in set(folder.iterdir()) - {*kept, *map(_checksum, kept)}:  # older ones, and what a kill left half written
+        file.unlink()
     return path
 
 

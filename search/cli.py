@@ -1,4 +1,4 @@
-"""scarlet-search: finds its subcommands by name, reads their options and turns users' mistakes into one line and exit 2."""
+"""scarlet-search: finds subcommands by name, reads their options, turns users' mistakes into one line and exit 2."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import importlib
 import inspect
+import itertools
 import sys
 import typing
 from collections.abc import Sequence
@@ -18,8 +19,8 @@ from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser
 
 from scarlet_models.errors import UserError
 
-# name: (module in this folder, one line of help). A module has a dataclass Options whose docstring describes every field
-# under "Args:", a string EXAMPLE, and main(options). A field with metadata {"positional": True} needs no dashes.
+# name: (module in this folder, one line of help). A module has a dataclass Options whose docstring describes every
+# field under "Args:", a string EXAMPLE, and main(options). A field with metadata {"positional": True} needs no dashes.
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "retrain": ("retrain", "train one network, from scratch or from weights, and export it"),
 }
@@ -36,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = arguments[0]
     if name not in SUBCOMMANDS:
         return _fail(f"scarlet-search has no subcommand {name!r}; there are {', '.join(SUBCOMMANDS)}")
-    module = importlib.import_module(f".{SUBCOMMANDS[name][0]}", __package__)
+    try:
+        module = importlib.import_module(f".{SUBCOMMANDS[name][0]}", __package__)
+    except ModuleNotFoundError as error:
+        return _fail(f"scarlet-search {name} needs {error.name}: pip install 'scarlet-models[search]'")
     try:
         module.main(parse_options(name, module, arguments[1:]))
     except (UserError, argparse.ArgumentError) as error:
@@ -48,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse_options(name: str, module: ModuleType, arguments: Sequence[str]) -> Any:
     """The module's Options from defaults, then --config files, then the command line."""
-    values = _parser(name, module).parse_args([_bundled_recipe(a, b) for a, b in zip(["", *arguments], arguments)])
+    found = [_bundled_recipe(before, text) for before, text in itertools.pairwise(["", *arguments])]
+    values = _parser(name, module).parse_args(found)
     return module.Options(**{field.name: values[field.name] for field in dataclasses.fields(module.Options)})
 
 

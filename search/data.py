@@ -1,4 +1,4 @@
-"""Pictures for training and scoring: any data set that timm reads, one held-out split for all commands, repeatable order.
+"""Pictures for training and scoring: any data set that timm reads, one held-out split, repeatable order.
 
 Order and augmentation are pure functions of (seed, epoch, index): neither the number of workers nor where a run was
 interrupted changes a picture.
@@ -7,6 +7,7 @@ interrupted changes a picture.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import struct
 from collections.abc import Iterator, Sequence
@@ -56,7 +57,7 @@ class AugmentOptions:
     """How training pictures are varied.
 
     Args:
-        crop: "resize" crops a random part and resizes it (RandomResizedCrop); "pad" resizes, pads by an eighth and crops.
+        crop: "resize" resizes a random part (RandomResizedCrop); "pad" resizes, pads by an eighth and crops.
         crop_scale: Smallest and largest share of the area that crop "resize" takes.
         crop_ratio: Smallest and largest aspect ratio that crop "resize" takes.
         hflip: Probability of a horizontal flip.
@@ -74,6 +75,9 @@ class AugmentOptions:
     auto_augment: str = ""
     random_erasing: float = 0.0
     train_interpolation: str = field(default="random")
+
+
+_STREAM_LIMIT = 16 << 30  # bytes
 
 
 class Pictures(Dataset[tuple[Image.Image, int]]):
@@ -102,7 +106,9 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
 def _open(options: DataOptions, split: str) -> Any:
     where = " ".join(filter(None, [options.dataset, options.data_dir])) or "nothing"
     if not options.dataset and not Path(options.data_dir or "-").exists():
-        raise UserError(f"--data-dir {options.data_dir or '(empty)'} does not exist; give a folder of class folders or a tar")
+        raise UserError(
+            f"--data-dir {options.data_dir or '(empty)'} does not exist; give a folder of class folders or a tar"
+        )
     try:
         source = create_dataset(
             options.dataset, root=options.data_dir or None, split=split, download=options.download, is_training=False
@@ -110,9 +116,21 @@ def _open(options: DataOptions, split: str) -> Any:
     except (RuntimeError, OSError, ValueError, AssertionError, ImportError, NameError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot read split {split!r} of {where}: {reason}") from error
-    if isinstance(source, IterableDataset):
-        raise UserError(f"{options.dataset} is a stream: it has no index to hold pictures out by; use a folder, tar or hfds/")
-    return source
+    return _index_stream(source, where) if isinstance(source, IterableDataset) else source
+
+
+def _index_stream(stream: IterableDataset[Any], where: str) -> Any:
+    """The decoded pictures of a stream (wds/, hfids/, tfds/), kept in memory, as holding out needs an index."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # such readers share a stream out among the ranks by themselves
+        raise UserError(f"{where} is a stream, which torchrun cannot share out here; unpack it into folders or a tar")
+    items, size = [], 0
+    for picture, label in stream:
+        pixels = np.asarray(picture.convert("RGB"))
+        items.append((Image.fromarray(pixels), int(label)))
+        size += pixels.nbytes
+        if size > _STREAM_LIMIT:
+            raise UserError(f"{where} is a stream too large to keep in memory; unpack it into folders or a tar")
+    return items
 
 
 def _ids(source: Any) -> list[str]:
@@ -120,7 +138,7 @@ def _ids(source: Any) -> list[str]:
     if not hasattr(source, "filenames"):
         return numbers
     names = [Path(str(name)).as_posix() for name in source.filenames()]
-    return names if len(set(names)) == len(names) else [f"{n}/{name}" for n, name in zip(numbers, names)]
+    return names if len(set(names)) == len(names) else list(map("/".join, zip(numbers, names, strict=True)))
 
 
 def _labels(source: Any) -> np.ndarray:
@@ -171,7 +189,8 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
     if not 0 <= share < 1:
         raise UserError(f"--holdout {share} must be at least 0 and below 1")
     ranked = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest())
-    quota = {int(label): round(share * count) for label, count in zip(*np.unique(labels, return_counts=True))}
+    classes = zip(*np.unique(labels, return_counts=True), strict=True)
+    quota = {int(label): round(share * count) for label, count in classes}
     held: list[int] = []
     for i in ranked:
         if quota[int(labels[i])] > 0:
@@ -240,19 +259,20 @@ class Transformed(Dataset[tuple[Tensor, int]]):
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seeds Python's, numpy's and torch's CPU generators from the numbers; in the main process puts them back after."""
-    states = None if get_worker_info() else (random.getstate(), np.random.get_state(), torch.default_generator.get_state())
+    """Seeds Python's, numpy's and torch's CPU generators from the numbers; outside of workers puts them back after."""
+    torch_cpu = torch.default_generator
+    states = None if get_worker_info() else (random.getstate(), np.random.get_state(), torch_cpu.get_state())
     seed = mix_seed(*numbers)
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
-    torch.default_generator.manual_seed(seed)
+    torch_cpu.manual_seed(seed)
     try:
         yield
     finally:
         if states:
             random.setstate(states[0])
             np.random.set_state(states[1])
-            torch.default_generator.set_state(states[2])
+            torch_cpu.set_state(states[2])
 
 
 def mix_seed(*numbers: int) -> int:
@@ -262,14 +282,14 @@ def mix_seed(*numbers: int) -> int:
 
 
 def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """The shuffled batches of one epoch, int64 of shape (steps, batch_size); pictures that fill no batch are left out."""
+    """The shuffled batches of one epoch, int64 of shape (steps, batch_size); a last, smaller batch is left out."""
     steps = len(indices) // batch_size
     order = np.random.default_rng([seed, epoch]).permutation(np.asarray(indices))
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
 def load_batches(
-    dataset: Dataset[tuple[Tensor, int]], batches: Sequence[Sequence[int]], workers: int, pin_memory: bool = False
+    dataset: Dataset[Any], batches: Sequence[Sequence[int]], workers: int, pin_memory: bool = False
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """A loader that gives exactly these batches in this order: images (N, 3, H, W) float32, labels (N,) int64.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,7 +40,7 @@ class World:
             flat = torch.cat([t.detach().reshape(-1) for t in group])
             dist.all_reduce(flat)
             flat /= self.size
-            for tensor, values in zip(group, flat.split([t.numel() for t in group])):
+            for tensor, values in zip(group, flat.split([t.numel() for t in group]), strict=True):
                 tensor.detach().copy_(values.view_as(tensor))
 
     def sum(self, values: Sequence[float]) -> list[float]:
@@ -49,6 +50,23 @@ class World:
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         return [float(value) for value in total.tolist()]
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's value, on every rank; tensors in it must lie on the CPU."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Rank 0 runs the block before the others do: for what it downloads or writes and they read."""
+        if not self.is_main:
+            self.barrier()
+        yield
+        if self.is_main:
+            self.barrier()
 
     def barrier(self) -> None:
         """Waits until all ranks are here."""
@@ -88,5 +106,6 @@ def _pick_device(name: str) -> torch.device:
             torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try --device cpu") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name} cannot be used here ({reason}); try --device cpu") from error
     return device

@@ -35,7 +35,7 @@ def save_exported(
     Args:
         model: A timm model.
         folder: Made whole or not at all.
-        model_args: What create_model needs besides the architecture's name, such as a genotype and its space; plain data.
+        model_args: What create_model needs besides the architecture's name (a genotype and its space); plain data.
         data_config: input_size, mean, std, interpolation, crop_pct and crop_mode that the network was trained for.
         label_names: Names of the classes in the order of the outputs.
         half: Store float16, batch norm excepted; it loads as float32.
@@ -43,21 +43,22 @@ def save_exported(
     Raises:
         UserError: The folder cannot be written.
     """
-    before = model.pretrained_cfg
+    network: Any = model  # timm sets pretrained_cfg on every model, which nn.Module does not declare
+    before = network.pretrained_cfg
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        model.pretrained_cfg = {key: value for key, value in before.items() if key not in _STALE}
-        model.pretrained_cfg.update(data_config, num_classes=len(label_names))
+        kept = {key: value for key, value in before.items() if key not in _STALE}
+        network.pretrained_cfg = {**kept, **data_config, "num_classes": len(label_names)}
         config = {"label_names": list(label_names), "pretrained_cfg": dict(data_config)}
-        save_config_for_hf(model, temporary / "config.json", model_config=config, model_args=model_args)
+        save_config_for_hf(model, str(temporary / "config.json"), model_config=config, model_args=model_args)
         save_file(_tensors(model, half), temporary / "model.safetensors", {"format": "pt"})
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"cannot write {folder}: {error}; free space or mend the folder, then go on") from error
     finally:
-        model.pretrained_cfg = before
+        network.pretrained_cfg = before
         shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -5,6 +5,7 @@ One process a GPU or CPU: start it plainly, or with torchrun. Killed at any mome
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import pickle
@@ -45,6 +46,7 @@ from .data import (
     split_holdout,
     train_transform,
 )
+from .depthwise import accelerate_depthwise
 from .distributed import World
 from .exported import load_exported, save_exported
 from .progress import Progress, log_to_stderr
@@ -59,7 +61,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Options(RunOptions, DataOptions, AugmentOptions):
+class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base first
     """Options of retrain.
 
     Args:
@@ -155,6 +157,7 @@ def main(options: Options) -> None:
     with distributed.start(options.device) as world:
         if not world.is_main:
             logging.disable(logging.INFO)
+        torch.use_deterministic_algorithms(world.device.type == "cpu", warn_only=True)  # costs nothing there
         report = score(options, Path(options.evaluate), world) if options.evaluate else retrain(options, world)
         if world.is_main and options.json:
             print(json.dumps(report))
@@ -165,9 +168,9 @@ def retrain(options: Options, world: World) -> dict[str, Any]:
     training = Training(options, world)
     training.run()
     folder = training.run_folder.path / "exported" / (options.name or training.run_folder.path.name)
-    if world.is_main:
-        training.export(folder)
-    world.barrier()
+    with world.main_first():
+        if world.is_main:
+            training.export(folder)
     report: dict[str, Any] = {"exported": str(folder), **training.results}
     if options.final:
         report["final"] = _score_once(options, folder, training.run_folder, world)
@@ -184,7 +187,8 @@ class Training:
         self.options, self.world = options, world
         self.phases = options.phases or [(options.epochs, options.image_size)]
         self.local_batch = _local_batch(options, world)
-        self.pictures = Pictures(options, options.train_split)
+        with world.main_first():
+            self.pictures = Pictures(options, options.train_split)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
         self.epochs = sum(count for count, _ in self.phases)
         self.steps_per_epoch = len(self.split.train) // options.batch_size
@@ -199,13 +203,15 @@ class Training:
         self.sums = {"loss": 0.0, "correct": 0.0, "pictures": 0}  # of the epoch so far
         self.results: dict[str, float] = {}  # of the last whole epoch
         self.saved = time.monotonic()
-        if self.run_folder.state:
-            self._restore(self.run_folder.state)
+        if state := self.run_folder.take_state():
+            self._restore(state)
 
     def _build(self) -> None:
         options, device = self.options, self.world.device
         torch.manual_seed(options.seed)
         self.model, self.model_args = build_model(options, len(self.pictures.classes))
+        if options.fast_depthwise and device.type == "cpu":
+            accelerate_depthwise(self.model)
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
         self.data_config = _data_config(self.model, options, self.phases[-1][1])
@@ -310,8 +316,8 @@ class Training:
         overflow_is_normal = self.options.amp == "fp16"  # the scaler skips such a step and lowers its scale
         if not (loss.isfinite() and (norm.isfinite() or overflow_is_normal)):
             raise UserError(
-                f"loss {loss.item():.4g}, gradient norm {norm.item():.4g} at step {self.step}: training diverged; the last "
-                f"good checkpoint is kept in {self.run_folder.checkpoints}; lower --lr or set --clip-grad"
+                f"loss {loss.item():.4g}, gradient norm {norm.item():.4g} at step {self.step}: training diverged; "
+                f"the last good checkpoint is kept in {self.run_folder.checkpoints}; lower --lr or set --clip-grad"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -334,17 +340,15 @@ class Training:
         return results
 
     def export(self, folder: Path) -> None:
-        """Writes the network or its moving average, whichever does better on the held-out pictures (else the average)."""
+        """Writes the moving average of the weights, or the last weights if they do better on the held-out pictures."""
         use_ema = self.ema and self.results.get("ema_holdout_top1", 0) >= self.results.get("holdout_top1", 0)
         network = self.ema.module if self.ema and use_ema else self.model
         save_exported(network, folder, self.model_args, self.data_config, self.pictures.classes, self.options.half)
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
 
     def _image_size(self, epoch: int) -> int:
-        for count, size in self.phases:
-            if epoch < count:
-                break
-            epoch -= count
+        ends = itertools.accumulate(count for count, _ in self.phases)
+        size = next(size for end, (_, size) in zip(ends, self.phases, strict=True) if epoch < end)
         return size or int(self.data_config["input_size"][-1])
 
     def _parts(self) -> dict[str, Any]:
@@ -353,9 +357,7 @@ class Training:
 
     def _checkpoint(self) -> None:
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        self.run_folder.save(
-            self.step, {**state, "sums": self.sums, "results": self.results, "split": self.split.hash}
-        )
+        self.run_folder.save(self.step, {**state, "sums": self.sums, "results": self.results, "split": self.split.hash})
         self.saved = time.monotonic()
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -411,7 +413,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     file = path / "model.safetensors" if path.is_dir() else path
     try:
         state = load_state_dict(str(file), weights_only=True)
-        head = model.get_classifier()
+        head = model.get_classifier()  # type: ignore[operator]  # every timm model has it, nn.Module does not
         own = {name for name, module in model.named_modules() if module is head}
         fresh = {f"{name}.{key}" for name in own for key, value in head.state_dict().items()}
         shapes = {key: value.shape for key, value in model.state_dict().items()}
@@ -421,17 +423,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise UserError(f"--weights {path}: {str(error).splitlines()[0]}") from error
     wrong = [*unexpected, *(set(missing) - replaced)]
     if wrong:
-        raise UserError(f"--weights {path} is of another network: {len(wrong)} tensors differ, such as {sorted(wrong)[0]}")
+        raise UserError(f"--weights {path} is of another network: {len(wrong)} tensors do not fit, as {min(wrong)}")
     if replaced:
         _logger.info("the classifier of %s has other classes; a new one is trained", path)
 
 
 def _data_config(model: nn.Module, options: Options, size: int) -> dict[str, Any]:
     """timm's data config of the network that will be exported."""
-    wanted = {"interpolation": options.interpolation, "crop_pct": options.crop_pct}
+    wanted: dict[str, Any] = {"interpolation": options.interpolation, "crop_pct": options.crop_pct}
     if size:
-        wanted["input_size"] = (3, size, size)  # type: ignore[assignment]  # a tuple among strings and numbers
-    config: dict[str, Any] = resolve_model_data_config(model, args={key: value for key, value in wanted.items() if value})
+        wanted["input_size"] = (3, size, size)
+    config: dict[str, Any] = resolve_model_data_config(model, args={k: v for k, v in wanted.items() if v})
     return config
 
 

@@ -7,7 +7,6 @@ import importlib.metadata
 import io
 import json
 import logging
-import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.errors import UserError
 
-from .checkpoint import list_checkpoints, load_newest, save_checkpoint, write_atomically
+from .checkpoint import load_newest, save_checkpoint, write_atomically
 from .distributed import World
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ class RunOptions:
     Args:
         out: The run's folder, such as runs/NAME.
         resume: Go on from the newest checkpoint in the folder; start anew where there is none yet.
-        allow_drift: Resume although options or the environment changed; the result is then no longer bit for bit the same.
+        allow_drift: Resume although options or the environment changed; the result is then another.
         seed: Of everything random but the held-out split.
         threads: CPU threads for torch; 0 leaves its own choice.
         device: auto, cpu, cuda or cuda:N.
@@ -57,48 +56,51 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models"
 
 
 class RunFolder:
-    """The folder of one run. Every rank makes one; only rank 0 writes.
-
-    Attributes:
-        state: What the newest checkpoint holds; None for a run that starts.
-    """
+    """The folder of one run. Every rank makes one; only rank 0 reads and writes files."""
 
     def __init__(self, options: RunOptions, world: World) -> None:
         """Opens the folder, and refuses what would mix two runs.
 
         Raises:
-            UserError: There is a run already and no resume; the options or the environment changed; the checkpoints are bad.
+            UserError: There is a run and no resume; options or environment changed; no checkpoint is whole.
         """
         self.path, self.world = Path(options.out), world
         self.checkpoints = self.path / "checkpoints"
-        config = yaml.safe_load(yaml.safe_dump(_plain(asdict(options))))  # type: ignore[call-overload]
-        environment = describe_environment(getattr(options, "workers", 0), world)
-        if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
-            raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
-        if options.resume and not options.allow_drift:
-            self._refuse_changes("config.yaml", config, _FREE)
-            self._refuse_changes("env.json", environment, {"git_commit", "host"})
-        self.state = load_newest(self.checkpoints) if options.resume else None
-        world.barrier()  # no rank may see the files that rank 0 writes next
         self.metrics: MetricsTable | None = None
         self.events: SummaryWriter | None = None
-        if not world.is_main:
-            return
+        self._state: dict[str, Any] | None = None
+        if world.is_main:
+            self._open(options)
+        self._state = world.broadcast(self._state)
+
+    def _open(self, options: RunOptions) -> None:
+        config = _plain(asdict(options))
+        environment = describe_environment(getattr(options, "workers", 0), self.world)
+        if not options.resume and (self.path / "config.yaml").exists():
+            raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+        if options.resume:
+            self._state = load_newest(self.checkpoints)
+        if self._state and not options.allow_drift:
+            self._refuse_changes("config.yaml", config, _FREE)
+            self._refuse_changes("env.json", environment, {"git_commit", "host"})
         self._write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
-        self._write_text("env.json", json.dumps(environment, indent=2) + "\n")
-        step = self.state["step"] if self.state else 0
+        self.write_json("env.json", environment)
+        step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
-        self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1 if self.state else None)
+        self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1)
 
     def _refuse_changes(self, name: str, now: dict[str, Any], free: set[str]) -> None:
         path = self.path / name
-        if not path.exists():
-            return
-        before = yaml.safe_load(path.read_text())  # JSON is YAML
-        changed = [k for k in sorted({*before, *now} - free) if before.get(k) != now.get(k)]
+        before = yaml.safe_load(path.read_text()) if path.exists() else {}  # JSON is YAML
+        changed = [key for key in now if key in before and key not in free and before[key] != now[key]]
         if changed:
-            what = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
+            what = "; ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
             raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
+
+    def take_state(self) -> dict[str, Any] | None:
+        """What the newest checkpoint holds, None for a run that starts; handed out once, as it is large."""
+        state, self._state = self._state, None
+        return state
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes a checkpoint on rank 0."""
@@ -190,7 +192,7 @@ def _git_commit() -> str:
     command = ["git", "rev-parse", "HEAD"]
     try:
         return subprocess.run(
-            command, cwd=os.path.dirname(__file__), capture_output=True, text=True, check=True, timeout=10
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
