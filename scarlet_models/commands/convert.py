@@ -1,0 +1,53 @@
+"""Turn a published checkpoint into safetensors in timm's layout.
+
+Checkpoints of SCARLET-A, B and C come from https://github.com/xiaomi-automl/SCARLET-NAS. No code in the file is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+EXAMPLE = """  scarlet-models convert ScarletA.pth.tar --install
+  scarlet-models convert ScarletA.pth.tar --output weights/scarlet_a.xiaomi_in1k.safetensors"""
+
+
+@dataclass
+class Options:
+    """Options of convert.
+
+    Args:
+        checkpoint: The published file.
+        model: scarlet_a, scarlet_b or scarlet_c; recognised from the tensors if not given.
+        install: Put the weights into the local store, where pretrained=True finds them.
+        output: File to write; without it and --install, NAME.xiaomi_in1k.safetensors in the current folder.
+    """
+
+    checkpoint: str = field(metadata={"positional": True})
+    model: str | None = None
+    install: bool = False
+    output: str | None = None
+
+
+def main(options: Options) -> None:
+    """Convert, then write what was asked for."""
+    from hashlib import sha256
+    from pathlib import Path
+
+    import safetensors.torch
+
+    from scarlet_models.convert import convert
+    from scarlet_models.files import write_atomically
+    from scarlet_models.pretrained import PUBLISHED
+    from scarlet_models.store import install
+
+    name, tensors = convert(Path(options.checkpoint), options.model)
+    data = safetensors.torch.save(tensors, metadata={"format": "pt"})
+    written = []
+    if options.output or not options.install:
+        path = Path(options.output or f"{name}.{PUBLISHED}.safetensors")
+        write_atomically(path, lambda file: file.write(data))
+        written.append(path)
+    if options.install:
+        written.append(install(data, f"{name}.{PUBLISHED}"))
+    for path in written:
+        print(f"{name}.{PUBLISHED}: {path} (sha256 {sha256(data).hexdigest()})")

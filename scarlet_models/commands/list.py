@@ -1,0 +1,66 @@
+"""The networks of this package: every model and tag, its cost, and whether its weights are here.
+
+Cost is that of the tag's own picture size and number of classes. Genotypes of a search space need no name:
+`scarlet-models info 2,4,1,...`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+EXAMPLE = """  scarlet-models list
+  scarlet-models list --json"""
+
+
+@dataclass
+class Options:
+    """Options of list.
+
+    Args:
+        json: Print one JSON list.
+    """
+
+    json: bool = False
+
+
+def main(options: Options) -> None:
+    """Print a table of models and tags."""
+    from scarlet_models.terminal import console, millions, table
+
+    rows = models()
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    shown = table("model", ">px", ">classes", ">params", ">MACs", "weights")
+    for row in rows:
+        cost = (millions(row["params"]), millions(row["macs"]))
+        shown.add_row(row["model"], str(row["input_size"]), str(row["num_classes"]), *cost, row["weights"] or "-")
+    console().print(shown)
+
+
+def models() -> list[dict[str, Any]]:
+    """Every model and tag: its cost, and the file of its weights (None where there is none here)."""
+    import timm
+
+    from scarlet_models.counting import count
+    from scarlet_models.networks import create_on_meta
+    from scarlet_models.pretrained import find
+
+    rows = []
+    for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters="scarlet_net*"):
+        model, (architecture, _, tag) = create_on_meta(name), name.partition(".")
+        size = model.pretrained_cfg["input_size"][-1]
+        cost = count(model, size)
+        rows.append(
+            {
+                "model": name,
+                "input_size": size,
+                "num_classes": model.num_classes,
+                "params": cost.params,
+                "macs": cost.macs,
+                "weights": find(architecture, tag) if tag else None,
+            }
+        )
+    return rows
