@@ -1,16 +1,17 @@
 """Folding stabilizers: the linear layers of identities absorbed by the layers around them, exactly in eval mode.
 
-A stabilizer W stands in a chain of blocks. With h the features behind a block without a shortcut and f_i the residual
-branches that follow, W (h + f_1(h) + ...) = h' + W f_1(W^-1 h') + ... where h' = W h. So W goes into the projection of
-the block without a shortcut, and each residual block between the two changes basis: W^-1 into its expansion, W into its
-projection. The features behind the stabilizer, and so every feature tap, stay as they were. Where W^-1 is not to be had,
-W can still go forward into the next block without a shortcut, if no residual block lies between.
+Let h be the features behind a block without a shortcut, f_1, f_2, ... the residual branches that follow, and W a
+stabilizer behind them. With h' = W h, W (h + f_1(h)) = h' + W f_1(W^-1 h'), and so on from branch to branch. So W goes
+into the projection of the block without a shortcut, and each residual block in between changes basis: W^-1 into its
+expansion, W into its projection. The features behind W, and so every feature tap, stay as they were. Where W^-1 is not
+to be had, W can still go forward into the next block without a shortcut, if no residual block lies between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
@@ -20,7 +21,7 @@ from scarlet_models.errors import UserError
 
 from .stabilizer import Stabilizer
 
-# Above it the rounding of float32 weights (6e-8), which a change of basis multiplies by up to the condition, is visible.
+# A change of basis multiplies the rounding of weights (6e-8 in float32) by up to the condition number.
 MAX_CONDITION = 1e4
 
 Link = tuple[str, nn.Module]
@@ -52,7 +53,10 @@ def _keeps_shortcut(module: nn.Module) -> bool:
 
 
 def _fold_segment(segment: Sequence[Link], following: Link) -> None:
-    """Fold the stabilizers of a segment: a block without a shortcut (the network's first may lack), then those with one."""
+    """Fold the stabilizers of a segment: a block without a shortcut, and the links up to the next such block.
+
+    Only the first segment of a network may lack the block that starts it.
+    """
     bases, problem = _bases(segment)
     if problem:
         body = len(segment)
@@ -100,7 +104,7 @@ def _refusal(name: str, reason: str) -> str:
     return f"{name}: its stabilizer cannot be folded: {reason}; fold=False keeps it in the model"
 
 
-def _matrix(stabilizer: nn.Module) -> Tensor:
+def _matrix(stabilizer: Any) -> Tensor:
     return _float64(stabilizer.weight).flatten(1)
 
 
@@ -108,14 +112,14 @@ def _float64(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().double()
 
 
-def _expansion(module: nn.Module) -> nn.Conv2d:
+def _expansion(module: Any) -> nn.Conv2d:
     """The 1x1 convolution at a block's entrance, before which a linear map can be absorbed."""
     if isinstance(module, InvertedResidual):
         return module.conv_pw
     return module.conv if isinstance(module, ConvBnAct) else module
 
 
-def _projection(module: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+def _projection(module: Any) -> tuple[nn.Conv2d, Any]:
     """The last convolution and the batch norm behind it, which has no activation."""
     if isinstance(module, InvertedResidual):
         return module.conv_pwl, module.bn3
@@ -132,8 +136,8 @@ def _change_input(conv: nn.Conv2d, matrix: Tensor) -> None:
 def _change_output(module: nn.Module, matrix: Tensor) -> None:
     """Multiply what a block adds to its shortcut (or gives, without one) by `matrix`.
 
-    The convolution takes the matrix and the batch norm's scale. The batch norm, whose scale is then 1, keeps the running
-    mean that the new convolution has, and the variance it would have were the old channels uncorrelated.
+    The convolution takes the matrix and the batch norm's scale. The batch norm, whose scale is then 1, gets the mean of
+    the new convolution's output, and the variance that it would have were the old channels uncorrelated.
     """
     conv, bn = _projection(module)
     weight, bias, mean, var = (_float64(tensor) for tensor in (bn.weight, bn.bias, bn.running_mean, bn.running_var))

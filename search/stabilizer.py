@@ -1,4 +1,4 @@
-"""What stands in the supernet where identity is chosen: the equivariant learnable stabilizer, and variants for ablations."""
+"""What stands in the supernet for an identity: the equivariant learnable stabilizer, and variants for ablations."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ INITS: dict[str, Callable[[Tensor], object]] = {
 
 
 class Stabilizer(nn.Conv2d):
-    """Equivariant learnable stabilizer (arXiv 1908.06022): a 1x1 convolution of (N, C, H, W) to the same shape, no bias.
+    """Equivariant learnable stabilizer (arXiv 1908.06022): a 1x1 convolution without bias that keeps (N, C, H, W).
 
-    Being linear it adds no representational power; `fold` absorbs it into the layers around it.
+    Being linear it adds no representational power: `fold_stabilizers` absorbs it into the layers around it.
     """
 
     def __init__(self, channels: int, init: str = DEFAULT_INIT) -> None:

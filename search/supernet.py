@@ -8,7 +8,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,8 @@ from .stabilizer import DEFAULT_INIT, identity_module, variant_name
 class Supernet(nn.Module):
     """All networks of a space with shared weights.
 
-    The choices are blocks of standalone `scarlet_net` models, so builder and initialisation are timm's. An identity that
-    keeps the shape holds a stabilizer; one that changes it (`identity_at_reduction: project`) is a 1x1 convolution and BN.
+    The choices are blocks of standalone `scarlet_net` models: timm builds and initialises them. An identity that keeps
+    the shape holds a stabilizer; one that changes it (`identity_at_reduction: project`) is a 1x1 convolution and BN.
     The `scarlet` space with 1000 classes has 45,268,380 parameters, 163,264 of them in stabilizers.
 
     Args:
@@ -58,16 +58,17 @@ class Supernet(nn.Module):
         self.num_classes = self.space.num_classes if num_classes is None else num_classes
         self.stabilizer = variant_name(stabilizer)
         self.in_chans = in_chans
-        self.layers = nn.ModuleList(nn.ModuleDict() for _ in self.space.layers)
+        layers = [nn.ModuleDict() for _ in self.space.layers]
         for index in range(len(self.space.choices)):
             # A network with this choice wherever it may stand gives its blocks away.
             donor = self._standalone(_donor(self.space, index))
             blocks = [block for stage in donor.blocks for block in stage][bool(self.space.stem.separable) :]
-            for layer, block in zip(self.space.layers, blocks, strict=True):
+            for layer, choices, block in zip(self.space.layers, layers, blocks, strict=True):
                 if index == self.space.identity and layer.keeps_shape:
                     block = identity_module(layer.out_channels, self.stabilizer, init)
                 if index in layer.choices:
-                    self.layers[layer.index][str(index)] = block
+                    choices[str(index)] = block
+        self.layers = nn.ModuleList(layers)
         separable = {"separable": donor.blocks[0][0]} if self.space.stem.separable else {}
         self.stem = nn.Sequential(OrderedDict(conv_stem=donor.conv_stem, bn1=donor.bn1, **separable))
         self.head = nn.Sequential(
@@ -92,7 +93,7 @@ class Supernet(nn.Module):
 
     def choice(self, layer: int, index: int) -> nn.Module:
         """The module of choice `index` in `layer`. KeyError where the space does not allow it."""
-        return self.layers[layer][str(index)]
+        return cast(nn.ModuleDict, self.layers[layer])[str(index)]
 
     def extract(self, genotype: Genotype | Sequence[int] | str, fold: bool = True) -> nn.Module:
         """The standalone `scarlet_net` of a path: a copy of its weights, in the supernet's mode, dtype and device.
@@ -109,25 +110,28 @@ class Supernet(nn.Module):
             UserError: the genotype is not in the space, or a stabilizer cannot be folded.
         """
         parsed = Genotype.parse(genotype, self.space)
-        stem, head, *path = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
+        copies: list[Any] = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
+        stem, head, *path = copies
         links = [(f"layer {i}", module) for i, module in enumerate(path) if not isinstance(module, nn.Identity)]
         if self.space.stem.separable:
             links.insert(0, ("separable convolution", stem.separable))
         if fold:
             self._check_foldable(parsed)
             links = fold_stabilizers([*links, ("head", head.conv_head)])[:-1]
-        with torch.device("meta"):  # only the structure: every module is replaced, and no random number is drawn
+        with torch.device("meta"):  # no memory, and no random number is drawn
             model = self._standalone(parsed)
         for name, module in (*stem.named_children(), *head.named_children()):
             if name != "separable":
-                setattr(model, name, module)
-        model.blocks = _staged([module for _, module in links], [len(stage) for stage in model.blocks])
+                _give_weights(module, getattr(model, name))
+        blocks = (block for stage in model.blocks for block in stage)
+        modules = [_give_weights(module, next(blocks)) if _is_block(module) else module for _, module in links]
+        model.blocks = _staged(modules, [len(stage) for stage in model.blocks])
         return model.train(self.training)
 
     def _path(self, genotype: Genotype) -> Iterator[nn.Module]:
-        return (choices[str(index)] for choices, index in zip(self.layers, genotype, strict=True))
+        return (self.choice(layer, index) for layer, index in enumerate(genotype))
 
-    def _standalone(self, genotype: Genotype | Sequence[int]) -> nn.Module:
+    def _standalone(self, genotype: Genotype | Sequence[int]) -> Any:
         return scarlet_net(genotype=genotype, space=self.space, num_classes=self.num_classes, in_chans=self.in_chans)
 
     def _check_foldable(self, genotype: Genotype) -> None:
@@ -147,12 +151,23 @@ def _donor(space: SearchSpace, index: int) -> list[int]:
     return [index if index in choices else choices[-1] for choices in blocks]
 
 
+def _is_block(module: nn.Module) -> bool:
+    """Whether a module is one of timm's blocks: all but the identities that keep the shape."""
+    return hasattr(module, "has_skip")
+
+
+def _give_weights(source: nn.Module, target: nn.Module) -> nn.Module:
+    """Move weights and buffers into the target, which may be on the meta device, and return it."""
+    target.load_state_dict(source.state_dict(), assign=True)
+    return target
+
+
 def _staged(modules: list[nn.Module], sizes: list[int]) -> nn.Sequential:
     """timm's stages of `sizes` blocks; a stabilizer among the modules joins the stage of the block before it."""
     stages: list[list[nn.Module]] = [[] for _ in sizes]
     ends = list(itertools.accumulate(sizes))
     blocks = 0
     for module in modules:
-        blocks += hasattr(module, "has_skip")
+        blocks += _is_block(module)
         stages[bisect.bisect_left(ends, max(blocks, 1))].append(module)
     return nn.Sequential(*(nn.Sequential(*stage) for stage in stages))
