@@ -12,10 +12,12 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import io
 import os
 import re
 import sys
 import typing
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,7 @@ class Program:
         commands: Subcommand -> one line of help.
         modules: Subcommand -> module, where that has another name.
         recipes: Folder of YAML files that --config knows by their bare names.
+        extra: The extra of scarlet-models that has what the modules import.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Program:
     commands: Mapping[str, str]
     modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     recipes: Path | None = None
+    extra: str = ""
 
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run one subcommand; return the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
@@ -56,9 +60,15 @@ class Program:
         if command not in self.commands:
             known = _nearest(command, self.commands) or f"there are {', '.join(self.commands)}"
             return _fail(f"{self.name}: no command {command!r}; {known}")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # file names need not be text that the terminal can show
+                stream.reconfigure(errors="backslashreplace")
         try:
             module = self.load(command)
-            module.main(self.parse(command, module, arguments[1:]))
+            options = self.parse(command, module, arguments[1:])
+            with warnings.catch_warnings():
+                warnings.showwarning = self._warn
+                module.main(options)
             sys.stdout.flush()
         except (UserError, argparse.ArgumentError) as error:
             return _fail(f"{self.name} {command}: {error}")
@@ -68,9 +78,23 @@ class Program:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
+    def _warn(self, message: Warning | str, category: type[Warning], *_: object) -> None:
+        """One line instead of the place in the source; deprecations are for developers."""
+        if issubclass(category, UserWarning):
+            print(f"{self.name}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
     def load(self, command: str) -> ModuleType:
-        """The module of a subcommand."""
-        return importlib.import_module(f"{self.package}.{self.modules.get(command, command)}")
+        """The module of a subcommand.
+
+        Raises:
+            UserError: a package of the extra is not installed.
+        """
+        try:
+            return importlib.import_module(f"{self.package}.{self.modules.get(command, command)}")
+        except ModuleNotFoundError as error:
+            if not self.extra or str(error.name).startswith("scarlet_models"):
+                raise
+            raise UserError(f"needs {error.name}: pip install 'scarlet-models[{self.extra}]'") from None
 
     def parse(self, command: str, module: ModuleType, arguments: Sequence[str]) -> Any:
         """The module's Options from their defaults, then --config files, then the command line.
@@ -114,8 +138,10 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> ArgumentParser:
+    positionals = [field.name for field in dataclasses.fields(module.Options) if field.metadata.get("positional")]
     parser = ArgumentParser(
         prog=prog,
+        usage=" ".join([prog, *(name.upper() for name in positionals), "[options]"]),
         description=inspect.getdoc(module),
         epilog="example:\n" + module.EXAMPLE,
         formatter_class=_HelpFormatter,
@@ -127,7 +153,7 @@ def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> Argument
     for field in dataclasses.fields(module.Options):
         name, kind, default = field.name, types[field.name], _default(field)
         text = texts[name]
-        if default not in (dataclasses.MISSING, None, False, "") and default != []:
+        if default is not dataclasses.MISSING and default not in (None, False, "", [], {}):
             text += f" (default: {default})"
         if field.metadata.get("positional"):
             many = typing.get_origin(kind) is list
