@@ -6,6 +6,7 @@ https://arxiv.org/abs/1908.06022
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -72,16 +73,16 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
     }
 
 
-def _cfgs(name: str) -> dict[str, dict[str, Any]]:
+def _cfgs(name: str) -> dict[str, Any]:
     """The cfgs of a released network. The published weights carry no licence, so their cfg names none."""
-    published = _cfg(license=None, file=weights.find(name, "xiaomi_in1k"))
+    published = _cfg(license=None, file=weights.registered_file(name, weights.PUBLISHED))
     c10 = _cfg(
         64,
         num_classes=10,
         crop_pct=1.0,
         interpolation="bicubic",
         label_names=weights.CIFAR10_CLASSES,
-        file=weights.find(name, "c10"),
+        file=weights.registered_file(name, weights.SHIPPED),
     )
     return {f"{name}.xiaomi_in1k*": published, f"{name}.c10": c10}
 
@@ -115,11 +116,12 @@ def _create(
     round_channels_by = partial(round_channels, multiplier=channel_multiplier)
     classifier, features = (ScarletNet, ScarletFeatures) if stem_keeps_size else (EfficientNet, EfficientNetFeatures)
     pretrained_strict = kwargs.pop("pretrained_strict", True)
-    model = build_model_with_cfg(
+    model: Any = build_model_with_cfg(  # timm sets attributes that nn.Module does not declare
         features if features_only else classifier,
         variant,
         pretrained,
-        pretrained_strict=pretrained_strict and not features_only,
+        pretrained_strict=pretrained_strict,
+        pretrained_filter_fn=weights.fit,
         kwargs_filter=("num_classes", "num_features", "global_pool") if features_only else None,
         block_args=_block_args(genotype, depth_multiplier),
         stem_size=space.stem.channels,
@@ -134,6 +136,8 @@ def _create(
         dropped = ("num_classes", "classifier", "global_pool")
         model.pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in dropped}
         model.default_cfg = model.pretrained_cfg
+    if channel_multiplier == depth_multiplier == 1:
+        model.genotype = genotype  # what a saved folder needs to build the network again
     return model
 
 
@@ -161,6 +165,14 @@ def _released(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     if pretrained:
         kwargs = weights.resolve(name, kwargs)
     return _create(name, pretrained, Genotype.parse(GENOTYPES[name]), **kwargs)
+
+
+def refresh(name: str) -> None:
+    """Tell timm's registry which weights of a released network there are now, as it was told on import."""
+    default_cfgs.update(generate_default_cfgs(_cfgs(name)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # timm warns of a name that is registered again
+        register_model(globals()[name])
 
 
 @register_model
@@ -220,10 +232,10 @@ def scarlet_net(
     if space is None:
         space = genotype.space if isinstance(genotype, Genotype) else "scarlet"
     parsed = Genotype.parse(genotype, space)
+    if not kwargs.get("pretrained_cfg"):
+        kwargs = _with_space_defaults(parsed.space, kwargs)
     if pretrained:
         kwargs = weights.resolve("scarlet_net", kwargs)
-    elif not kwargs.get("pretrained_cfg"):
-        kwargs = _with_space_defaults(parsed.space, kwargs)
     return _create("scarlet_net", pretrained, parsed, **kwargs)
 
 

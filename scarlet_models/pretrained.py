@@ -1,30 +1,36 @@
 """Where a tag's weights come from: the local store, then the package, then the Hub. Every file is checked by sha256.
 
-`weights/manifest.json` in the package and `manifest.json` in the store map file names to sha256s.
+A folder of weights holds files `NAME.TAG.safetensors` and a `manifest.json` that maps each file's name to its sha256,
+or to several while `store.install` replaces the file: wherever that is killed, the file that is there is listed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
-from functools import lru_cache
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from timm.models import get_arch_pretrained_cfgs
+from torch import Tensor, nn
+
 from scarlet_models.errors import UserError
+from scarlet_models.files import remove, sha256_of
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PUBLISHED, SHIPPED = "xiaomi_in1k", "c10"
+PUBLISHED_URL = "https://github.com/xiaomi-automl/SCARLET-NAS"
+_SOURCES = ("state_dict", "file", "url", "hf_hub_id")
 
 
 def store_dir() -> Path:
-    """The local store: `SCARLET_HOME`, or the user's cache folder. It need not exist."""
-    home = os.environ.get("SCARLET_HOME")
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) if home else Path(cache) / "scarlet_models"
+    """The local store: `SCARLET_HOME`, or a folder in the user's cache. It need not exist."""
+    if home := os.environ.get("SCARLET_HOME"):
+        return Path(home).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scarlet_models"
 
 
 def package_dir() -> Path:
@@ -32,71 +38,182 @@ def package_dir() -> Path:
     return Path(str(files("scarlet_models") / "weights"))
 
 
-def find(name: str, tag: str) -> str | None:
-    """Path of the local file of `name.tag`, in the store or the package; None if there is none. Not yet checked."""
-    for folder in (store_dir(), package_dir()):
-        path = folder / f"{name}.{tag}.safetensors"
-        if path.is_file():
-            return str(path)
-    return None
+def find(name: str, tag: str) -> Path | None:
+    """The local file of `name.tag`, in the store or else the package; None if there is none. Not yet checked."""
+    paths = [folder / f"{name}.{tag}.safetensors" for folder in (store_dir(), package_dir())]
+    return next((path for path in paths if path.is_file()), None)
 
 
-def resolve(name: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+def registered_file(name: str, tag: str) -> str | None:
+    """The file for timm's registry, which names only what loads: `find`, if its manifest lists it. Never raises."""
+    path = find(name, tag)
+    try:
+        return str(path) if path and path.name in read_manifest(path.parent) else None
+    except UserError:
+        return None
+
+
+def read_manifest(folder: Path) -> dict[str, tuple[str, ...]]:
+    """File name -> accepted sha256s, from the folder's manifest.json; empty where there is none.
+
+    Raises:
+        UserError: the manifest is damaged.
+    """
+    path = folder / "manifest.json"
+    try:
+        entries = json.loads(path.read_text())
+        return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in entries.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): remove it and install the weights again") from error
+
+
+def check(path: Path) -> None:
+    """Compare a file's sha256 with the manifest of its folder.
+
+    Raises:
+        UserError: it is not listed, or has another hash.
+    """
+    listed = read_manifest(path.parent).get(path.name)
+    if listed is None:
+        raise UserError(f"{path} is not listed in manifest.json beside it: use `scarlet-models weights install`")
+    if sha256_of(path) not in listed:
+        raise UserError(f"{path} is damaged (its sha256 is not the listed one): remove it and install it again")
+
+
+def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a model built with `pretrained=True`, with the weights of its tag found, checked and filled in.
 
-    Without a tag: the published ImageNet weights if they are in the store, else the shipped CIFAR-10 weights, with a
+    Without a tag: the published ImageNet weights if they are in the store, else the CIFAR-10 weights that ship, with a
     warning. An explicit tag, cfg or overlay wins.
 
     Raises:
-        UserError: the tag has no weights here, or its file is not what the manifest says.
+        UserError: there are no such weights here, or the file is damaged.
     """
     cfg, overlay = kwargs.get("pretrained_cfg"), dict(kwargs.get("pretrained_cfg_overlay") or {})
-    if isinstance(cfg, dict) or any(overlay.get(source) for source in ("file", "url", "hf_hub_id", "state_dict")):
-        return kwargs
-    tag = cfg or (PUBLISHED if find(name, PUBLISHED) else SHIPPED)
-    path = find(name, tag)
-    if path is None:
-        raise UserError(f"no weights for {name}.{tag} here: {_how_to_get(name, tag)}")
+    given = {**_fields(cfg), **overlay}
+    if any(given.get(source) for source in _SOURCES):
+        _check_source(given, kwargs.get("cache_dir"))
+        return dict(kwargs)
+    tag = _default_tag(name) if not cfg else cfg if isinstance(cfg, str) else given.get("tag")
+    path = _find_checked(name, tag, kwargs.get("cache_dir"), asked=bool(cfg))
     if not cfg and tag == SHIPPED:
         warnings.warn(
-            f"{name}: loading {name}.{SHIPPED}, trained by this project on CIFAR-10 (10 classes, 64 px). "
-            f"For the published ImageNet weights: {_how_to_get(name, PUBLISHED)}",
+            f"{name}: the published ImageNet weights are not here; these are {name}.{SHIPPED}, which this project "
+            f"trained on CIFAR-10 (10 classes, 64 px). For the ImageNet weights {_how_to_get(name, PUBLISHED)}",
             stacklevel=4,
         )
-    check(Path(path))
-    return {**kwargs, "pretrained_cfg": tag, "pretrained_cfg_overlay": {"file": path} | overlay}
+    return {**kwargs, "pretrained_cfg": cfg or tag, "pretrained_cfg_overlay": {"file": str(path), **overlay}}
+
+
+def fit(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The tensors for a model, as float32; timm calls it before it loads.
+
+    A feature extractor gets what it has. Nothing but the classifier may be missing: with another number of classes timm
+    does not load strictly, and would leave whatever is missing random.
+
+    Raises:
+        UserError: the weights are those of another network.
+    """
+    own = model.state_dict()
+    optional = ("classifier.",) if hasattr(model, "classifier") else ()
+    missing = [key for key in own if key not in state_dict and not key.startswith(optional) and own[key].dim()]
+    if missing:
+        raise UserError(f"the weights are of another network: {len(missing)} tensors are missing, such as {missing[0]}")
+    wanted = state_dict if hasattr(model, "classifier") else own
+    tensors = {key: tensor for key, tensor in state_dict.items() if key in wanted}
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+
+
+def _fields(cfg: Any) -> dict[str, Any]:
+    """The entries of an explicit cfg: a mapping or timm's PretrainedCfg; none for a tag."""
+    if not cfg or isinstance(cfg, str):
+        return {}
+    return dict(cfg) if isinstance(cfg, Mapping) else dict(vars(cfg))
+
+
+def _default_tag(name: str) -> str:
+    return PUBLISHED if find(name, PUBLISHED) else SHIPPED
+
+
+def _find_checked(name: str, tag: str | None, cache_dir: Any, asked: bool) -> Path:
+    """The file of a tag, from store, package or Hub. `asked`: the caller named the tag."""
+    cfgs = {key.partition(".")[2]: cfg for key, cfg in get_arch_pretrained_cfgs(name).items() if "." in key}
+    if not cfgs:
+        raise UserError(
+            f"{name} has no pretrained weights, none were published: build it with pretrained=False, give a file of "
+            "your own (pretrained_cfg_overlay={'file': ...}), or load a saved folder (local-dir:FOLDER)"
+        )
+    if tag not in cfgs:
+        raise UserError(f"{name} has no weights {tag!r}: its tags are {', '.join(cfgs)}")
+    if path := find(name, tag):
+        check(path)
+        return path
+    if hub_id := cfgs[tag].hf_hub_id:
+        path = download(hub_id, cfgs[tag].hf_hub_filename, cache_dir)
+        _check_download(path, [folder / f"{name}.{tag}.safetensors" for folder in (store_dir(), package_dir())])
+        return path
+    raise UserError(
+        f"no weights for {name}.{tag} here: {_how_to_get(name, tag)}"
+        if asked
+        else f"no weights for {name} here: for the published ImageNet weights {_how_to_get(name, PUBLISHED)}"
+    )
 
 
 def _how_to_get(name: str, tag: str) -> str:
     if tag == PUBLISHED:
-        return (
-            "get the checkpoint from https://github.com/xiaomi-automl/SCARLET-NAS, then run "
-            f"`scarlet-models convert CHECKPOINT.pth.tar --install` ({name})"
-        )
-    return f"`scarlet-models weights list` shows what there is; `scarlet-models weights install` adds a file to {store_dir()}"
+        checkpoint = f"{name.title().replace('_', '')}.pth.tar"
+        return f"get {checkpoint} from {PUBLISHED_URL} and run `scarlet-models convert {checkpoint} --install`"
+    return f"they come with the package; `scarlet-models weights install {name}.{tag}.safetensors` adds a copy"
 
 
-def check(path: Path) -> None:
-    """Compare a file's sha256 with its folder's manifest.
+def _check_source(given: Mapping[str, Any], cache_dir: Any) -> None:
+    """Check the source that timm will load an explicit cfg from, where something is known about it."""
+    from_hub = given.get("source") == "hf-hub" or not any(given.get(key) for key in ("state_dict", "file"))
+    if from_hub and given.get("hf_hub_id"):
+        download(given["hf_hub_id"], given.get("hf_hub_filename"), cache_dir)
+    elif not given.get("state_dict") and given.get("file"):
+        path = Path(given["file"])
+        if path.parent in (store_dir(), package_dir()):
+            check(path)
+
+
+# The Hub
+
+
+def download(hub_id: str, filename: str | None = None, cache_dir: Any = None) -> Path:
+    """A file of a Hub repository (`user/repo` or `user/repo@revision`), from the Hub's cache or the network.
+
+    The Hub names large files in its cache by their sha256, so that a damaged download is noticed; it is then removed.
 
     Raises:
-        UserError: no manifest entry, or another hash.
+        UserError: it cannot be had, or is not what the Hub says it is.
     """
-    manifest = path.parent / "manifest.json"
-    expected = json.loads(manifest.read_text()).get(path.name) if manifest.is_file() else None
-    if expected is None:
-        raise UserError(f"{path} is not listed in {manifest}: install weights with `scarlet-models weights install`")
-    stat = path.stat()
-    if _sha256(str(path), stat.st_size, stat.st_mtime_ns) != expected:
-        raise UserError(f"{path} is damaged (its sha256 is not the one in {manifest}): remove it and install it again")
+    from huggingface_hub import hf_hub_download
+
+    repo, _, revision = hub_id.partition("@")
+    name = filename or "model.safetensors"
+    try:
+        path = Path(hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir))
+    except Exception as error:  # the client also raises what its HTTP library does, and which that is has changed
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"cannot download {name} of {repo} from the Hugging Face Hub: {reason}; try again") from error
+    expected = path.resolve().name
+    if len(expected) == 64 and sha256_of(path) != expected:
+        _discard(path)
+        raise UserError(f"{name} of {repo} came damaged from the Hugging Face Hub (wrong sha256): try again")
+    return path
 
 
-@lru_cache(maxsize=32)
-def _sha256(path: str, size: int, mtime_ns: int) -> str:
-    """sha256 of a file; size and time are in the signature so that a changed file is read again."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file.read())
+def _check_download(path: Path, listed_as: list[Path]) -> None:
+    """Compare a downloaded file with the manifests that list it."""
+    known = [hashes for entry in listed_as if (hashes := read_manifest(entry.parent).get(entry.name))]
+    if known and not any(sha256_of(path) in hashes for hashes in known):
+        _discard(path)
+        raise UserError(f"the Hub's {listed_as[0].name} is not the one listed (wrong sha256): not loaded")
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _discard(path: Path) -> None:
+    remove(path.resolve())
+    remove(path)
