@@ -78,7 +78,7 @@ class Program:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
-    def _warn(self, message: Warning | str, category: type[Warning], *_: object) -> None:
+    def _warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         """One line instead of the place in the source; deprecations are for developers."""
         if issubclass(category, UserWarning):
             print(f"{self.name}: warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -7,6 +7,7 @@ computed, and the model that is counted keeps its buffers and mode.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ def count(model: nn.Module, input_size: int) -> Cost:
 
 def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
     """MACs of each module by its dotted name; "" is the whole model. Modules without any are left out."""
-    copied, picture = _on_meta(model, input_size)
+    copied, picture = on_meta(model, input_size)
     with FlopCounterMode(display=False) as counter:
         copied(picture)
     prefix = type(model).__name__
@@ -44,8 +45,8 @@ def count_with_thop(model: nn.Module, input_size: int) -> Cost:
     import thop
     from thop.vision.basic_hooks import count_convNd, count_linear, zero_ops
 
-    copied, picture = _on_meta(model, input_size)
-    rules = {}
+    copied, picture = on_meta(model, input_size)
+    rules: dict[type[nn.Module], Callable[..., None]] = {}
     for module in copied.modules():
         if isinstance(module, _ConvNd):
             rules[type(module)] = count_convNd
@@ -57,9 +58,8 @@ def count_with_thop(model: nn.Module, input_size: int) -> Cost:
     return Cost(int(macs), int(params))
 
 
-def _on_meta(model: nn.Module, input_size: int) -> tuple[nn.Module, torch.Tensor]:
-    weight = next(model.parameters())
-    channels = getattr(model, "pretrained_cfg", {}).get("input_size", (3,))[0]
-    return copy.deepcopy(model).to("meta").eval(), torch.empty(
-        1, channels, input_size, input_size, device="meta", dtype=weight.dtype
-    )
+def on_meta(model: nn.Module, input_size: int) -> tuple[nn.Module, torch.Tensor]:
+    """A copy of the model in eval mode without its numbers, and a batch of one picture for it."""
+    first = next(parameter for parameter in model.parameters() if parameter.dim() == 4)
+    picture = torch.empty(1, first.shape[1], input_size, input_size, device="meta", dtype=first.dtype)
+    return copy.deepcopy(model).to("meta").eval(), picture

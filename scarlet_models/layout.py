@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
-from scarlet_models.counting import macs_by_module
+from scarlet_models.counting import macs_by_module, on_meta
 from scarlet_models.errors import UserError
 from scarlet_models.space import Genotype
 
@@ -82,10 +81,10 @@ def feature_taps(model: nn.Module) -> list[dict[str, Any]]:
 def _units(model: EfficientNet) -> Iterator[tuple[str, str, list[nn.Module]]]:
     """Name, kind and modules of each block; the first module is the one that a hook can watch."""
     yield "conv_stem", "stem", [model.conv_stem, model.bn1]
-    for s, stage in enumerate(model.blocks):
-        for b, block in enumerate(stage):
+    for name, block in model.blocks.named_modules():
+        if name.count(".") == 1:
             kind = type(block).__name__
-            yield f"blocks.{s}.{b}", _KINDS.get(kind, kind), [block]
+            yield f"blocks.{name}", _KINDS.get(kind, kind), [block]
     yield "conv_head", "head", [model.conv_head, model.bn2]
     if isinstance(model.classifier, nn.Linear):
         yield "classifier", "classifier", [model.classifier]
@@ -93,7 +92,7 @@ def _units(model: EfficientNet) -> Iterator[tuple[str, str, list[nn.Module]]]:
 
 def _shapes(model: EfficientNet, names: list[str], input_size: int) -> dict[str, tuple[torch.Size, torch.Size]]:
     """Shapes of what goes into and comes out of modules; nothing is computed."""
-    copied = copy.deepcopy(model).to("meta").eval()
+    copied, picture = on_meta(model, input_size)
     shapes: dict[str, tuple[torch.Size, torch.Size]] = {}
 
     def watch(name: str) -> None:
@@ -104,8 +103,7 @@ def _shapes(model: EfficientNet, names: list[str], input_size: int) -> dict[str,
 
     for name in names:
         watch(name)
-    weight = copied.conv_stem.weight
-    copied(torch.empty(1, weight.shape[1], input_size, input_size, device="meta", dtype=weight.dtype))
+    copied(picture)
     return shapes
 
 

@@ -52,7 +52,8 @@ def describe(name: str, space: str = "scarlet", input_size: int = 0) -> dict[str
 
     if input_size < 0:
         raise UserError(f"--input-size: {input_size} is not a size in pixels")
-    genotype, model = genotype_of(name, space), create_on_meta(name, space)
+    genotype = genotype_of(name, space)
+    model: Any = create_on_meta(name, space)
     size = input_size or model.pretrained_cfg["input_size"][-1]
     return {
         "model": name,

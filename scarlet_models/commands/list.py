@@ -50,7 +50,8 @@ def models() -> list[dict[str, Any]]:
 
     rows = []
     for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters="scarlet_net*"):
-        model, (architecture, _, tag) = create_on_meta(name), name.partition(".")
+        architecture, _, tag = name.partition(".")
+        model: Any = create_on_meta(name)
         size = model.pretrained_cfg["input_size"][-1]
         cost = count(model, size)
         rows.append(
