@@ -26,7 +26,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        fsync_folder(path.parent)
+        fsync(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise UserError(f"cannot write {path}: {reason}; free space or mend the folder, then go on") from error
@@ -34,10 +34,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         remove(temporary)
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames in a folder outlast a power cut, where the system can (not on Windows)."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def fsync(path: Path) -> None:
+    """Make a file's content or a folder's entries outlast a power cut; does nothing where the system has no such call."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

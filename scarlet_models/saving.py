@@ -1,0 +1,133 @@
+"""Folders with a trained network, in the layout that timm loads: config.json and model.safetensors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+from safetensors import SafetensorError
+from timm.models._hub import save_config_for_hf
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from scarlet_models.errors import UserError
+from scarlet_models.files import fsync
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+# What described the weights that a network was trained from.
+_STALE = ("tag", "license", "origin_url", "label_names", "label_descriptions", "label_offset", "pool_size")
+
+
+def save(
+    model: nn.Module,
+    folder: Path | str,
+    model_args: Mapping[str, Any] | None = None,
+    data_config: Mapping[str, Any] | None = None,
+    label_names: Sequence[str] | None = None,
+    half: bool = False,
+) -> None:
+    """Write a folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads, replacing such a folder.
+
+    Args:
+        model: a timm model; one of `scarlet_net` is saved with its genotype and its whole space.
+        folder: made whole or not at all.
+        model_args: what create_model needs besides the architecture's name and the genotype; plain data.
+        data_config: input_size, mean, std, interpolation, crop_pct, crop_mode (default: those in `model.pretrained_cfg`).
+        label_names: classes in the order of the outputs. They mark the weights as new: what the model's cfg says about the
+            weights that it was trained from is then left out.
+        half: store float16, batch norm excepted; it loads as float32.
+
+    Raises:
+        UserError: the folder cannot be written, or holds other files; what was there before is untouched.
+    """
+    folder = Path(folder)
+    _refuse_other_files(folder)
+    if label_names is not None and len(label_names) != model.num_classes:
+        raise UserError(f"{len(label_names)} label names for a network with {model.num_classes} classes")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True, exist_ok=True)
+        _write_config(model, temporary / CONFIG, model_args or {}, data_config or {}, label_names)
+        tensors = half_precision(model) if half else model.state_dict()
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        (temporary / WEIGHTS).write_bytes(safetensors.torch.save(plain, metadata={"format": "pt"}))
+        for path in (temporary / CONFIG, temporary / WEIGHTS, temporary):
+            fsync(path)
+        _replace(folder, temporary)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror or error}; free space or mend the folder") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(folder: Path | str) -> nn.Module:
+    """The network of such a folder, in float32 and eval mode.
+
+    Raises:
+        UserError: the folder is incomplete, damaged, or of another architecture.
+    """
+    try:
+        model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        return model
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder} is not a saved network: {str(error).splitlines()[0]}") from error
+
+
+def half_precision(model: nn.Module) -> dict[str, Tensor]:
+    """The model's tensors with float32 as float16, except those of batch norms, whose variances float16 may not hold."""
+    norms = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, _BatchNorm))
+    return {
+        key: tensor.half() if tensor.dtype == torch.float32 and not key.startswith(norms) else tensor
+        for key, tensor in model.state_dict().items()
+    }
+
+
+def _write_config(
+    model: Any,
+    path: Path,
+    model_args: Mapping[str, Any],
+    data_config: Mapping[str, Any],
+    label_names: Sequence[str] | None,
+) -> None:
+    """timm's config.json. timm reads the model's own cfg for it, which describes the new weights meanwhile."""
+    before = dict(model.pretrained_cfg)
+    new = label_names is not None or model.num_classes != before.get("num_classes")
+    cfg = {key: value for key, value in before.items() if not new or key not in _STALE}
+    extra = {"label_names": list(label_names)} if label_names is not None else {}
+    try:
+        model.pretrained_cfg = {**cfg, **data_config, "num_classes": model.num_classes}
+        arguments = {**model_args, **_genotype_args(model)}
+        write: Any = save_config_for_hf  # its path is annotated str, yet older versions of timm need a Path
+        write(model, path, model_config=extra, model_args=arguments)
+    except ValueError as error:
+        raise UserError(f"cannot save the model's configuration: {error}") from error
+    finally:
+        model.pretrained_cfg = before
+
+
+def _genotype_args(model: Any) -> dict[str, Any]:
+    if model.pretrained_cfg["architecture"] != "scarlet_net":
+        return {}
+    return {"genotype": str(model.genotype), "space": model.genotype.space.to_dict()}
+
+
+def _refuse_other_files(folder: Path) -> None:
+    if folder.is_dir() and (other := {path.name for path in folder.iterdir()} - {CONFIG, WEIGHTS}):
+        raise UserError(f"{folder} holds other files, such as {min(other)}: choose a folder of its own")
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Put the new folder in the old one's place; killed between the two renames, the old one is left under a hidden name."""
+    old = new.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    fsync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
