@@ -35,7 +35,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def fsync(path: Path) -> None:
-    """Make a file's content or a folder's entries outlast a power cut; does nothing where the system has no such call."""
+    """Make a file's content or a folder's entries outlast a power cut, where the system has such a call."""
     if os.name == "posix":
         descriptor = os.open(path, os.O_RDONLY)
         try:

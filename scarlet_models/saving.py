@@ -39,9 +39,9 @@ def save(
         model: a timm model; one of `scarlet_net` is saved with its genotype and its whole space.
         folder: made whole or not at all.
         model_args: what create_model needs besides the architecture's name and the genotype; plain data.
-        data_config: input_size, mean, std, interpolation, crop_pct, crop_mode (default: those in `model.pretrained_cfg`).
-        label_names: classes in the order of the outputs. They mark the weights as new: what the model's cfg says about the
-            weights that it was trained from is then left out.
+        data_config: input_size, mean, std, interpolation, crop_pct and crop_mode, where `model.pretrained_cfg` has others.
+        label_names: classes in the order of the outputs. They mark the weights as new: what the model's cfg says about
+            the weights that it was trained from is then left out.
         half: store float16, batch norm excepted; it loads as float32.
 
     Raises:
@@ -81,7 +81,7 @@ def load(folder: Path | str) -> nn.Module:
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors with float32 as float16, except those of batch norms, whose variances float16 may not hold."""
+    """The model's tensors with float32 as float16, except in batch norms, whose variances float16 may not hold."""
     norms = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, _BatchNorm))
     return {
         key: tensor.half() if tensor.dtype == torch.float32 and not key.startswith(norms) else tensor
@@ -124,7 +124,7 @@ def _refuse_other_files(folder: Path) -> None:
 
 
 def _replace(folder: Path, new: Path) -> None:
-    """Put the new folder in the old one's place; killed between the two renames, the old one is left under a hidden name."""
+    """Put the new folder in the old one's place. A kill between the renames leaves both, under hidden names."""
     old = new.with_suffix(".old")
     if folder.exists():
         folder.rename(old)
