@@ -1,17 +1,16 @@
 """Search spaces and genotypes: the one source of truth for what a network is.
 
-A space is data (YAML or a mapping); a genotype is one choice index a layer. Block strings, cost, drawing and place in the
-supernet are all derived from the two. Input maps are square and convolutions pad by half their kernel, as in timm.
+A space is data (YAML or a mapping); a genotype is one choice index a layer. Block strings, cost, drawing and place in
+the supernet are all derived from the two. Input maps are square and convolutions pad by half their kernel, as in timm.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from scarlet_models.cost import Cost, CostTable, cost_table
 from scarlet_models.errors import UserError
+from scarlet_models.sampling import Limits, draw, sample_within
 
 ACTIVATIONS = {"relu": "re", "relu6": "r6", "hard_swish": "hs", "silu": "sw"}  # name in timm.layers -> in block strings
 KERNELS = (3, 5, 7)
@@ -38,6 +39,15 @@ class Choice:
         if self.identity:
             return "identity"
         return f"e{self.expand} k{self.kernel}" + (" se" if self.se else "")
+
+    @property
+    def se_of_input(self) -> float:
+        """Reduced channels of squeeze-and-excitation as a share of the block's input channels, as in block strings."""
+        return float(f"{self.se * self.expand:g}")
+
+    def se_channels(self, in_channels: int) -> int:
+        """Reduced channels of squeeze-and-excitation in a block of `in_channels`, as timm rounds them."""
+        return round(in_channels * self.expand * (self.se_of_input / self.expand))
 
 
 IDENTITY = Choice(identity=True)
@@ -87,26 +97,6 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Exact cost of a network: `macs` of convolutions and linear layers for one picture, and trainable `params`."""
-
-    macs: int
-    params: int
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.macs + other.macs, self.params + other.params)
-
-
-@dataclass(frozen=True)
-class CostTable:
-    """Additive costs of a space: `base` (stem, head, classifier), and int64 arrays (layers, choices), -1 where not allowed."""
-
-    base: Cost
-    macs: np.ndarray
-    params: np.ndarray
-
-
-@dataclass(frozen=True)
 class SearchSpace:
     """A chain-structured search space. Load one with `SearchSpace.load`."""
 
@@ -137,12 +127,16 @@ class SearchSpace:
         if isinstance(source, Mapping):
             return _parse(dict(source), "space", {})
         if str(source) in SearchSpace.names():
-            return _load_text((_SPACES / f"{source}.yaml").read_text(), f"{source}.yaml")
-        if not Path(source).is_file():
+            return _load_text((_SPACES / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml")
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            names = ", ".join(SearchSpace.names())
             raise UserError(
-                f"no search space {str(source)!r}: give one of {', '.join(SearchSpace.names())}, or a YAML file of your own"
-            )
-        return _load_text(Path(source).read_text(), str(source))
+                f"no search space {str(source)!r} ({reason}): give one of {names}, or a YAML file"
+            ) from None
+        return _load_text(text, str(source))
 
     def to_dict(self) -> dict[str, Any]:
         """The space as plain data: JSON and YAML serialisable, and accepted by `load`."""
@@ -175,6 +169,16 @@ class SearchSpace:
         """Number of genotypes."""
         return math.prod(len(layer.choices) for layer in self.layers)
 
+    @cached_property
+    def distinct(self) -> int:
+        """Number of different standalone networks: genotypes that differ in `canonical` form."""
+        if self.identity is None:
+            return self.size
+        fixed = math.prod(len(layer.choices) for layer in self.layers if not layer.keeps_shape)
+        depths = [sum(layer.stage == s and layer.keeps_shape for layer in self.layers) for s in range(len(self.stages))]
+        blocks = len(self.choices) - 1
+        return fixed * math.prod(sum(blocks**used for used in range(depth + 1)) for depth in depths)
+
     def validate(self, genotype: Genotype | Iterable[int]) -> Genotype:
         """The genotype, checked against this space.
 
@@ -185,7 +189,11 @@ class SearchSpace:
         if len(choices) != len(self.layers):
             raise UserError(f"genotype has {len(choices)} entries, space {self.name!r} has {len(self.layers)} layers")
         for layer, choice in zip(self.layers, choices, strict=True):
-            if not isinstance(choice, int | np.integer) or not 0 <= choice < len(self.choices):
+            if (
+                isinstance(choice, bool)
+                or not isinstance(choice, int | np.integer)
+                or not 0 <= choice < len(self.choices)
+            ):
                 raise UserError(f"layer {layer.index}: choice {choice!r} is not an index in 0..{len(self.choices) - 1}")
             if choice not in layer.choices:
                 raise UserError(
@@ -194,9 +202,32 @@ class SearchSpace:
                 )
         return Genotype(tuple(map(int, choices)), self)
 
-    def sample(self, rng: np.random.Generator) -> Genotype:
-        """A genotype drawn uniformly from the space."""
-        return Genotype(tuple(int(rng.choice(layer.choices)) for layer in self.layers), self)
+    def sample(
+        self,
+        rng: np.random.Generator,
+        *,
+        min_macs: int | None = None,
+        max_macs: int | None = None,
+        min_params: int | None = None,
+        max_params: int | None = None,
+        input_size: int | None = None,
+        num_classes: int | None = None,
+    ) -> Genotype:
+        """A random genotype whose cost lies within the limits, ends included: uniform, unless only a search finds any.
+
+        Bounded: a limit that nothing meets is reported, never looped on (`sampling.sample_within` says how).
+
+        Raises:
+            UserError: no network meets the limits, or none was found.
+        """
+        limits = Limits(min_macs, max_macs, min_params, max_params)
+        if limits == Limits():
+            return Genotype(tuple(self.sample_array(rng, 1)[0].tolist()), self)
+        return Genotype(sample_within(self, rng, limits, self.cost_table(input_size, num_classes)), self)
+
+    def sample_array(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Genotypes drawn uniformly from the space, int64 of shape (count, layers)."""
+        return draw(self, rng, count)
 
     def cost(
         self, genotype: Genotype | Iterable[int], input_size: int | None = None, num_classes: int | None = None
@@ -210,17 +241,11 @@ class SearchSpace:
         self, genotypes: np.ndarray, input_size: int | None = None, num_classes: int | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """MACs and params (int64, shape (N,)) of an integer array of valid genotypes (N, layers)."""
-        table = self.cost_table(input_size, num_classes)
-        macs = np.full(len(genotypes), table.base.macs)
-        params = np.full(len(genotypes), table.base.params)
-        for layer, column in enumerate(np.ascontiguousarray(genotypes.T)):
-            macs += table.macs[layer].take(column)
-            params += table.params[layer].take(column)
-        return macs, params
+        return self.cost_table(input_size, num_classes).sum(genotypes)
 
     def cost_table(self, input_size: int | None = None, num_classes: int | None = None) -> CostTable:
         """The additive costs that `cost` sums, for pictures of `input_size` px and a classifier of `num_classes`."""
-        return _cost_table(self, input_size or self.input_size, self.num_classes if num_classes is None else num_classes)
+        return cost_table(self, input_size or self.input_size, self.num_classes if num_classes is None else num_classes)
 
     def __iter__(self) -> Iterator[Genotype]:
         """Every genotype, in lexicographic order."""
@@ -230,7 +255,7 @@ class SearchSpace:
 
 @dataclass(frozen=True)
 class Genotype:
-    """One choice index for each searchable layer of a space. Iterates over the indices; `str` and `parse` round-trip."""
+    """One choice index for each searchable layer of a space. Iterates over them; `str` and `parse` round-trip."""
 
     choices: tuple[int, ...]
     space: SearchSpace
@@ -250,7 +275,9 @@ class Genotype:
         try:
             indices = [int(part) for part in text.split(",")]
         except ValueError:
-            raise UserError(f"genotype {text!r} is not a comma-separated list of choice indices, such as 2,4,1,8") from None
+            raise UserError(
+                f"genotype {text!r} is not a comma-separated list of choice indices, such as 2,4,1,8"
+            ) from None
         return loaded.validate(indices)
 
     def __str__(self) -> str:
@@ -263,11 +290,15 @@ class Genotype:
         return len(self.choices)
 
     def block_strings(self) -> list[list[str]]:
-        """timm's architecture definition: a list of block strings for each stage, identities that keep the shape left out."""
+        """timm's architecture definition: block strings for each stage, identities that keep the shape left out."""
         space = self.space
-        stages = [[_block_string(self, layer) for layer in space.layers if layer.stage == s] for s in range(len(space.stages))]
+        stages = [
+            [_block_string(self, layer) for layer in space.layers if layer.stage == s] for s in range(len(space.stages))
+        ]
         blocks = [[block for block in stage if block] for stage in stages]
-        separable = [[f"ds_r1_k3_s1_c{space.stem.separable}_n{ACTIVATIONS[space.stem.act]}"]] if space.stem.separable else []
+        separable = (
+            [[f"ds_r1_k3_s1_c{space.stem.separable}_n{ACTIVATIONS[space.stem.act]}"]] if space.stem.separable else []
+        )
         return separable + [stage for stage in blocks if stage]
 
     def cost(self, input_size: int | None = None, num_classes: int | None = None) -> Cost:
@@ -275,7 +306,7 @@ class Genotype:
         return self.space.cost(self, input_size, num_classes)
 
     def canonical(self) -> Genotype:
-        """The genotype with each stage's shape-keeping identities moved to the stage's end: the same standalone network."""
+        """The genotype with each stage's shape-keeping identities moved to its end: the same standalone network."""
         choices: list[int] = []
         for stage in range(len(self.space.stages)):
             layers = [layer for layer in self.space.layers if layer.stage == stage]
@@ -289,53 +320,9 @@ def _block_string(genotype: Genotype, layer: Layer) -> str:
     choice = genotype.space.choices[genotype.choices[layer.index]]
     if choice.identity:
         return "" if layer.keeps_shape else f"cn_r1_k1_s{layer.stride}_c{layer.out_channels}"
-    # timm takes the SE ratio relative to the block's input channels, ours is relative to the expanded ones.
-    se = f"_se{choice.se * choice.expand:g}" if choice.se else ""
+    se = f"_se{choice.se_of_input:g}" if choice.se else ""
     act = ACTIVATIONS[genotype.space.act]
     return f"ir_r1_k{choice.kernel}_s{layer.stride}_e{choice.expand}_c{layer.out_channels}{se}_n{act}"
-
-
-# Costs
-
-
-def _conv(size: int, in_channels: int, out_channels: int, kernel: int = 1, groups: int = 1) -> Cost:
-    """A convolution without bias and its BN, on an output map of `size` px."""
-    weights = in_channels // groups * out_channels * kernel * kernel
-    return Cost(weights * size * size, weights + 2 * out_channels)
-
-
-def _choice_cost(choice: Choice, layer: Layer, size: int) -> Cost:
-    """Cost of a choice in a layer whose input map is `size` px."""
-    out = -(-size // layer.stride)
-    if choice.identity:
-        return Cost(0, 0) if layer.keeps_shape else _conv(out, layer.in_channels, layer.out_channels)
-    expanded = layer.in_channels * choice.expand
-    cost = _conv(out, expanded, expanded, choice.kernel, groups=expanded) + _conv(out, expanded, layer.out_channels)
-    if choice.expand > 1:
-        cost += _conv(size, layer.in_channels, expanded)
-    if choice.se:
-        reduced = round(expanded * choice.se)
-        cost += Cost(2 * expanded * reduced, 2 * expanded * reduced + expanded + reduced)
-    return cost
-
-
-@lru_cache(maxsize=64)
-def _cost_table(space: SearchSpace, input_size: int, num_classes: int) -> CostTable:
-    size = -(-input_size // space.stem.stride)
-    base = _conv(size, 3, space.stem.channels, 3)
-    if space.stem.separable:
-        base += _conv(size, space.stem.channels, space.stem.channels, 3, groups=space.stem.channels)
-        base += _conv(size, space.stem.channels, space.stem.separable)
-    macs = np.full((len(space.layers), len(space.choices)), -1)
-    params = macs.copy()
-    for layer in space.layers:
-        for index in layer.choices:
-            cost = _choice_cost(space.choices[index], layer, size)
-            macs[layer.index, index], params[layer.index, index] = cost.macs, cost.params
-        size = -(-size // layer.stride)
-    base += _conv(size, space.stages[-1].channels, space.head.channels)
-    classifier = space.head.channels * num_classes
-    return CostTable(base + Cost(classifier, classifier + num_classes), macs, params)
 
 
 # Parsing
@@ -353,28 +340,32 @@ class _Bad(Exception):
 
 def _load_text(text: str, where: str) -> SearchSpace:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        data, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise UserError(
             f"{where}:{mark.line + 1 if mark else 1}: not valid YAML ({getattr(error, 'problem', error)})"
         ) from None
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or node is None:
         raise UserError(f"{where}:1: a search space is a mapping with the keys {', '.join(_KEYS)}")
-    return _parse(data, where, dict(_lines(node, ())))
+    lines: dict[tuple[str | int, ...], int] = {}
+    for path, line in _lines(node, ()):
+        if path in lines:
+            raise UserError(f"{where}:{line}: {'.'.join(map(str, path))}: stands at line {lines[path]} already")
+        lines[path] = line
+    return _parse(data, where, lines)
 
 
 def _lines(node: yaml.Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], int]]:
     """The line at which each entry of a YAML document stands."""
-    yield path, node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            yield path + (key.value,), key.start_mark.line + 1
-            yield from ((p, line) for p, line in _lines(value, path + (key.value,)) if p != path + (key.value,))
+            yield (*path, key.value), key.start_mark.line + 1
+            yield from _lines(value, (*path, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            yield from _lines(value, path + (index,))
+            yield (*path, index), value.start_mark.line + 1
+            yield from _lines(value, (*path, index))
 
 
 _KEYS = ("name", "stem", "stages", "choices", "act", "head", "identity_at_reduction", "input_size", "num_classes")
@@ -384,8 +375,8 @@ def _parse(data: dict[str, Any], where: str, lines: dict[tuple[str | int, ...], 
     try:
         return _space(data)
     except _Bad as bad:
-        line = next((lines[bad.path[:n]] for n in range(len(bad.path), -1, -1) if bad.path[:n] in lines), None)
-        place = f"{where}:{line}" if line else where
+        line = next((lines[bad.path[:n]] for n in range(len(bad.path), 0, -1) if bad.path[:n] in lines), 1)
+        place = f"{where}:{line}" if lines else where
         raise UserError(f"{place}: {'.'.join(map(str, bad.path)) or 'space'}: {bad}") from None
 
 
@@ -404,7 +395,7 @@ def _space(data: dict[str, Any]) -> SearchSpace:
         if choice in choices[:index]:
             raise _Bad(("choices", index), f"the same choice stands at {choices.index(choice)}")
     space = SearchSpace(
-        name=str(data["name"]),
+        name=_text(data["name"], ("name",)),
         stem=Stem(
             _channels(stem["channels"], ("stem", "channels")),
             _one_of(stem["stride"], (1, 2), ("stem", "stride")),
@@ -419,20 +410,34 @@ def _space(data: dict[str, Any]) -> SearchSpace:
         input_size=_positive(data.get("input_size", 224), ("input_size",)),
         num_classes=_positive(data.get("num_classes", 1000), ("num_classes",)),
     )
-    if any(not layer.choices for layer in space.layers):
-        raise _Bad(("choices",), "a layer that changes the shape has no choice but identity, which cannot stand there")
+    _check_layers(space)
     if space.head.act != space.stem.act:
         raise _Bad(("head", "act"), f"must be the stem's ({space.stem.act}): timm has one activation for both")
     return space
+
+
+def _check_layers(space: SearchSpace) -> None:
+    for layer in space.layers:
+        if not layer.choices:
+            raise _Bad(
+                ("choices",), "a layer that changes the shape has no choice but identity, which cannot stand there"
+            )
+        for index in layer.choices:
+            choice = space.choices[index]
+            if choice.se and not choice.se_channels(layer.in_channels):
+                expanded = layer.in_channels * choice.expand
+                raise _Bad(
+                    ("choices", index, "se"), f"{choice.se} of layer {layer.index}'s {expanded} channels rounds to none"
+                )
 
 
 def _stage(entry: Any, index: int) -> Stage:
     path = ("stages", index)
     _check_keys(entry, ("channels", "depth", "stride"), ("channels", "depth", "stride"), path)
     return Stage(
-        _channels(entry["channels"], path + ("channels",)),
-        _positive(entry["depth"], path + ("depth",)),
-        _one_of(entry["stride"], (1, 2), path + ("stride",)),
+        _channels(entry["channels"], (*path, "channels")),
+        _positive(entry["depth"], (*path, "depth")),
+        _one_of(entry["stride"], (1, 2), (*path, "stride")),
     )
 
 
@@ -443,11 +448,11 @@ def _choice(entry: Any, index: int) -> Choice:
     _check_keys(entry, ("kernel", "expand", "se"), ("kernel", "expand"), path)
     se = entry.get("se", 0.0)
     if isinstance(se, bool) or not isinstance(se, int | float) or not 0 <= se <= 1:
-        raise _Bad(path + ("se",), f"{se!r} is not a ratio between 0 and 1")
-    kernel = _one_of(entry["kernel"], KERNELS, path + ("kernel",))
-    expand = _positive(entry["expand"], path + ("expand",))
+        raise _Bad((*path, "se"), f"{se!r} is not a ratio between 0 and 1")
+    kernel = _one_of(entry["kernel"], KERNELS, (*path, "kernel"))
+    expand = _positive(entry["expand"], (*path, "expand"))
     if expand == 1:
-        raise _Bad(path + ("expand",), "must be 2 or more: an inverted residual without an expansion is another block")
+        raise _Bad((*path, "expand"), "must be 2 or more: an inverted residual without an expansion is another block")
     return Choice(kernel, expand, float(se))
 
 
@@ -456,7 +461,7 @@ def _check_keys(entry: Any, known: Sequence[str], needed: Sequence[str], path: t
         raise _Bad(path, f"{entry!r} is not a mapping with the keys {', '.join(known)}")
     for key in entry:
         if key not in known:
-            raise _Bad(path + (key,), f"unknown key; known are {', '.join(known)}")
+            raise _Bad((*path, key), f"unknown key; known are {', '.join(known)}")
     for key in needed:
         if key not in entry:
             raise _Bad(path, f"key {key!r} is missing")
@@ -468,6 +473,12 @@ def _entries(data: Mapping[str, Any], key: str) -> Sequence[Any]:
     return data[key]
 
 
+def _text(value: Any, path: tuple[str | int, ...]) -> str:
+    if not isinstance(value, str) or not value:
+        raise _Bad(path, f"{value!r} is not a name")
+    return value
+
+
 def _positive(value: Any, path: tuple[str | int, ...]) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _Bad(path, f"{value!r} is not a positive whole number")
@@ -477,19 +488,19 @@ def _positive(value: Any, path: tuple[str | int, ...]) -> int:
 def _channels(value: Any, path: tuple[str | int, ...]) -> int:
     if _positive(value, path) % 8:
         raise _Bad(path, f"{value} is not a multiple of 8, to which timm rounds channels")
-    return operator.index(value)
+    return int(value)
 
 
 def _one_of(value: Any, allowed: Sequence[int], path: tuple[str | int, ...]) -> int:
-    if isinstance(value, bool) or value not in allowed:
+    if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
         raise _Bad(path, f"{value!r} is not one of {', '.join(map(str, allowed))}")
-    return operator.index(value)
+    return value
 
 
 def _act(value: Any, path: tuple[str | int, ...]) -> str:
-    if value not in ACTIVATIONS:
+    if not isinstance(value, str) or value not in ACTIVATIONS:
         raise _Bad(path, f"{value!r} is not one of {', '.join(ACTIVATIONS)}")
-    return str(value)
+    return value
 
 
 def _without_defaults(choice: Choice) -> dict[str, Any]:

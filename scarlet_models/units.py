@@ -1,0 +1,34 @@
+"""Numbers as people write them: 300M, 1.5G, 6,707,720."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from scarlet_models.errors import UserError
+
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+_COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(e\+?\d+)?\s*([kmgbt]?)", re.IGNORECASE)
+
+
+def parse_count(text: str | int | float) -> int:
+    """A whole number from text such as 300M, 1.5G, 2e6 or 6,707,720 (powers of ten; B is 10^9 as G is).
+
+    Raises:
+        UserError: not a count.
+    """
+    match = _COUNT.fullmatch(str(text).strip().replace(",", "").replace("_", ""))
+    if match:
+        number, exponent, suffix = match.groups()
+        value = Decimal(number + (exponent or "")) * _FACTORS[suffix.lower()]
+        if value == int(value):
+            return int(value)
+    raise UserError(f"{text!r} is not a count, such as 300M, 1.5G or 6707720")
+
+
+def format_count(value: float) -> str:
+    """Four digits and a suffix: 365.3M, 1.5G, 980."""
+    for factor, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= factor:
+            return f"{value / factor:.4g}{suffix}"
+    return f"{value:g}"
