@@ -39,7 +39,7 @@ def save(
         model: a timm model; one of `scarlet_net` is saved with its genotype and its whole space.
         folder: made whole or not at all.
         model_args: what create_model needs besides the architecture's name and the genotype; plain data.
-        data_config: input_size, mean, std, interpolation, crop_pct and crop_mode, where `model.pretrained_cfg` has others.
+        data_config: input_size, mean, std, interpolation, crop_pct, crop_mode, where `pretrained_cfg` has others.
         label_names: classes in the order of the outputs. They mark the weights as new: what the model's cfg says about
             the weights that it was trained from is then left out.
         half: store float16, batch norm excepted; it loads as float32.
@@ -54,7 +54,7 @@ def save(
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True, exist_ok=True)
-        _write_config(model, temporary / CONFIG, model_args or {}, data_config or {}, label_names)
+        write_config(model, temporary / CONFIG, model_args, data_config, label_names)
         tensors = half_precision(model) if half else model.state_dict()
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         (temporary / WEIGHTS).write_bytes(safetensors.torch.save(plain, metadata={"format": "pt"}))
@@ -89,21 +89,25 @@ def half_precision(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _write_config(
+def write_config(
     model: Any,
     path: Path,
-    model_args: Mapping[str, Any],
-    data_config: Mapping[str, Any],
-    label_names: Sequence[str] | None,
+    model_args: Mapping[str, Any] | None = None,
+    data_config: Mapping[str, Any] | None = None,
+    label_names: Sequence[str] | None = None,
 ) -> None:
-    """timm's config.json. timm reads the model's own cfg for it, which describes the new weights meanwhile."""
+    """Write timm's config.json, which `save` describes. timm reads the model's own cfg, which is changed meanwhile.
+
+    Raises:
+        UserError: the model was built with an argument that JSON cannot hold.
+    """
     before = dict(model.pretrained_cfg)
     new = label_names is not None or model.num_classes != before.get("num_classes")
     cfg = {key: value for key, value in before.items() if not new or key not in _STALE}
     extra = {"label_names": list(label_names)} if label_names is not None else {}
     try:
-        model.pretrained_cfg = {**cfg, **data_config, "num_classes": model.num_classes}
-        arguments = {**model_args, **_genotype_args(model)}
+        model.pretrained_cfg = {**cfg, **(data_config or {}), "num_classes": model.num_classes}
+        arguments = {**(model_args or {}), **_genotype_args(model)}
         write: Any = save_config_for_hf  # its path is annotated str, yet older versions of timm need a Path
         write(model, path, model_config=extra, model_args=arguments)
     except ValueError as error:
