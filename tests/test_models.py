@@ -275,3 +275,11 @@ def test_registered_with_timm() -> None:
     assert {"scarlet_a.xiaomi_in1k", "scarlet_a.c10"} <= set(timm.list_models("scarlet_a*", include_tags=True))
     data = timm.data.resolve_model_data_config(create("scarlet_a"))
     assert data["input_size"] == (3, 224, 224) and data["crop_pct"] == 0.875
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_training_starts_at_the_loss_of_chance(classes: int) -> None:
+    model = create("scarlet_c", num_classes=classes).train()
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(model(torch.randn(8, 3, 64, 64)), torch.arange(8) % classes)
+    assert abs(loss.item() - np.log(classes)) < 0.3
