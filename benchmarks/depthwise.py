@@ -1,4 +1,4 @@
-"""Training steps of SCARLET-A on the CPU, plain torch against accelerate_depthwise.
+"""Training steps of SCARLET-A on the CPU: plain torch, accelerate_depthwise, and accelerate_pointwise as well.
 
 python benchmarks/depthwise.py --threads 2 --batch 128
 """
@@ -14,6 +14,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from scarlet_models.search.depthwise import accelerate_depthwise
+from scarlet_models.search.pointwise import accelerate_pointwise
 from torch import Tensor, nn
 
 import scarlet_models  # noqa: F401  # registers the models with timm
@@ -39,20 +40,20 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     plain = timm.create_model("scarlet_a", num_classes=10).to(memory_format=torch.channels_last)
-    models = [plain, accelerate_depthwise(copy.deepcopy(plain))]
-    optimizers = [torch.optim.SGD(model.parameters(), 0.01, momentum=0.9) for model in models]
+    depthwise = accelerate_depthwise(copy.deepcopy(plain))
+    models = {"plain": plain, "depthwise": depthwise, "both": accelerate_pointwise(copy.deepcopy(depthwise))}
+    optimizers = {name: torch.optim.SGD(model.parameters(), 0.01, momentum=0.9) for name, model in models.items()}
     for size in args.sizes:
         images = torch.randn(args.batch, 3, size, size).to(memory_format=torch.channels_last)
         labels = torch.randint(10, (args.batch,))
-        seconds: list[list[float]] = [[], []]
+        seconds: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(args.rounds + 2):
-            for model, optimizer, times in zip(models, optimizers, seconds, strict=True):
-                times.append(step(model, optimizer, images, labels))
-        before, after = (statistics.median(times[2:]) for times in seconds)
-        print(
-            f"{size} px, batch {args.batch}, {args.threads} threads: plain {args.batch / before:.0f} pictures/s, "
-            f"accelerated {args.batch / after:.0f} pictures/s, {before / after:.2f} times as fast"
-        )
+            for name, model in models.items():
+                seconds[name].append(step(model, optimizers[name], images, labels))
+        medians = {name: statistics.median(times[2:]) for name, times in seconds.items()}
+        print(f"{size} px, batch {args.batch}, {args.threads} threads:")
+        for name, median in medians.items():
+            print(f"  {name:9}  {args.batch / median:5.0f} pictures/s, {medians['plain'] / median:.2f} times plain")
 
 
 if __name__ == "__main__":
