@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import remove, sha256_of, write_atomically
 
 _logger = logging.getLogger(__name__)
 KEEP = 2
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Creates or replaces a file such that after a crash at any moment either the old or the new one is there, whole.
-
-    Raises:
-        UserError: The disk is full or the folder cannot be written; the old file is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _fsync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"cannot write {path}: {reason}; free space or mend the folder, then go on") from error
-
-
-def sha256_of(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
@@ -58,14 +27,14 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     Raises:
         UserError: The disk is full or the folder cannot be written; earlier checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step_{step:09d}.pt"
     write_atomically(path, lambda file: torch.save(state, file))
     line = f"{sha256_of(path)}  {path.name}\n"
     write_atomically(_checksum(path), lambda file: file.write(line.encode()))
-    kept = list_checkpoints(folder)[:KEEP]
-    for file in set(folder.iterdir()) - {*kept, *map(_checksum, kept)}:  # older ones, and what a kill left half written
-        file.unlink()
+    kept = [earlier for earlier in list_checkpoints(folder) if earlier <= path][:KEEP]
+    # Besides older ones this removes what a kill left half written, and later ones that resuming found damaged.
+    for file in set(folder.iterdir()) - {*kept, *map(_checksum, kept)}:
+        remove(file)
     return path
 
 
@@ -110,11 +79,3 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def _checksum(path: Path) -> Path:
     return path.with_suffix(".sha256")
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

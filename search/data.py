@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.data import create_dataset, create_transform
+from timm.data.auto_augment import NAME_TO_OP
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 from torchvision import transforms
@@ -202,6 +203,14 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
     return Split(sorted(set(range(len(ids))) - set(held)), sorted(held), digest)
 
 
+def _posterize(picture: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """Keeps the upper bits. Pillow 13 refuses 0 bits, which timm's policies ask for and which Pillow 12 painted black."""
+    return ImageOps.posterize(picture, bits) if bits else Image.new(picture.mode, picture.size)
+
+
+NAME_TO_OP.update(dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), _posterize))
+
+
 def train_transform(size: int, data_config: dict[str, Any], options: AugmentOptions) -> transforms.Compose:
     """PIL picture to a normalised, augmented float tensor (3, size, size).
 
@@ -209,22 +218,28 @@ def train_transform(size: int, data_config: dict[str, Any], options: AugmentOpti
         size: Side in pixels.
         data_config: timm's data config of the model: mean, std, interpolation.
         options: What to vary.
+
+    Raises:
+        UserError: No such policy or interpolation.
     """
-    stages = create_transform(
-        size,
-        is_training=True,
-        scale=options.crop_scale,
-        ratio=options.crop_ratio,
-        hflip=options.hflip,
-        color_jitter=options.color_jitter or None,  # type: ignore[arg-type]  # timm: None switches it off
-        auto_augment=options.auto_augment or None,
-        interpolation=options.train_interpolation or data_config["interpolation"],
-        mean=data_config["mean"],
-        std=data_config["std"],
-        re_prob=options.random_erasing,
-        re_mode="pixel",
-        separate=True,
-    )
+    try:
+        stages = create_transform(
+            size,
+            is_training=True,
+            scale=options.crop_scale,
+            ratio=options.crop_ratio,
+            hflip=options.hflip,
+            color_jitter=options.color_jitter or None,  # type: ignore[arg-type]  # timm: None switches it off
+            auto_augment=options.auto_augment or None,
+            interpolation=options.train_interpolation or data_config["interpolation"],
+            mean=data_config["mean"],
+            std=data_config["std"],
+            re_prob=options.random_erasing,
+            re_mode="pixel",
+            separate=True,
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise UserError(f"--auto-augment or --train-interpolation is unknown to timm: {error}") from error
     if options.crop == "pad":
         mode = transforms.InterpolationMode(data_config["interpolation"])
         pad = [

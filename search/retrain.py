@@ -25,14 +25,15 @@ from timm.data import Mixup, resolve_model_data_config
 from timm.models import load_state_dict
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from scarlet_models import Genotype
 from scarlet_models.errors import UserError
+from scarlet_models.files import sha256_of
 
 from . import distributed
-from .checkpoint import sha256_of
 from .data import (
     AugmentOptions,
     DataOptions,
@@ -197,8 +198,8 @@ class Training:
                 f"nothing to train: {self.epochs} epochs of {len(self.split.train)} pictures in batches of "
                 f"{options.batch_size}; change --epochs, --phases or --batch-size"
             )
-        self.run_folder = RunFolder(options, world)
         self._build()
+        self.run_folder = RunFolder(options, world)
         self.step = 0
         self.sums = {"loss": 0.0, "correct": 0.0, "pictures": 0}  # of the epoch so far
         self.results: dict[str, float] = {}  # of the last whole epoch
@@ -215,26 +216,18 @@ class Training:
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
         self.data_config = _data_config(self.model, options, self.phases[-1][1])
+        train_transform(self._image_size(0), self.data_config, options)  # here a bad policy costs nothing yet
         self.ema = None
         if options.ema_decay:
             self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=options.ema_warmup)
         self.optimizer = _optimizer(self.model, options)
-        self.scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            options.sched,
-            num_epochs=self.epochs,
-            warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # fractions work, as steps are counted
-            warmup_lr=options.warmup_lr,
-            min_lr=options.min_lr,
-            decay_epochs=options.decay_epochs,
-            decay_rate=options.decay_rate,
-            step_on_epochs=False,
-            updates_per_epoch=self.steps_per_epoch,
-        )
+        self.scheduler = _scheduler(self.optimizer, options, self.epochs, self.steps_per_epoch)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
         self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.mixup = None
         if options.mixup or options.cutmix:
+            if self.local_batch % 2:
+                raise UserError(f"--mixup and --cutmix need an even number of pictures a part, not {self.local_batch}")
             classes = len(self.pictures.classes)
             self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes)
 
@@ -306,7 +299,10 @@ class Training:
         if self.mixup:
             images, targets = self.mixup(images, labels)
         with _autocast(self.options.amp, self.world.device):
-            logits = self.model(images)
+            try:
+                logits = self.model(images)
+            except AssertionError as error:  # timm's word for a network of one picture size only
+                raise UserError(f"{self.options.model} cannot see such pictures: {error}") from error
             return self.loss(logits, targets), (logits.argmax(1) == labels).sum()
 
     def _update(self, loss: Tensor) -> None:
@@ -412,6 +408,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     file = path / "model.safetensors" if path.is_dir() else path
     try:
+        if not file.is_file():
+            raise FileNotFoundError("there is no such file")
         state = load_state_dict(str(file), weights_only=True)
         head = model.get_classifier()  # type: ignore[operator]  # every timm model has it, nn.Module does not
         own = {name for name, module in model.named_modules() if module is head}
@@ -434,6 +432,10 @@ def _data_config(model: nn.Module, options: Options, size: int) -> dict[str, Any
     if size:
         wanted["input_size"] = (3, size, size)
     config: dict[str, Any] = resolve_model_data_config(model, args={k: v for k, v in wanted.items() if v})
+    try:
+        eval_transform(config["input_size"][-1], config)
+    except KeyError as error:
+        raise UserError(f"--interpolation {error} is unknown; it is bilinear, bicubic, ...") from error
     return config
 
 
@@ -449,6 +451,24 @@ def _optimizer(model: nn.Module, options: Options) -> torch.optim.Optimizer:
         )
     except (ValueError, TypeError, AssertionError) as error:
         raise UserError(f"cannot make optimizer {options.opt}: {str(error).splitlines()[0]}") from error
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, options: Options, epochs: int, steps_per_epoch: int) -> Scheduler:
+    try:
+        return create_scheduler_v2(
+            optimizer,
+            options.sched,
+            num_epochs=epochs,
+            warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # fractions work, as steps are counted
+            warmup_lr=options.warmup_lr,
+            min_lr=options.min_lr,
+            decay_epochs=options.decay_epochs,
+            decay_rate=options.decay_rate,
+            step_on_epochs=False,
+            updates_per_epoch=steps_per_epoch,
+        )[0]
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"cannot make schedule {options.sched}: {error}") from error
 
 
 def _autocast(amp: str, device: torch.device) -> torch.autocast:

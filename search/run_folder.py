@@ -18,8 +18,9 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import write_atomically
 
-from .checkpoint import load_newest, save_checkpoint, write_atomically
+from .checkpoint import list_checkpoints, load_newest, save_checkpoint
 from .distributed import World
 
 _logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class RunFolder:
     def _open(self, options: RunOptions) -> None:
         config = _plain(asdict(options))
         environment = describe_environment(getattr(options, "workers", 0), self.world)
-        if not options.resume and (self.path / "config.yaml").exists():
+        if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
             raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         if options.resume:
             self._state = load_newest(self.checkpoints)
@@ -128,10 +129,6 @@ class RunFolder:
             self.events.close()
 
     def _write_text(self, name: str, text: str) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"cannot make folder {self.path}: {error.strerror}; choose another --out") from error
         write_atomically(self.path / name, lambda file: file.write(text.encode()))
 
 

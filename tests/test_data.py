@@ -1,0 +1,319 @@
+"""Data sets of timm, the held-out split, and order and augmentation as pure functions of (seed, epoch, index)."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from timm.data import IterableImageDataset, create_transform
+
+from scarlet_models.errors import UserError
+from scarlet_models.search import data
+from scarlet_models.search.data import (
+    AugmentOptions,
+    DataOptions,
+    Pictures,
+    Transformed,
+    epoch_batches,
+    eval_transform,
+    load_batches,
+    shard,
+    split_holdout,
+    train_transform,
+)
+
+CONFIG = {
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+    "interpolation": "bicubic",
+    "crop_pct": 0.875,
+    "crop_mode": "center",
+}
+GOLDEN_HOLDOUT = [5, 13, 21]
+GOLDEN_HASH = "582dde562806a96555023a21e30596f7230936d89a65dc65f8dfe4210d8693f1"
+CLASSES = ("ant", "bee", "cow")
+
+
+def _picture(seed: int, size: int = 32) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train/ with 10, 20 and 30 pictures of three classes; val/ with 2 of each."""
+    root = tmp_path_factory.mktemp("data")
+    for split, counts in (("train", (10, 20, 30)), ("val", (2, 2, 2))):
+        for label, (name, count) in enumerate(zip(CLASSES, counts, strict=True)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                _picture(1000 * label + i).save(root / split / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def pictures(folder: Path) -> Pictures:
+    return Pictures(DataOptions(data_dir=str(folder)), "train")
+
+
+# The split
+
+
+def _names(count: int) -> list[str]:
+    return [f"class_{i % 3}/{i:04d}.jpg" for i in range(count)]
+
+
+def _labels(names: list[str]) -> list[int]:
+    return [int(name[6]) for name in names]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.25, 0.5])
+def test_the_split_is_stratified_disjoint_and_complete(share: float) -> None:
+    names = _names(300)
+    split = split_holdout(names, _labels(names), share, 0)
+    assert sorted(split.train + split.holdout) == list(range(300))
+    counts = Counter(_labels([names[i] for i in split.holdout]))
+    assert counts == Counter({label: round(100 * share) for label in range(3) if share})
+
+
+def test_the_split_depends_on_names_and_seed_alone() -> None:
+    names = _names(300)
+    split = split_holdout(names, _labels(names), 0.1, 0)
+    shuffled = random.Random(1).sample(names, len(names))
+    other = split_holdout(shuffled, _labels(shuffled), 0.1, 0)
+    assert {shuffled[i] for i in other.holdout} == {names[i] for i in split.holdout}
+    assert other.hash == split.hash
+    assert split_holdout(names, _labels(names), 0.1, 1).hash != split.hash
+    assert split_holdout(names, _labels(names), 0.2, 0).hash != split.hash
+
+
+def test_the_split_never_changes_between_versions() -> None:
+    """Checkpoints and evaluations on file name the split by this hash."""
+    split = split_holdout(_names(30), _labels(_names(30)), 0.1, 0)
+    assert split.holdout == GOLDEN_HOLDOUT
+    assert split.hash == GOLDEN_HASH
+
+
+def test_a_picture_that_is_added_moves_few_others() -> None:
+    names = _names(300)
+    more = [*names, "class_0/9999.jpg"]
+    before = {names[i] for i in split_holdout(names, _labels(names), 0.1, 0).holdout}
+    after = {more[i] for i in split_holdout(more, _labels(more), 0.1, 0).holdout}
+    assert len(before - after) <= 1
+
+
+@pytest.mark.parametrize(("share", "message"), [(1.0, "below 1"), (-0.1, "below 1"), (0.001, "holds out none")])
+def test_a_share_that_makes_no_sense_is_refused(share: float, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        split_holdout(_names(30), _labels(_names(30)), share, 0)
+
+
+# Data sets
+
+
+def test_a_folder_gives_relative_ids_labels_and_class_names(folder: Path, pictures: Pictures) -> None:
+    assert pictures.classes == list(CLASSES)
+    assert Counter(pictures.labels.tolist()) == {0: 10, 1: 20, 2: 30}
+    assert sorted(pictures.ids) == sorted(f"{p.parent.name}/{p.name}" for p in (folder / "train").glob("*/*"))
+    picture, label = pictures[0]
+    assert picture.mode == "RGB" and CLASSES[label] == pictures.ids[0].split("/")[0]
+    assert len(Pictures(DataOptions(data_dir=str(folder)), "validation")) == 6
+
+
+def test_the_split_is_the_same_wherever_the_folder_lies(folder: Path, pictures: Pictures, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(folder)
+    moved = Pictures(DataOptions(data_dir=str(tmp_path / "elsewhere")), "train")
+    hashes = {split_holdout(p.ids, p.labels, 0.1, 0).hash for p in (pictures, moved)}
+    assert len(hashes) == 1
+
+
+def test_a_tar_reads_as_the_folder_it_was_made_of(folder: Path, pictures: Pictures, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "train.tar", "w") as tar:
+        for name in CLASSES:
+            tar.add(folder / "train" / name, name)
+    from_tar = Pictures(DataOptions(data_dir=str(tmp_path / "train.tar")), "train")
+    assert (from_tar.ids, from_tar.classes) == (pictures.ids, pictures.classes)
+    assert from_tar.labels.tolist() == pictures.labels.tolist()
+    assert from_tar[7][0].tobytes() == pictures[7][0].tobytes()
+
+
+def test_torchvision_data_sets_have_numbers_for_ids_and_become_rgb(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split, count in (("train", 20), ("t10k", 10)):
+        pixels = np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + pixels.tobytes())
+        labels = np.arange(count, dtype=np.uint8) % 10
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + labels.tobytes())
+    options = DataOptions(dataset="torch/mnist", data_dir=str(tmp_path))
+    train, test = Pictures(options, "train"), Pictures(options, "validation")
+    assert (len(train), len(test), len(train.classes)) == (20, 10, 10)
+    assert train.ids[3] == "00000003" and train[3][1] == 3
+    assert train[3][0].mode == "RGB"
+
+
+class _StreamReader:
+    """What timm's streaming readers offer: no index, only iteration."""
+
+    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
+        return ((_picture(i), i % 3) for i in range(9))
+
+    def __len__(self) -> int:
+        return 9
+
+
+def test_a_stream_is_indexed_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = IterableImageDataset("nowhere", reader=_StreamReader())
+    monkeypatch.setattr(data, "create_dataset", lambda *_, **__: stream)
+    options = DataOptions(dataset="wds/pictures")
+    pictures = Pictures(options, "train")
+    assert pictures.labels.tolist() == [0, 1, 2] * 3
+    assert pictures[4][0].tobytes() == _picture(4).tobytes()
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="too large to keep in memory"):
+        patch.setattr(data, "_STREAM_LIMIT", 10_000)
+        Pictures(options, "train")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="torchrun cannot share out"):
+        patch.setenv("WORLD_SIZE", "2")
+        Pictures(options, "train")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (DataOptions(), r"--data-dir \(empty\) does not exist"),
+        (DataOptions(data_dir="nowhere"), "--data-dir nowhere does not exist"),
+        (DataOptions(data_dir="."), "cannot read split 'train' of .: Found 0 images"),
+        (DataOptions(dataset="torch/nosuch", data_dir="."), "Unknown torchvision dataset nosuch"),
+    ],
+)
+def test_data_that_cannot_be_read_is_one_line(
+    options: DataOptions, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message) as caught:
+        Pictures(options, "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_imagenette_reads_from_its_tars(shared: Path) -> None:
+    options = DataOptions(
+        data_dir=str(shared / "data" / "imagenette224"),
+        train_split="imagenette_train_subset.tar",
+        test_split="imagenette_val_subset.tar",
+    )
+    train, test = Pictures(options, options.train_split), Pictures(options, options.test_split)
+    assert (len(train), len(test), len(train.classes)) == (3000, 1000, 10)
+    assert train.classes == test.classes
+    split = split_holdout(train.ids, train.labels, 0.1, 0)
+    assert set(Counter(train.labels[split.holdout].tolist())) == set(range(10))
+
+
+# Order and augmentation
+
+AUGMENTATIONS = {
+    "resize": AugmentOptions(),
+    "pad": AugmentOptions(crop="pad", color_jitter=0.0),
+    "rand-augment, erasing": AugmentOptions(auto_augment="rand-m9-mstd0.5", random_erasing=0.9),
+    "auto-augment": AugmentOptions(auto_augment="v0"),
+    "augmix": AugmentOptions(auto_augment="augmix-m3-w3"),
+}
+
+
+def _epoch(pictures: Pictures, options: AugmentOptions, workers: int, first: int = 0, epoch: int = 2) -> torch.Tensor:
+    dataset = Transformed(pictures, train_transform(24, CONFIG, options), seed=5, epoch=epoch)
+    batches = epoch_batches(range(len(pictures)), 8, seed=5, epoch=epoch)[first:]
+    return torch.stack([images for images, _ in load_batches(dataset, batches.tolist(), workers)])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_neither_workers_nor_a_later_start_change_a_picture(pictures: Pictures, name: str) -> None:
+    options = AUGMENTATIONS[name]
+    alone = _epoch(pictures, options, workers=0)
+    assert alone.shape == (7, 8, 3, 24, 24)
+    assert torch.equal(alone, _epoch(pictures, options, workers=2))
+    assert torch.equal(alone[4:], _epoch(pictures, options, workers=0, first=4))
+    assert not torch.equal(alone, _epoch(pictures, options, workers=0, epoch=3))
+
+
+def test_augmentation_differs_between_epochs_and_pictures(pictures: Pictures) -> None:
+    transform = train_transform(24, CONFIG, AugmentOptions())
+    one, two = (Transformed(pictures, transform, seed=0, epoch=epoch) for epoch in (0, 1))
+    assert torch.equal(one[3][0], one[3][0])
+    assert not torch.equal(one[3][0], two[3][0])
+    assert not torch.equal(one[3][0], Transformed(pictures, transform, seed=1)[3][0])
+
+
+def test_the_generators_of_the_main_process_are_left_alone(pictures: Pictures) -> None:
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    def seed() -> None:
+        random.seed(7)
+        np.random.seed(7)
+        torch.manual_seed(7)
+
+    seed()
+    expected = draw()
+    seed()
+    for workers in (0, 1):
+        _epoch(pictures, AUGMENTATIONS["rand-augment, erasing"], workers)
+    assert draw() == expected
+
+
+def test_an_epoch_has_every_index_once_but_for_the_last_smaller_batch() -> None:
+    indices = list(range(100, 210))
+    batches = epoch_batches(indices, 20, seed=0, epoch=0)
+    assert batches.shape == (5, 20)
+    assert len(set(batches.ravel().tolist())) == 100 and set(batches.ravel().tolist()) <= set(indices)
+    assert not np.array_equal(batches, epoch_batches(indices, 20, seed=0, epoch=1))
+    assert not np.array_equal(batches, epoch_batches(indices, 20, seed=1, epoch=0))
+    assert np.array_equal(batches, epoch_batches(indices, 20, seed=0, epoch=0))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_shards_leave_nothing_out(world: int) -> None:
+    shares = [shard(range(50), rank, world, 8) for rank in range(world)]
+    assert sorted(i for share in shares for batch in share for i in batch) == list(range(50))
+    assert all(len(batch) <= 8 for share in shares for batch in share)
+
+
+def test_evaluation_sees_what_timm_prepares(pictures: Pictures) -> None:
+    ours = Transformed(pictures, eval_transform(28, CONFIG))[11][0]
+    theirs = create_transform(28, is_training=False, **CONFIG)(pictures[11][0])
+    assert torch.equal(ours, theirs)
+
+
+def test_pad_crop_shifts_by_at_most_an_eighth(pictures: Pictures) -> None:
+    """Without flips, pad-crop of a picture of the right size is the picture moved by up to size // 8 pixels."""
+    options = AugmentOptions(crop="pad", hflip=0.0, color_jitter=0.0)
+    dataset = Transformed(pictures, train_transform(32, CONFIG, options))
+    whole = eval_transform(32, {**CONFIG, "crop_pct": 1.0})
+    padded = torch.nn.functional.pad(whole(pictures[0][0])[None], (4, 4, 4, 4), mode="reflect")[0]
+    shifted = dataset[0][0]
+    places = [(x, y) for x in range(9) for y in range(9) if torch.equal(padded[:, y : y + 32, x : x + 32], shifted)]
+    assert len(places) == 1
+
+
+@pytest.mark.parametrize("options", [AugmentOptions(auto_augment="nosuch"), AugmentOptions(train_interpolation="x")])
+def test_an_unknown_policy_is_one_line(options: AugmentOptions) -> None:
+    with pytest.raises(UserError, match="unknown to timm"):
+        train_transform(24, CONFIG, options)
+
+
+def test_greyscale_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
+    for mode in ("L", "RGBA", "P", "CMYK"):
+        (tmp_path / "train" / mode).mkdir(parents=True)
+        target: Any = io.BytesIO()
+        _picture(0).convert(mode).save(target, "TIFF")
+        (tmp_path / "train" / mode / "a.png").write_bytes(target.getvalue())
+    pictures = Pictures(DataOptions(data_dir=str(tmp_path)), "train")
+    assert {pictures[i][0].mode for i in range(4)} == {"RGB"}
