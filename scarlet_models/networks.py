@@ -68,6 +68,12 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
     return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
 
 
+def picture_size(model: nn.Module) -> int:
+    """Side in pixels of the pictures that a timm model is made for."""
+    cfg: Any = model.pretrained_cfg
+    return int(cfg["input_size"][-1])
+
+
 def file_stem(name: str) -> str:
     """A short name for files about a network."""
     if is_genotype(name):

@@ -21,6 +21,9 @@ def table(*columns: str) -> Table:
     return made
 
 
-def millions(count: int) -> str:
-    """A count such as 365.3M."""
-    return f"{count / 1e6:,.1f}M"
+def short(count: int) -> str:
+    """A count with three digits or four, such as 365.3M."""
+    for unit, letter in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            return f"{count / unit:.{2 if letter == 'G' else 1}f}{letter}"
+    return str(count)

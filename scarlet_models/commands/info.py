@@ -48,13 +48,13 @@ def describe(name: str, space: str = "scarlet", input_size: int = 0) -> dict[str
     """Everything `info` says, as plain data. Counts that are not known are None."""
     from scarlet_models.counting import count, count_with_thop
     from scarlet_models.layout import feature_taps, layout
-    from scarlet_models.networks import create_on_meta, genotype_of
+    from scarlet_models.networks import create_on_meta, genotype_of, picture_size
 
     if input_size < 0:
         raise UserError(f"--input-size: {input_size} is not a size in pixels")
     genotype = genotype_of(name, space)
     model: Any = create_on_meta(name, space)
-    size = input_size or model.pretrained_cfg["input_size"][-1]
+    size = input_size or picture_size(model)
     return {
         "model": name,
         "genotype": str(genotype) if genotype else None,

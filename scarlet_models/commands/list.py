@@ -27,7 +27,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Print a table of models and tags."""
-    from scarlet_models.terminal import console, millions, table
+    from scarlet_models.terminal import console, short, table
 
     rows = models()
     if options.json:
@@ -35,7 +35,7 @@ def main(options: Options) -> None:
         return
     shown = table("model", ">px", ">classes", ">params", ">MACs", "weights")
     for row in rows:
-        cost = (millions(row["params"]), millions(row["macs"]))
+        cost = (short(row["params"]), short(row["macs"]))
         shown.add_row(row["model"], str(row["input_size"]), str(row["num_classes"]), *cost, row["weights"] or "-")
     console().print(shown)
 
@@ -45,14 +45,14 @@ def models() -> list[dict[str, Any]]:
     import timm
 
     from scarlet_models.counting import count
-    from scarlet_models.networks import create_on_meta
+    from scarlet_models.networks import create_on_meta, picture_size
     from scarlet_models.pretrained import find
 
     rows = []
     for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters="scarlet_net*"):
         architecture, _, tag = name.partition(".")
         model: Any = create_on_meta(name)
-        size = model.pretrained_cfg["input_size"][-1]
+        size = picture_size(model)
         cost = count(model, size)
         rows.append(
             {
