@@ -21,6 +21,7 @@ FORMATS = (".png", ".svg", ".pdf")
 INK, MUTED, LINE, BAND, GREY = "#1f2a35", "#75828f", "#9aa5b1", "#f2f5f8", "#d3dae2"
 KERNELS = {3: ("#a6d5e8", INK), 5: ("#4f9fcf", "white"), 7: ("#1b4f80", "white")}  # colour, and that of text on it
 SE = "#f08a24"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 # Lengths in inches: the axes cover the whole figure, one unit an inch.
 PITCH, WIDTH, EXPANSION, PLAIN, DOT, SAMPLE = 0.52, 0.36, 0.235, 0.42, 0.16, 0.19
@@ -30,8 +31,8 @@ MARGIN, LABELS, HEADING, LEGEND = 0.5, 0.42, 1.0, 0.95
 def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
     """A figure of the blocks in a row, from the picture on the left to the classifier on the right.
 
-    Over each block stand its channels and the side of its map, below it the number of its searchable layer (or its place
-    in the timm model, or its name). Blocks of one map size share a band, which says the reduction.
+    Over each block stand its channels and the side of its map, below it the number of its searchable layer, or else
+    its place in the timm model, or its name. Blocks of one map size share a band, which says the reduction.
 
     Args:
         blocks: What `layout` gives.
@@ -102,8 +103,7 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float, row: float) -> Non
         axes.add_patch(_dot(x, y))
     else:
         _box(axes, x, y, height, colour, SE if block.se else "none", 2.4)
-        text = f"{block.kernel}×{block.kernel}" if block.kernel > 1 else "1×1"
-        axes.text(x, y, text, size=6.5, color=ink, ha="center", va="center", zorder=4)
+        axes.text(x, y, f"{block.kernel}{TIMES}{block.kernel}", size=6.5, color=ink, ha="center", va="center", zorder=4)
     if block.shortcut:
         _draw_shortcut(axes, x, y, height)
     _shape(axes, x, y + height / 2, block.channels, block.size)
@@ -129,7 +129,7 @@ def _draw_shortcut(axes: Axes, x: float, y: float, height: float) -> None:
 def _shape(axes: Axes, x: float, top: float, channels: int, size: int) -> None:
     """Channels, and under them the side of the map, over the top of a block."""
     axes.text(x, top + 0.27, str(channels), size=8, weight="bold", color=INK, ha="center", va="center")
-    axes.text(x, top + 0.12, f"×{size}²" if size > 1 else "", size=7, color=MUTED, ha="center", va="center")
+    axes.text(x, top + 0.12, f"{TIMES}{size}²" if size > 1 else "", size=7, color=MUTED, ha="center", va="center")
 
 
 def _name(block: Block) -> str:
@@ -144,7 +144,7 @@ def _legend(blocks: Sequence[Block]) -> list[tuple[str, str, float]]:
     searched = [block for block in blocks if block.kind == "inverted residual"]
     kernels, expansions = sorted({block.kernel for block in searched}), sorted({block.expand for block in searched})
     return [
-        *((f"{kernel}×{kernel} depthwise", KERNELS.get(kernel, (GREY, INK))[0], SAMPLE) for kernel in kernels),
+        *((f"{kernel}{TIMES}{kernel} depthwise", KERNELS.get(kernel, (GREY, INK))[0], SAMPLE) for kernel in kernels),
         *((f"expansion {expand:g}", GREY, SAMPLE * expand / 4) for expand in expansions),
         *([("squeeze-and-excitation", SE, SAMPLE)] if any(block.se for block in blocks) else []),
         *([("identity", "white", DOT)] if any(block.kind == "identity" for block in blocks) else []),
