@@ -197,13 +197,18 @@ def download(hub_id: str, filename: str | None = None, cache_dir: Any = None) ->
     try:
         path = Path(hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir))
     except Exception as error:  # the client also raises what its HTTP library does, and which that is has changed
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"cannot download {name} of {repo} from the Hugging Face Hub: {reason}; try again") from error
+        raise UserError(f"cannot download {name} of {repo} from the Hugging Face Hub: {hub_reason(error)}") from error
     expected = path.resolve().name
     if len(expected) == 64 and sha256_of(path) != expected:
         _discard(path)
         raise UserError(f"{name} of {repo} came damaged from the Hugging Face Hub (wrong sha256): try again")
     return path
+
+
+def hub_reason(error: Exception) -> str:
+    """What an error of the Hub's client says, as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) or type(error).__name__
 
 
 def _check_download(path: Path, listed_as: list[Path]) -> None:

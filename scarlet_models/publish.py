@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData
 from torch import nn
 
 from scarlet_models.errors import UserError
-from scarlet_models.pretrained import PUBLISHED, PUBLISHED_URL, SHIPPED, check, find
+from scarlet_models.pretrained import PUBLISHED, PUBLISHED_URL, SHIPPED, check, find, hub_reason
 from scarlet_models.saving import CONFIG, WEIGHTS, load, write_config
 from scarlet_models.store import tags
 
@@ -109,20 +109,8 @@ def card(model: nn.Module, repo_id: str) -> str:
             **facts,
         }
     lines = [f"- **{key}:** {value}" for key, value in facts.items()]
-    return "\n".join(
-        [
-            "---",
-            data.to_yaml(),
-            "---",
-            f"# {name}",
-            "",
-            _ABOUT.get(tag or "", ""),
-            "",
-            *lines,
-            "",
-            _USAGE.format(repo_id),
-        ]
-    )
+    front = ["---", data.to_yaml(), "---", f"# {name}", ""]
+    return "\n".join([*front, _ABOUT.get(tag or "", ""), "", *lines, "", _USAGE.format(repo_id)])
 
 
 _USAGE = """## Use
@@ -141,4 +129,4 @@ def _reason(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return "you may not write there: log in with `hf auth login`, or set HF_TOKEN to a token that may"
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return hub_reason(error)
