@@ -60,7 +60,7 @@ def _fold_segment(segment: Sequence[Link], following: Link) -> None:
     bases, problem = _bases(segment)
     if problem:
         body = len(segment)
-        while isinstance(segment[body - 1][1], Stabilizer):
+        while body and isinstance(segment[body - 1][1], Stabilizer):
             body -= 1
         bases, problem = _bases(segment[:body])
         if problem:
@@ -86,18 +86,21 @@ def _bases(segment: Sequence[Link]) -> tuple[list[tuple[nn.Module, Tensor]], str
             bases.append((module, basis))
             if not _keeps_shortcut(module):
                 return bases, ""
-            condition = float(torch.linalg.cond(basis))
+            condition = _condition(basis)
             if not condition < MAX_CONDITION:
                 return [], _refusal(
                     nearest,
                     f"in front stands a block with a shortcut ({name}), and the condition number of the stabilizers "
                     f"behind that is {condition:.1e}, not below {MAX_CONDITION:.0e}",
                 )
-            if not isinstance(module, InvertedResidual):
-                break
     if basis is None:
         return [], ""
     return [], _refusal(nearest, "no block without a shortcut stands in front")
+
+
+def _condition(matrix: Tensor) -> float:
+    """The 2-norm condition number; infinite, or not a number, where the matrix cannot be inverted."""
+    return float(torch.linalg.cond(matrix)) if matrix.isfinite().all() else torch.nan
 
 
 def _refusal(name: str, reason: str) -> str:
