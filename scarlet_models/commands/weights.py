@@ -97,10 +97,10 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
 def _install(files: list[Path], name: str | None) -> None:
     from scarlet_models.store import install
 
-    if not files or (name and len(files) > 1):
-        raise UserError(
-            "give one file with --name" if name else "install needs a file, such as scarlet_a.c10.safetensors"
-        )
+    if not files:
+        raise UserError("install needs a file, such as scarlet_a.c10.safetensors")
+    if name and len(files) > 1:
+        raise UserError("--name is for one file")
     for file in files:
         try:
             data = file.read_bytes()
