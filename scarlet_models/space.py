@@ -417,6 +417,8 @@ def _space(data: dict[str, Any]) -> SearchSpace:
 
 
 def _check_layers(space: SearchSpace) -> None:
+    if space.identity is not None and not space.stem.separable and all(layer.keeps_shape for layer in space.layers):
+        raise _Bad(("stages",), "every layer may be an identity and then no block is left: let one change the shape")
     for layer in space.layers:
         if not layer.choices:
             raise _Bad(

@@ -24,11 +24,3 @@ def parse_count(text: str | int | float) -> int:
         if value == int(value):
             return int(value)
     raise UserError(f"{text!r} is not a count, such as 300M, 1.5G or 6707720")
-
-
-def format_count(value: float) -> str:
-    """Four digits and a suffix: 365.3M, 1.5G, 980."""
-    for factor, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if value >= factor:
-            return f"{value / factor:.4g}{suffix}"
-    return f"{value:g}"

@@ -11,6 +11,8 @@ PROGRAM = Program(
     "scarlet-search",
     "scarlet_models.search",
     {
+        "space": "layers, choices, size and costs of a search space, and whether limits can be met",
+        "train": "train a supernet: strictly fair squares of paths, with stabilizers",
         "retrain": "train one network, from scratch or from weights, and export it",
     },
     recipes=Path(__file__).parent / "recipes",
