@@ -51,8 +51,9 @@ class RunOptions:
     json: bool = False
 
 
-# Options that say how a command is run, not what it computes.
-_FREE = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download"}
+# Options that do not change what a run computes, or whose effect env.json records.
+_FREE = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
+_FREE |= {"threads", "workers", "device"}
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 
 
@@ -142,20 +143,31 @@ class MetricsTable:
             with path.open(newline="") as file:
                 rows = list(csv.DictReader(file))
             self.rows = [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= step]
-            self._write()
+        self.columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        if self.rows:
+            self._rewrite()
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a row; the file is whole at every moment."""
+        """Adds a row; a kill tears at most this one, and leaves it past the newest checkpoint."""
         self.rows.append({key: _number(value) for key, value in row.items()})
-        self._write()
+        if new := [key for key in row if key not in self.columns]:
+            self.columns += new
+            self._rewrite()
+            return
+        try:
+            with self.path.open("a", newline="") as file:
+                file.write(self._lines(self.rows[-1:]))
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
 
-    def _write(self) -> None:
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+    def _rewrite(self) -> None:
+        text = self._lines([{column: column for column in self.columns}, *self.rows])
+        write_atomically(self.path, lambda file: file.write(text.encode()))
+
+    def _lines(self, rows: list[dict[str, str]]) -> str:
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
 
 
 def _number(value: Any) -> str:

@@ -1,0 +1,95 @@
+"""A trained supernet on disk: supernet.safetensors, and beside it supernet.json with what is needed to use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save
+
+from scarlet_models.errors import UserError
+from scarlet_models.space import SearchSpace
+
+from .checkpoint import sha256_of, write_atomically
+from .supernet import Supernet
+
+NAME = "supernet.safetensors"
+
+
+@dataclass(frozen=True)
+class SupernetInfo:
+    """What came with a supernet's weights.
+
+    Args:
+        image_size: Side in pixels of the pictures it was trained on.
+        data_config: timm's data config of them: input_size, mean, std, interpolation, crop_pct, crop_mode.
+        classes: Names of the classes in the order of the outputs.
+        holdout: Share of the training split that was held out.
+        split_seed: Which pictures were held out.
+        split_hash: Names the held-out pictures; commands that read others must refuse.
+        steps: Squares it was trained for.
+        sampling: "fair" or "uniform".
+        sha256: Of the weights' file; empty before it is written.
+    """
+
+    image_size: int
+    data_config: dict[str, Any]
+    classes: list[str]
+    holdout: float
+    split_seed: int
+    split_hash: str
+    steps: int
+    sampling: str
+    sha256: str = ""
+
+
+def save_supernet(net: Supernet, folder: Path, info: SupernetInfo) -> Path:
+    """Writes both files into the folder, the weights first; returns the path of the weights.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    path = folder / NAME
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    write_atomically(path, lambda file: file.write(save(tensors, {"format": "pt"})))
+    network = {"space": net.space.to_dict(), "num_classes": net.num_classes, "stabilizer": net.stabilizer}
+    content = {**network, "in_chans": net.in_chans, **asdict(info), "sha256": sha256_of(path)}
+    text = json.dumps(content, indent=2) + "\n"
+    write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode()))
+    return path
+
+
+def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
+    """The supernet on the CPU in eval mode, and what came with it.
+
+    Args:
+        path: The weights' file, or the folder (of a run) that holds it.
+
+    Raises:
+        UserError: A file is absent or damaged, or the two do not belong together.
+    """
+    weights = Path(path) / NAME if Path(path).is_dir() else Path(path)
+    try:
+        content = json.loads(weights.with_suffix(".json").read_text())
+        if sha256_of(weights) != content["sha256"]:
+            raise UserError(
+                f"{weights} is damaged or another training's: its sha256 is not the one in the JSON beside it"
+            )
+        with torch.device("meta"):  # no memory, and no random number is drawn
+            net = Supernet(
+                SearchSpace.load(content.pop("space")),
+                content.pop("num_classes"),
+                content.pop("stabilizer"),
+                in_chans=content.pop("in_chans"),
+            )
+        net.load_state_dict(load_file(weights), assign=True)
+        return net.eval(), SupernetInfo(**content)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        if isinstance(error, UserError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} holds no supernet ({reason}); scarlet-search train writes one") from error

@@ -1,0 +1,415 @@
+"""Trains a supernet on any data set that timm reads: in each step a square of paths, one batch and one update.
+
+One process a GPU or CPU: start it plainly, or with torchrun. Killed at any moment, --resume goes on to the same result.
+The run's folder gets metrics.csv (a row a step), choices.csv (how accurate the paths of each choice were) and, at the
+end, supernet.safetensors with supernet.json, which rank, evolve and export read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from timm.data import resolve_data_config
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from torch import Tensor, nn
+
+from scarlet_models.errors import UserError
+from scarlet_models.models import default_cfgs
+from scarlet_models.space import Genotype, SearchSpace
+
+from . import distributed
+from .data import (
+    AugmentOptions,
+    DataOptions,
+    Pictures,
+    Transformed,
+    epoch_batches,
+    eval_transform,
+    load_batches,
+    split_holdout,
+    train_transform,
+)
+from .depthwise import accelerate_depthwise
+from .distributed import World
+from .progress import Progress, log_to_stderr
+from .run_folder import MetricsTable, RunFolder, RunOptions
+from .sampler import FairSampler, Sampler, UniformSampler
+from .square import add_gradients, batch_statistics, shared_parameters
+from .stabilizer import DEFAULT_INIT
+from .supernet import Supernet
+from .supernet_file import SupernetInfo, save_supernet
+
+EXAMPLE = """  scarlet-search train --config supernet_nas_bench_macro --data-dir cifar10 --out runs/macro
+  scarlet-search train --config runs/macro/config.yaml --resume
+  scarlet-search train --config supernet_imagenette --data-dir imagenette.tar --steps 200 --threads 1 --out runs/few
+  torchrun --nproc-per-node 8 -m scarlet_models.search train --config supernet_imagenet --data-dir imagenet"""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base first
+    """Options of train.
+
+    Args:
+        out: The run's folder, such as runs/NAME.
+        space: Search space: a name or a YAML file.
+        stabilizer: What an identity trains as: true (or linear), false (or skip), bn, relu.
+        init: Initialisation of the stabilizers: default, identity, orthogonal or identity_noise.
+        sampling: "fair" runs each choice equally often (FairNAS); "uniform" draws every path on its own.
+        uniform_paths: Paths a step of sampling "uniform": 1 is SPOS, 0 as many as a fair square has.
+        epochs: How often to see every training picture.
+        steps: Squares to train instead of epochs; 0 for epochs.
+        image_size: Side of the pictures in pixels; 0 for the space's own.
+        batch_size: Pictures in a square, over all processes and accumulated parts.
+        accumulate: Parts in which each process works through its share of a batch.
+        opt: timm's name of an optimizer; momentum is SGD without Nesterov's.
+        lr: Highest learning rate.
+        momentum: Of the optimizer, where it has one.
+        weight_decay: Of weights; biases and norms are not decayed.
+        opt_args: More arguments for the optimizer.
+        sched: timm's name of a schedule; it steps with every square.
+        warmup_epochs: Linear rise of the learning rate at the start.
+        warmup_lr: Where the rise begins.
+        min_lr: Where the cosine ends.
+        label_smoothing: Share of the target spread over all classes.
+        average_shared: Divide the gradient of stem and head, which every path adds to, by the number of paths.
+        clip_grad: Largest norm of the gradient; 0 for no limit.
+        amp: Reduced precision on a GPU.
+        channels_last: Memory layout of pictures and convolutions; faster nearly everywhere.
+        fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
+        interpolation: Of resizing in evaluation; empty for bilinear.
+        crop_pct: Share of the resized picture that evaluation looks at; 0 for 0.875.
+        choices_every: Squares between the rows of choices.csv.
+        eval_paths: Paths, always the same, to score on held-out pictures after each epoch; 0 for none.
+        eval_pictures: How many held-out pictures to score them on.
+    """
+
+    out: str = "runs/supernet"
+    space: str = "scarlet"
+    stabilizer: bool | str = True
+    init: str = DEFAULT_INIT
+    sampling: Literal["fair", "uniform"] = "fair"
+    uniform_paths: int = 0
+    epochs: int = 60
+    steps: int = 0
+    image_size: int = 0
+    batch_size: int = 256
+    accumulate: int = 1
+    opt: str = "momentum"
+    lr: float = 0.045
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    opt_args: dict[str, Any] = field(default_factory=dict)
+    sched: str = "cosine"
+    warmup_epochs: float = 0.0
+    warmup_lr: float = 1e-4
+    min_lr: float = 0.0
+    label_smoothing: float = 0.0
+    average_shared: bool = True
+    clip_grad: float = 5.0
+    amp: Literal["none", "bf16", "fp16"] = "none"
+    channels_last: bool = True
+    fast_depthwise: bool = True
+    interpolation: str = ""
+    crop_pct: float = 0.0
+    choices_every: int = 50
+    eval_paths: int = 8
+    eval_pictures: int = 500
+
+
+def main(options: Options) -> None:
+    """Trains to the end and writes the supernet.
+
+    Raises:
+        UserError: A bad option, unreadable data, a full disk, a loss that is not finite.
+    """
+    log_to_stderr()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with distributed.start(options.device) as world:
+        if not world.is_main:
+            logging.disable(logging.INFO)
+        training = Training(options, world)
+        training.run()
+        report = training.finish()
+        if world.is_main and options.json:
+            print(json.dumps(report))
+
+
+class Training:
+    """A run: the supernet, what trains it, and how far it is.
+
+    The sampler's generator is the only random state: every picture seeds its own from the seed and its number.
+    """
+
+    def __init__(self, options: Options, world: World) -> None:
+        self.options, self.world = options, world
+        self.space = SearchSpace.load(options.space)
+        self.image_size = options.image_size or self.space.input_size
+        self.local_batch = _local_batch(options, world)
+        with world.main_first():
+            self.pictures = Pictures(options, options.train_split)
+        self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
+        self.steps_per_epoch = len(self.split.train) // options.batch_size
+        self.steps = options.steps or options.epochs * self.steps_per_epoch
+        if self.steps_per_epoch < 1 or self.steps < 1:
+            raise UserError(
+                f"nothing to train: {options.steps or options.epochs} {'steps' if options.steps else 'epochs'} of "
+                f"{len(self.split.train)} pictures in batches of {options.batch_size}; change --epochs or --batch-size"
+            )
+        torch.manual_seed(options.seed)
+        self.net = Supernet(self.space, len(self.pictures.classes), options.stabilizer, options.init)
+        self._build()
+        self.step = 0
+        self.tally = np.zeros((len(self.space.layers), len(self.space.choices), 3))  # paths, their top-1 and its square
+        self.row: dict[str, float] = {}  # the last of metrics.csv
+        self.saved = time.monotonic()
+        self.run_folder = RunFolder(options, world)
+        if state := self.run_folder.take_state():
+            self._restore(state)
+        self.choices = MetricsTable(self.run_folder.path / "choices.csv", self.step) if world.is_main else None
+
+    def _build(self) -> None:
+        options, device = self.options, self.world.device
+        if options.fast_depthwise and device.type == "cpu":
+            accelerate_depthwise(self.net)
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.net.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
+        self.optimizer = _optimizer(self.net, options)
+        self.scheduler, _ = create_scheduler_v2(
+            self.optimizer,
+            options.sched,
+            num_epochs=self.steps,  # timm's epochs are our steps
+            warmup_epochs=round(options.warmup_epochs * self.steps_per_epoch),
+            warmup_lr=options.warmup_lr,
+            min_lr=options.min_lr,
+            step_on_epochs=False,
+            updates_per_epoch=1,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+        self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+        self.sampler: Sampler = FairSampler(self.space, options.seed)
+        if options.sampling == "uniform":
+            self.sampler = UniformSampler(self.space, options.seed, options.uniform_paths or None)
+        size = (3, self.image_size, self.image_size)
+        wanted = {"input_size": size, "interpolation": options.interpolation, "crop_pct": options.crop_pct}
+        self.data_config: dict[str, Any] = resolve_data_config(
+            {key: value for key, value in wanted.items() if value},
+            pretrained_cfg=default_cfgs["scarlet_net"].default.to_dict(),
+        )
+
+    def run(self) -> None:
+        """All squares that remain."""
+        self.net.train()
+        with Progress(self.steps, self.step, self.run_folder.path.name, quiet=not self.world.is_main) as progress:
+            while self.step < self.steps:
+                epoch, first = divmod(self.step, self.steps_per_epoch)
+                count = min(self.steps_per_epoch - first, self.steps - self.step)
+                batches = self._batches(epoch, first, count)
+                for left in reversed(range(count)):
+                    started = time.monotonic()
+                    self.row = {"epoch": epoch + 1, **self.train_step(batches)}
+                    self.row["pictures_per_second"] = round(self.options.batch_size / (time.monotonic() - started), 1)
+                    if left == 0:
+                        self.row |= self.evaluate()
+                    self.run_folder.record(self.step, self.row)
+                    if self.step % self.options.choices_every == 0:
+                        self._record_choices()
+                    if left == 0 or time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes:
+                        self._checkpoint()
+                    progress.advance(f"loss {self.row['loss']:.3f}  top-1 {self.row['top1']:.1f}%")
+
+    def _batches(self, epoch: int, first: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """This rank's parts of `count` batches of an epoch."""
+        options, world = self.options, self.world
+        batches = epoch_batches(self.split.train, options.batch_size, options.seed, epoch)[first : first + count]
+        parts = batches[:, world.rank :: world.size].reshape(-1, self.local_batch)
+        transform = train_transform(self.image_size, self.data_config, options)
+        dataset = Transformed(self.pictures, transform, options.seed, epoch)
+        return iter(load_batches(dataset, parts.tolist(), options.workers, pin_memory=world.device.type == "cuda"))
+
+    def train_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """One square and one update, over the parts of a batch and over all ranks.
+
+        Returns:
+            Of the step: lr, norm of the gradient, and over the paths mean loss, mean and deviation of top-1 in percent.
+
+        Raises:
+            UserError: A loss or the gradient is not finite; nothing was updated.
+        """
+        self.scheduler.step_update(self.step)
+        paths = self.sampler.square()
+        losses, hits = (torch.zeros(len(paths), device=self.world.device) for _ in range(2))
+        for _ in range(self.options.accumulate):
+            part_losses, part_hits = self._add_gradients(paths, *self._move(*next(batches)))
+            losses = losses + part_losses / self.options.accumulate
+            hits = hits + part_hits
+        # Running statistics drift apart on the ranks; averaging them too makes rank 0's checkpoint everyone's state.
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        statistics = [b for b in self.net.buffers() if b.is_floating_point()]
+        self.world.mean_([*gradients, *statistics, losses, hits])
+        norm = self._update(paths, losses)
+        top1 = 100 * hits.cpu().double().numpy() * self.world.size / self.options.batch_size
+        for path, value in zip(paths, top1, strict=True):
+            self.tally[np.arange(len(path)), path.choices] += (1, value, value**2)
+        lr = self.optimizer.param_groups[0]["lr"]
+        spread = {"top1": float(top1.mean()), "top1_std": float(top1.std())}
+        return {"lr": lr, "grad_norm": norm, "loss": losses.mean().item(), **spread}
+
+    def _move(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        device = self.world.device
+        layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
+        return images.to(device, non_blocking=True, memory_format=layout), labels.to(device, non_blocking=True)
+
+    def _add_gradients(self, paths: Sequence[Genotype], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        def scale(loss: Tensor) -> Tensor:
+            return self.scaler.scale(loss / self.options.accumulate)
+
+        return add_gradients(self.net, paths, images, labels, self.loss, scale, self._precision())
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        if self.options.amp == "none":
+            return nullcontext()
+        return torch.autocast(self.world.device.type, torch.float16 if self.options.amp == "fp16" else torch.bfloat16)
+
+    def _update(self, paths: Sequence[Genotype], losses: Tensor) -> float:
+        """Applies the gradients, unless a loss or they are not finite. Returns their norm before clipping."""
+        self.scaler.unscale_(self.optimizer)
+        if self.options.average_shared:
+            for parameter in shared_parameters(self.net):
+                if parameter.grad is not None:
+                    parameter.grad /= len(paths)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.options.clip_grad or float("inf"))
+        bad = (~losses.isfinite()).nonzero().flatten().tolist()
+        overflow_is_normal = self.options.amp == "fp16"  # the scaler skips such a step and lowers its scale
+        if bad or not (norm.isfinite() or overflow_is_normal):
+            what = f"gradient norm {norm.item():.4g}"
+            if bad:
+                what = f"loss {losses[bad[0]].item():.4g} of path {bad[0]} ({paths[bad[0]]})"
+            raise UserError(
+                f"{what} at step {self.step}: training diverged; the last good checkpoint is kept in "
+                f"{self.run_folder.checkpoints}; lower --lr or --clip-grad"
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)  # blocks that no path of the next square uses are left untouched
+        self.step += 1
+        return norm.item()
+
+    @torch.inference_mode()
+    def evaluate(self) -> dict[str, float]:
+        """Mean and deviation of fixed paths' top-1 in percent on held-out pictures, by batch statistics."""
+        options, world = self.options, self.world
+        paths = _fixed_paths(self.space, options.eval_paths)
+        held = np.random.default_rng(0).permutation(self.split.holdout)[: options.eval_pictures]
+        if not paths or not len(held):
+            return {}
+        batches = np.array_split(held, -(-len(held) // self.local_batch))[world.rank :: world.size]
+        dataset = Transformed(self.pictures, eval_transform(self.image_size, self.data_config))
+        hits = [0.0] * len(paths)
+        with batch_statistics(self.net), self._precision():
+            for images, labels in load_batches(dataset, [batch.tolist() for batch in batches], options.workers):
+                images, labels = self._move(images, labels)
+                features = self.net.stem(images)
+                for i, path in enumerate(paths):
+                    hits[i] += int((self.net.forward_path(features, path).argmax(1) == labels).sum())
+        top1 = 100 * np.array(world.sum(hits)) / len(held)
+        return {"holdout_top1": float(top1.mean()), "holdout_top1_std": float(top1.std())}
+
+    def _record_choices(self) -> None:
+        """Top-1 of the paths that had each choice since the last time: rows of choices.csv and TensorBoard scalars."""
+        if self.choices and self.run_folder.events:
+            for layer, choice in zip(*np.nonzero(self.tally[:, :, 0]), strict=True):
+                count, total, squares = self.tally[layer, choice]
+                mean = float(total / count)
+                deviation = max(squares / count - mean**2, 0.0) ** 0.5
+                row = {"step": self.step, "layer": layer, "choice": choice, "paths": int(count)}
+                self.choices.append({**row, "top1": mean, "top1_std": float(deviation)})
+                self.run_folder.events.add_scalar(f"top1_of_choice/layer{layer}_{choice}", mean, self.step)
+        self.tally[:] = 0
+
+    def finish(self) -> dict[str, Any]:
+        """Writes the supernet on rank 0. Returns where it is, and the figures of the last step."""
+        self.run_folder.close()
+        options = self.options
+        info = SupernetInfo(
+            image_size=self.image_size,
+            data_config=self.data_config,
+            classes=self.pictures.classes,
+            holdout=options.holdout,
+            split_seed=options.split_seed,
+            split_hash=self.split.hash,
+            steps=self.step,
+            sampling=options.sampling,
+        )
+        path = self.run_folder.path
+        with self.world.main_first():
+            if self.world.is_main:
+                path = save_supernet(self.net, self.run_folder.path, info)
+                _logger.info("%d squares done; the supernet is %s", self.step, path)
+        return {"supernet": str(path), "steps": self.step, **self.row}
+
+    def _parts(self) -> dict[str, Any]:
+        return {"net": self.net, "optimizer": self.optimizer, "scaler": self.scaler, "sampler": self.sampler}
+
+    def _checkpoint(self) -> None:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state |= {"space": self.space.to_dict(), "split": self.split.hash, "options": asdict(self.options)}
+        self.run_folder.save(self.step, {**state, "tally": torch.from_numpy(self.tally), "row": self.row})
+        self.saved = time.monotonic()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["split"] != self.split.hash:
+            raise UserError(
+                f"{self.run_folder.path} holds out other pictures: restore its --holdout, --split-seed and data"
+            )
+        if state["space"] != self.space.to_dict():
+            raise UserError(f"{self.run_folder.path} trains another space {self.space.name!r}: restore its --space")
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.tally, self.row = state["step"], state["tally"].numpy(), state["row"]
+        _logger.info("resumed at step %d of %d", self.step, self.steps)
+
+
+def _local_batch(options: Options, world: World) -> int:
+    """Pictures in one forward pass of one process."""
+    parts = world.size * options.accumulate
+    if options.accumulate < 1 or options.batch_size < 1 or options.batch_size % parts:
+        raise UserError(
+            f"--batch-size {options.batch_size} does not divide into {world.size} process(es) "
+            f"of --accumulate {options.accumulate} equal parts"
+        )
+    return options.batch_size // parts
+
+
+def _optimizer(net: Supernet, options: Options) -> torch.optim.Optimizer:
+    try:
+        return create_optimizer_v2(
+            net,
+            options.opt,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            momentum=options.momentum,
+            **options.opt_args,
+        )
+    except (ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"cannot make optimizer {options.opt}: {str(error).splitlines()[0]}") from error
+
+
+def _fixed_paths(space: SearchSpace, count: int) -> list[Genotype]:
+    """The first paths of a fair sampler of its own."""
+    sampler = FairSampler(space)
+    paths: list[Genotype] = []
+    while len(paths) < count:
+        paths += sampler.square()
+    return paths[:count]
