@@ -13,7 +13,7 @@ from timm.models import load_model_config_from_hf, parse_model_name, split_model
 from timm.models._hub import load_model_config_from_path
 from torch import nn
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space import Genotype
 
@@ -41,7 +41,7 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
     except UserError:
         raise
     except _MISTAKES as error:
-        raise UserError(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+        raise UserError(f"{name}: {first_line(error)}") from error
 
 
 def create_on_meta(name: str, space: str = "scarlet", **kwargs: Any) -> nn.Module:
@@ -62,7 +62,7 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
         load = load_model_config_from_hf if source == "hf-hub" else load_model_config_from_path
         _, architecture, arguments = load(where)
     except _MISTAKES as error:
-        raise UserError(f"{name}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{name}: {first_line(error)}") from error
     if architecture == "scarlet_net":
         return Genotype.parse(arguments["genotype"], arguments.get("space", "scarlet"))
     return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
@@ -72,6 +72,20 @@ def picture_size(model: nn.Module) -> int:
     """Side in pixels of the pictures that a timm model is made for."""
     cfg: Any = model.pretrained_cfg
     return int(cfg["input_size"][-1])
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name such as cpu or cuda:1.
+
+    Raises:
+        UserError: there is none here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"no device {name!r} here: {first_line(error)}") from None
+    return device
 
 
 def file_stem(name: str) -> str:
