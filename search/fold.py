@@ -4,7 +4,8 @@ Let h be the features behind a block without a shortcut, f_1, f_2, ... the resid
 stabilizer behind them. With h' = W h, W (h + f_1(h)) = h' + W f_1(W^-1 h'), and so on from branch to branch. So W goes
 into the projection of the block without a shortcut, and each residual block in between changes basis: W^-1 into its
 expansion, W into its projection. The features behind W, and so every feature tap, stay as they were. Where W^-1 is not
-to be had, W can still go forward into the next block without a shortcut, if no residual block lies between.
+to be had, W can still go forward into the next block without a shortcut, if no residual block lies between; a feature
+tap in between then shows what was in front of W.
 """
 
 from __future__ import annotations

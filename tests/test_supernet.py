@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,17 @@ def identities(net: Supernet) -> list[nn.Module]:
     return [net.choice(layer.index, identity) for layer in net.space.layers if layer.keeps_shape]
 
 
+@cache
+def structure(name: str) -> Supernet:
+    """A supernet without weights."""
+    with torch.device("meta"):
+        return Supernet(name)
+
+
 @pytest.mark.parametrize("name", SearchSpace.names())
 def test_every_choice_is_the_block_that_the_cost_table_counts(name: str) -> None:
-    space = SearchSpace.load(name)
-    with torch.device("meta"):
-        net = Supernet(space)
+    net = structure(name)
+    space = net.space
     table = space.cost_table()
     for layer in space.layers:
         assert list(net.layers[layer.index]) == [str(index) for index in layer.choices]
@@ -52,8 +59,7 @@ def test_every_choice_is_the_block_that_the_cost_table_counts(name: str) -> None
 
 
 def test_size_of_the_scarlet_supernet_is_the_documented_one() -> None:
-    with torch.device("meta"):
-        net = Supernet("scarlet")
+    net = structure("scarlet")
     assert sum(p.numel() for p in net.parameters()) == 45_268_380
     assert sum(p.numel() for module in identities(net) for p in module.parameters()) == 163_264
     assert "45,268,380 parameters, 163,264 of them" in (Supernet.__doc__ or "")
