@@ -105,6 +105,8 @@ def _read(name: str) -> tuple[Image | None, str | None]:
 
 def _printable(name: str) -> str:
     """A file's name as it is, unless it would disturb a terminal."""
+    if name == "-":
+        return "stdin"
     return name if name.isprintable() else repr(name)
 
 

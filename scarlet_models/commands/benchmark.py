@@ -1,0 +1,122 @@
+"""Latency and throughput of networks next to timm's mobile networks, measured in one interleaved run.
+
+Every round times every network once, in changing order; each column shows the median over the rounds, and its ratio to
+the first network's. Weights are random: they do not change the time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from scarlet_models.errors import UserError
+
+EXAMPLE = """  scarlet-models benchmark
+  scarlet-models benchmark scarlet_a efficientnet_b0 --threads 1 --rounds 20
+  scarlet-models benchmark --device cuda --batch-size 256 --json"""
+
+SCARLET = ["scarlet_a", "scarlet_b", "scarlet_c"]
+PEERS = ["mobilenetv3_large_100", "efficientnet_b0", "mnasnet_100", "fbnetc_100", "spnasnet_100", "mobilenetv2_100"]
+
+
+@dataclass
+class Options:
+    """Options of benchmark.
+
+    Args:
+        models: Names or genotypes; the first is what the others are compared with.
+        space: Search space of genotypes: a name or a YAML file.
+        input_size: Side of the pictures in pixels.
+        batch_size: Pictures at once for throughput; latency is that of one.
+        rounds: How often each network is timed.
+        device: cpu, cuda or cuda:N.
+        threads: CPU threads; 0 leaves torch's choice.
+        json: Print one JSON object.
+    """
+
+    models: list[str] = field(default_factory=lambda: SCARLET + PEERS, metadata={"positional": True})
+    space: str = "scarlet"
+    input_size: int = 224
+    batch_size: int = 16
+    rounds: int = 5
+    device: str = "cpu"
+    threads: int = 0
+    json: bool = False
+
+
+def main(options: Options) -> None:
+    """Print a table of the measurements."""
+    if min(options.input_size, options.batch_size, options.rounds) < 1 or options.threads < 0:
+        raise UserError("--input-size, --batch-size and --rounds must be 1 or more, --threads 0 or more")
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    try:
+        measured = measure(options)
+    finally:
+        torch.set_num_threads(before)
+    if options.json:
+        print(json.dumps(measured, indent=2))
+    else:
+        _show(measured)
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Settings and measurements as plain data: seconds, pictures a second, and ratios to the first network."""
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from scarlet_models.counting import count
+    from scarlet_models.networks import create, find_device
+    from scarlet_models.timing import time_interleaved
+
+    device = find_device(options.device)
+    models = {name: create(name, options.space).to(device).eval() for name in options.models}
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("timing", total=len(models) * (options.rounds + 1))
+        timings = time_interleaved(
+            models, options.input_size, options.batch_size, options.rounds, device, lambda: progress.advance(task)
+        )
+    reference = timings[options.models[0]]
+    rows = [
+        {
+            "model": name,
+            **asdict(count(models[name], options.input_size)),
+            "latency": timing.latency,
+            "latency_ratio": timing.latency / reference.latency,
+            "throughput": timing.throughput(options.batch_size),
+            "throughput_ratio": timing.throughput(options.batch_size) / reference.throughput(options.batch_size),
+        }
+        for name, timing in timings.items()
+    ]
+    settings = {key: value for key, value in asdict(options).items() if key not in ("models", "space", "json")}
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    settings |= {"threads": torch.get_num_threads(), "processor": processor, "torch": str(torch.__version__)}
+    return {**settings, "results": rows}
+
+
+def _show(measured: dict[str, Any]) -> None:
+    from scarlet_models.terminal import console, short, table
+
+    out, first = console(), measured["results"][0]["model"]
+    out.print(
+        f"{measured['input_size']} px on {measured['device']} ({measured['processor']}), "
+        f"{measured['threads']} threads, torch {measured['torch']}; medians of {measured['rounds']} interleaved rounds"
+    )
+    heading = (f">pictures/s, {measured['batch_size']} at once", f">/ {first}")
+    shown = table("model", ">params", ">MACs", ">ms, 1 picture", f">/ {first}", *heading)
+    for row in measured["results"]:
+        shown.add_row(
+            row["model"],
+            short(row["params"]),
+            short(row["macs"]),
+            f"{row['latency'] * 1e3:.1f}",
+            f"{row['latency_ratio']:.2f}",
+            f"{row['throughput']:.1f}",
+            f"{row['throughput_ratio']:.2f}",
+        )
+    out.print(shown)

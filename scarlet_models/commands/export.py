@@ -1,0 +1,66 @@
+"""Writes a network as an ONNX model and as a torch.export program, checked against the network itself.
+
+Both take batches of any size. onnxruntime runs the ONNX model and torch the program on random pictures, in batches of
+one and of three; what differs from the network is not written. Files are replaced whole or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from scarlet_models.errors import UserError
+
+EXAMPLE = """  scarlet-models export scarlet_a.c10
+  scarlet-models export local-dir:runs/a/exported/a --formats [onnx] --out models
+  scarlet-models export 0,1,2,3,0 --space mini --no-pretrained"""
+
+
+@dataclass
+class Options:
+    """Options of export.
+
+    Args:
+        model: A name from `scarlet-models list` or of timm, local-dir:FOLDER, hf-hub:ID, or a genotype.
+        space: Search space of a genotype: a name or a YAML file.
+        pretrained: Load weights; without, they are random.
+        input_size: Side of the pictures in pixels; 0 for the network's own.
+        formats: onnx for MODEL.onnx, program for MODEL.pt2.
+        out: Folder to write to.
+    """
+
+    model: str = field(metadata={"positional": True})
+    space: str = "scarlet"
+    pretrained: bool = True
+    input_size: int = 0
+    formats: list[Literal["onnx", "program"]] = field(default_factory=lambda: ["onnx", "program"])
+    out: str = "."
+
+
+def main(options: Options) -> None:
+    """Write the files, and print of each by how much it differs from the network."""
+    import torch
+
+    from scarlet_models.exporting import export_program, onnx_bytes, program_bytes
+    from scarlet_models.files import write_atomically
+    from scarlet_models.networks import create, file_stem, picture_size
+
+    if options.input_size < 0 or not options.formats:
+        raise UserError("--input-size is 1 or more, and --formats names at least one")
+    model: Any = create(options.model, options.space, options.pretrained, exportable=True).eval()
+    channels, size = model.pretrained_cfg["input_size"][0], options.input_size or picture_size(model)
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(count, channels, size, size, generator=generator) for count in (1, 3)]
+    program = export_program(model, batches[-1])
+    for kind in options.formats:
+        convert, suffix = (onnx_bytes, ".onnx") if kind == "onnx" else (program_bytes, ".pt2")
+        data, difference = convert(program, model, batches)
+        path = Path(options.out) / (file_stem(options.model) + suffix)
+        write_atomically(path, partial(_write, data))
+        print(f"{path}  {len(data) / 1e6:.1f} MB, checked: differs by {difference:.0e} of the largest output")
+
+
+def _write(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
