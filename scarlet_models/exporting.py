@@ -55,7 +55,6 @@ def onnx_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Ten
         raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'scarlet-models[export]'")
     import onnxruntime
 
-    names = {"input_names": ["pixels"], "output_names": ["logits"]}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
