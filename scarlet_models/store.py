@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def tags() -> list[str]:
     return [tag for name in GENOTYPES for tag in get_arch_pretrained_cfgs(name)]
 
 
+@lru_cache
 def shapes(name: str) -> dict[str, torch.Size]:
     """The tensors that the weights of `NAME.TAG` consist of."""
     with torch.device("meta"):
