@@ -13,6 +13,8 @@ PROGRAM = Program(
     {
         "space": "layers, choices, size and costs of a search space, and whether limits can be met",
         "train": "train a supernet: strictly fair squares of paths, with stabilizers",
+        "rank": "how well a supernet ranks networks of known accuracy",
+        "similarity": "how alike the outputs of a layer's choices are: the paper's Figure 1",
         "retrain": "train one network, from scratch or from weights, and export it",
     },
     recipes=Path(__file__).parent / "recipes",

@@ -1,0 +1,116 @@
+"""The pictures that a trained supernet is scored on: held out when it was trained, and some of its training pictures.
+
+Share, seed and hash of the split come with the supernet, so a score can never come from pictures it was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scarlet_models.errors import UserError
+
+from .data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
+from .supernet_file import SupernetInfo
+
+
+@dataclass
+class HeldOutOptions:
+    """Where the pictures are, and how many of them to use.
+
+    Args:
+        data_dir: Folder of class folders, tar, or where the named data set lies.
+        dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
+        train_split: Split that the supernet was trained on.
+        download: Fetch the data set where timm can.
+        workers: Processes that decode pictures; 0 does it in the main process.
+        pictures: How many of the held-out pictures to use; 0 for all.
+        batch_size: Pictures in a forward pass.
+        device: auto, cpu, cuda or cuda:N.
+        threads: CPU threads for torch; 0 leaves its own choice.
+    """
+
+    data_dir: str = ""
+    dataset: str = ""
+    train_split: str = "train"
+    download: bool = False
+    workers: int = 2
+    pictures: int = 0
+    batch_size: int = 250
+    device: str = "auto"
+    threads: int = 0
+
+
+class HeldOut:
+    """The pictures behind a supernet, with the transform of its evaluation. Which ones: a pure function of the numbers.
+
+    Args:
+        options: Where they are.
+        info: What came with the supernet.
+
+    Raises:
+        UserError: the data cannot be read, are not those of the training, or none are held out.
+    """
+
+    def __init__(self, options: HeldOutOptions, info: SupernetInfo) -> None:
+        if options.batch_size < 1:
+            raise UserError(f"--batch-size: {options.batch_size} is not a positive number")
+        self.options, self.info = options, info
+        places = ("data_dir", "dataset", "train_split", "download", "workers")
+        data = DataOptions(**{name: getattr(options, name) for name in places})
+        self.pictures = Pictures(data, options.train_split)
+        self.split = split_holdout(self.pictures.ids, self.pictures.labels, info.holdout, info.split_seed)
+        if self.split.hash != info.split_hash or self.pictures.classes != info.classes:
+            raise UserError(
+                f"the pictures in {options.dataset or options.data_dir} are not those that the supernet was trained on "
+                f"(split {options.train_split!r}): give the same data"
+            )
+        if not self.split.holdout:
+            raise UserError("the supernet was trained on all pictures: train one with --holdout to score its paths")
+        self.held = self._choose(self.split.holdout, options.pictures)
+
+    def conditions(self) -> dict[str, Any]:
+        """What a score depends on besides weights and path, as plain data."""
+        config = {key: self.info.data_config[key] for key in ("interpolation", "crop_pct", "mean", "std")}
+        return {
+            "split": self.split.hash,
+            "pictures": self._digest([self.held]),
+            "image_size": self.info.image_size,
+            "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
+        }
+
+    def batches(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:
+        """Images (N, 3, H, W) and labels (N,) of all chosen held-out pictures, in memory."""
+        return self._load(self._in_batches(self.held), device)
+
+    def calibration(self, count: int, device: torch.device) -> tuple[list[tuple[Tensor, Tensor]], str]:
+        """Batches of `count` training pictures, with the transform of evaluation, and a hash that names them."""
+        batches = self._in_batches(self._choose(self.split.train, count))
+        return self._load(batches, device), self._digest(batches)
+
+    @staticmethod
+    def _choose(indices: Sequence[int], count: int) -> list[int]:
+        """A fixed random choice; a larger one contains the smaller ones."""
+        chosen = np.random.default_rng(0).permutation(indices).tolist()
+        return chosen[:count] if count else chosen
+
+    def _in_batches(self, indices: Sequence[int]) -> list[list[int]]:
+        parts = np.array_split(indices, -(-len(indices) // self.options.batch_size))
+        return [part.tolist() for part in parts]
+
+    def _digest(self, batches: Sequence[Sequence[int]]) -> str:
+        text = "\n\n".join("\n".join(self.pictures.ids[i] for i in batch) for batch in batches)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _load(self, batches: list[list[int]], device: torch.device) -> list[tuple[Tensor, Tensor]]:
+        dataset = Transformed(self.pictures, eval_transform(self.info.image_size, self.info.data_config))
+        return [
+            (images.to(device, memory_format=torch.channels_last), labels.to(device))
+            for images, labels in load_batches(dataset, batches, self.options.workers)
+        ]

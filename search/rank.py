@@ -1,0 +1,229 @@
+"""How well a trained supernet ranks networks of known accuracy: Kendall's tau with its interval, and a scatter plot.
+
+Scores the paths of a fixed random sample of the distinct networks in a table of known accuracies, identities at the
+end of their stage, on pictures that were held out in training. Reports Kendall's tau-b and Spearman's correlation with
+bootstrap intervals, over all networks and within groups of equal depth, and what picking the supernet's best networks
+is worth. Writes rank_running or rank_calibrated (.csv, .json, .png); every score goes to evaluations.jsonl at once, so
+nothing is measured twice and a killed command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from scarlet_models.errors import UserError
+from scarlet_models.files import write_atomically
+from scarlet_models.space import Genotype
+
+from . import distributed
+from .evaluate import evaluate
+from .heldout import HeldOut, HeldOutOptions
+from .memo import Memo
+from .progress import Progress, log_to_stderr
+from .ranking import Estimate, bootstrap, kendall, spearman, top_k
+from .supernet_file import load_supernet
+from .truth import load_truth
+
+EXAMPLE = """  scarlet-search rank runs/macro --truth nasbench_macro_cifar10.json.gz --data-dir cifar10
+  scarlet-search rank runs/macro --truth known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
+
+
+@dataclass(kw_only=True)
+class Options(HeldOutOptions):
+    """Options of rank.
+
+    Args:
+        supernet: The folder of a run of train, or its supernet.safetensors.
+        truth: Known accuracies: NAS-Bench-Macro's JSON, or a CSV with the columns genotype and accuracy.
+        networks: How many of the known networks to score; 0 for all.
+        seed: Which of them, and of the bootstrap.
+        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training.
+        calibration_pictures: Training pictures to take them from.
+        bootstrap: Resamples behind each interval; 0 for no intervals.
+        top: How many of the supernet's best networks to look at.
+        out: Folder for the results; empty for the supernet's own.
+        json: Print the result as one JSON object.
+    """
+
+    supernet: str = field(metadata={"positional": True})
+    truth: str
+    networks: int = 500
+    seed: int = 0
+    batch_norm: Literal["calibrated", "running"] = "calibrated"
+    calibration_pictures: int = 1000
+    bootstrap: int = 1000
+    top: list[int] = field(default_factory=lambda: [1, 5, 10])
+    out: str = ""
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network: its depth in blocks that are not identities, what is known and what the supernet says, in percent."""
+
+    genotype: Genotype
+    blocks: int
+    known: float
+    predicted: float
+
+
+def main(options: Options) -> None:
+    """Score, compare and write.
+
+    Raises:
+        UserError: a bad option, or an unreadable supernet, table or data set.
+    """
+    log_to_stderr()
+    _check(options)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with distributed.start(options.device) as world:
+        if world.size > 1:
+            raise UserError("rank runs in one process: start it without torchrun")
+        rows = score(options, world.device)
+    report = {**asdict(options), **summarize(rows, options)}
+    out = Path(options.out or _folder(options.supernet))
+    write_results(out / f"rank_{options.batch_norm}", rows, report)
+    if options.json:
+        print(json.dumps(report))
+    else:
+        _show(report, out)
+
+
+def _check(options: Options) -> None:
+    for name, least in (("networks", 0), ("calibration_pictures", 2), ("bootstrap", 0), ("pictures", 0)):
+        if getattr(options, name) < least:
+            raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)} is below {least}")
+    if any(k < 1 for k in options.top):
+        raise UserError(f"--top: {options.top} holds a number below 1")
+
+
+def _folder(supernet: str) -> Path:
+    return Path(supernet) if Path(supernet).is_dir() else Path(supernet).parent
+
+
+def score(options: Options, device: torch.device) -> list[Row]:
+    """The chosen networks with the top-1 of their paths, those on file included, ordered by genotype."""
+    net, info = load_supernet(options.supernet)
+    truth = load_truth(options.truth, net.space)
+    networks = choose_networks(list(truth), options.networks, options.seed)
+    held = HeldOut(options, info)
+    calibration, calibration_hash = [], None
+    if options.batch_norm == "calibrated":
+        calibration, calibration_hash = held.calibration(options.calibration_pictures, device)
+    conditions = {
+        "supernet": info.sha256,
+        **held.conditions(),
+        "batch_norm": options.batch_norm,
+        "calibration": calibration_hash,
+        "dtype": "float32",
+    }
+    memo = Memo(Path(options.out or _folder(options.supernet)) / "evaluations.jsonl", conditions)
+    missing = [genotype for genotype in networks if memo.get(genotype) is None]
+    if missing:
+        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        scores = evaluate(net, missing, held.batches(device), calibration)
+        with Progress(len(networks), len(networks) - len(missing), "rank") as progress:
+            for genotype, top1 in zip(missing, scores, strict=True):
+                memo.add(genotype, top1)
+                progress.advance(f"top-1 {top1:.1f}%")
+    return [Row(g, count_blocks(g), truth[g], memo.known[str(g)]) for g in networks]
+
+
+def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:
+    """A fixed random choice of them, or all, ordered by genotype. A larger choice contains the smaller ones."""
+    ordered = sorted(known, key=lambda genotype: genotype.choices)
+    chosen = np.random.default_rng(seed).permutation(len(ordered))
+    return [ordered[i] for i in sorted(chosen[:count] if count else chosen)]
+
+
+def count_blocks(genotype: Genotype) -> int:
+    """Layers that are not identities, projecting ones included among the identities."""
+    return sum(choice != genotype.space.identity for choice in genotype)
+
+
+def summarize(rows: list[Row], options: Options) -> dict[str, Any]:
+    """The statistics of the comparison, as plain data."""
+    known, predicted = np.array([row.known for row in rows]), np.array([row.predicted for row in rows])
+    blocks = np.array([row.blocks for row in rows])
+
+    def estimates(where: np.ndarray) -> dict[str, Any]:
+        arguments = (predicted[where], known[where], options.bootstrap, options.seed)
+        return {
+            "networks": int(where.sum()),
+            "kendall_tau": asdict(bootstrap(kendall, *arguments)),
+            "spearman": asdict(bootstrap(spearman, *arguments)),
+        }
+
+    return {
+        **estimates(np.ones(len(rows), bool)),
+        "by_blocks": [{"blocks": int(n), **estimates(blocks == n)} for n in np.unique(blocks)],
+        "best_known": float(known.max()),
+        "top_k": [asdict(top_k(predicted, known, k)) for k in options.top],
+    }
+
+
+def write_results(stem: Path, rows: list[Row], report: dict[str, Any]) -> None:
+    """Writes the networks as CSV, the statistics as JSON and the scatter plot as PNG.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted"])
+    for row in rows:
+        cost = row.genotype.cost()
+        writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, row.known, row.predicted])
+    write_atomically(stem.with_suffix(".csv"), lambda file: file.write(text.getvalue().encode()))
+    content = json.dumps(report, indent=2) + "\n"
+    write_atomically(stem.with_suffix(".json"), lambda file: file.write(content.encode()))
+    figure = draw(rows, report)
+    write_atomically(stem.with_suffix(".png"), lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def draw(rows: list[Row], report: dict[str, Any]) -> Any:
+    """The scatter plot, a matplotlib figure: what the supernet says against what is known, depth as colour."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.add_subplot()
+    depths = sorted({row.blocks for row in rows})
+    colors = colormaps["viridis"](np.linspace(0, 0.95, len(depths)))
+    for depth, color in zip(depths, colors, strict=True):
+        group = [row for row in rows if row.blocks == depth]
+        x, y = [row.predicted for row in group], [row.known for row in group]
+        axes.scatter(x, y, s=14, color=color, alpha=0.8, linewidths=0, label=str(depth))
+    axes.set_xlabel(f"top-1 of the supernet's path, {report['batch_norm']} batch norm (%)")
+    axes.set_ylabel("known accuracy (%)")
+    tau = Estimate(**report["kendall_tau"])
+    axes.set_title(f"{len(rows)} networks, Kendall's tau {tau}", fontsize=11)
+    axes.grid(alpha=0.3)
+    axes.legend(title="blocks", fontsize=8, title_fontsize=8, loc="best", markerscale=1.5)
+    return figure
+
+
+def _show(report: dict[str, Any], out: Path) -> None:
+    from scarlet_models.terminal import console, table
+
+    shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")
+    groups = [("all", report), *((f"{group['blocks']} blocks", group) for group in report["by_blocks"])]
+    for name, group in groups:
+        estimates = [str(Estimate(**group[key])) for key in ("kendall_tau", "spearman")]
+        shown.add_row(name, str(group["networks"]), *estimates)
+    worth = table("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
+    for row in report["top_k"]:
+        figures = (f"{row[key]:.2f}" for key in ("best", "regret", "mean", "mean_regret"))
+        worth.add_row(f"top {row['k']}", *figures)
+    printer = console()
+    for part in (shown, "", worth, f"\nwritten to {out}/rank_{report['batch_norm']}.csv, .json and .png"):
+        printer.print(part)

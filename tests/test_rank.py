@@ -1,0 +1,325 @@
+"""Ranking: the statistics, the evaluation of paths, the memo, and the command on a tiny random supernet."""
+
+import copy
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scarlet_models.search import cli, rank
+from scarlet_models.search.data import DataOptions, Pictures, split_holdout
+from scarlet_models.search.evaluate import calibrated, evaluate
+from scarlet_models.search.heldout import HeldOut, HeldOutOptions
+from scarlet_models.search.memo import Memo
+from scarlet_models.search.ranking import Estimate, bootstrap, kendall, spearman, top_k
+from scarlet_models.search.supernet import Supernet
+from scarlet_models.search.supernet_file import SupernetInfo, load_supernet, save_supernet
+from timm.data import resolve_data_config
+from torch import nn
+
+from scarlet_models import Genotype, SearchSpace, UserError
+
+DATA_CONFIG = resolve_data_config({"input_size": (3, 32, 32)})
+
+
+def write_pictures(folder: Path, classes: int = 3, each: int = 20) -> None:
+    """Random pictures whose brightness tells the class."""
+    rng = np.random.default_rng(0)
+    for label in range(classes):
+        (folder / "train" / f"class{label}").mkdir(parents=True)
+        for i in range(each):
+            pixels = rng.integers(0, 100, (32, 32, 3)) + 70 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "train" / f"class{label}" / f"{i}.png")
+
+
+def write_supernet(data: Path, folder: Path, stabilizer: bool = True, seed: int = 0) -> Supernet:
+    """A random supernet of the mini space that claims to be trained on the pictures."""
+    pictures = Pictures(DataOptions(data_dir=str(data)), "train")
+    split = split_holdout(pictures.ids, pictures.labels, 0.4, 0)
+    info = SupernetInfo(32, DATA_CONFIG, pictures.classes, 0.4, 0, split.hash, 1, "fair")
+    torch.manual_seed(seed)
+    net = Supernet("mini", len(pictures.classes), stabilizer)
+    folder.mkdir()
+    save_supernet(net, folder, info)
+    return net
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures, the run of a supernet, and a table of known accuracies."""
+    root = tmp_path_factory.mktemp("rank")
+    write_pictures(root / "data")
+    write_supernet(root / "data", root / "run")
+    space, rng = SearchSpace.load("mini"), np.random.default_rng(1)
+    known = {str(space.sample(rng).canonical()): rng.uniform(60, 90) for _ in range(30)}
+    (root / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in known.items()))
+    return root
+
+
+def options(run: Path, out: Path, **changes: object) -> rank.Options:
+    chosen = {
+        "supernet": str(run / "run"),
+        "truth": str(run / "known.csv"),
+        "data_dir": str(run / "data"),
+        "workers": 0,
+        "out": str(out),
+        "networks": 12,
+        "bootstrap": 50,
+        "calibration_pictures": 20,
+        "batch_size": 10,
+    }
+    return rank.Options(**{**chosen, **changes})
+
+
+# Statistics
+
+
+def test_kendall_counts_pairs() -> None:
+    predicted, known = np.array([3.0, 1, 2, 5, 5]), np.array([1.0, 2, 3, 4, 5])
+    pairs = [(i, j) for i in range(5) for j in range(i)]
+    signs = [(np.sign(predicted[i] - predicted[j]), np.sign(known[i] - known[j])) for i, j in pairs]
+    agreement = sum(a * b for a, b in signs)
+    untied = [sum(sign[side] != 0 for sign in signs) for side in (0, 1)]
+    assert kendall(predicted, known) == pytest.approx(agreement / (untied[0] * untied[1]) ** 0.5)
+    assert kendall(known, known) == pytest.approx(1)
+    assert kendall(-known, known) == pytest.approx(spearman(-known, known)) == pytest.approx(-1)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    truth = 2 / np.pi * np.arcsin(0.6)  # Kendall's tau of a bivariate normal with correlation 0.6
+    covered = []
+    for seed in range(30):
+        x, noise = rng.standard_normal((2, 80))
+        estimate = bootstrap(kendall, x, 0.6 * x + 0.8 * noise, samples=100, seed=seed)
+        covered.append(estimate.low <= truth <= estimate.high)
+        assert estimate.low <= estimate.value <= estimate.high
+    assert np.mean(covered) >= 0.85
+
+
+def test_what_has_no_order_has_no_estimate() -> None:
+    nothing = Estimate(None, None, None)
+    for statistic in (kendall, spearman):
+        assert bootstrap(statistic, np.ones(5), np.arange(5.0)) == nothing
+        assert bootstrap(statistic, np.array([1.0]), np.array([1.0])) == nothing
+        assert bootstrap(statistic, np.arange(3.0), np.arange(3.0), samples=0) == Estimate(pytest.approx(1), None, None)
+
+
+def test_top_k() -> None:
+    predicted, known = np.array([50.0, 60, 70, 40]), np.array([90.0, 80, 70, 60])
+    best = top_k(predicted, known, 1)
+    assert (best.best, best.regret) == (70, 20)
+    two = top_k(predicted, known, 2)
+    assert (two.best, two.mean, two.regret, two.mean_regret) == (80, 75, 10, 10)
+    assert top_k(predicted, known, 9).k == 4
+    assert top_k(known, known, 3).mean_regret == 0
+
+
+# Evaluation
+
+
+@pytest.fixture
+def net() -> Supernet:
+    torch.manual_seed(0)
+    net = Supernet("mini", 3)
+    with torch.no_grad():
+        for _ in range(3):  # running statistics of some kind
+            net(torch.randn(8, 3, 32, 32), net.space.sample(np.random.default_rng(0)))
+    return net.eval()
+
+
+def batches(count: int, size: int = 12) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(size, 3, 32, 32, generator=generator), torch.randint(3, (size,), generator=generator))
+        for _ in range(count)
+    ]
+
+
+def reference(net: Supernet, genotype: Genotype, data: list, calibration: list) -> nn.Module:
+    """The path as a copy of its own, calibrated as torch's users do it by hand."""
+    path = copy.deepcopy(net).extract(genotype, fold=False)
+    if calibration:
+        for module in path.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+                module.momentum = None
+                module.train()
+        with torch.no_grad():
+            for images, _ in calibration:
+                path(images)
+    return path.eval()
+
+
+@pytest.mark.parametrize("text", ["0,1,2,0,1", "1,3,0,3,3", "2,3,2,3,1"])
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_path_is_scored_as_a_copy_of_it_would_be(net: Supernet, text: str, count: int) -> None:
+    genotype, data, calibration = Genotype.parse(text, "mini"), batches(2), batches(count, 9)
+    before = copy.deepcopy(net.state_dict())
+    path = reference(net, genotype, data, calibration)
+    with torch.no_grad():
+        hits = sum(int((path(images).argmax(1) == labels).sum()) for images, labels in data)
+    assert list(evaluate(net, [genotype], data, calibration)) == [100 * hits / 24]
+    if calibration:
+        with torch.no_grad(), calibrated(net, genotype, calibration):
+            assert torch.equal(net(data[0][0], genotype), path(data[0][0]))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert not any(module.training for module in net.modules())
+    assert all(module.momentum == 0.1 for module in net.modules() if isinstance(module, nn.BatchNorm2d))
+
+
+def test_statistics_come_back_after_an_error(net: Supernet) -> None:
+    before = copy.deepcopy(net.state_dict())
+    genotype = Genotype.parse("0,1,2,0,1", "mini")
+    with (
+        pytest.raises(RuntimeError),
+        torch.no_grad(),
+        calibrated(net, genotype, [*batches(1), (torch.zeros(2, 1, 9, 9),) * 2]),
+    ):
+        pass
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+# The memo
+
+
+def test_the_memo_keeps_conditions_apart(tmp_path: Path) -> None:
+    genotype = Genotype.parse("0,1,2,0,1", "mini")
+    path = tmp_path / "new" / "evaluations.jsonl"
+    memo = Memo(path, {"supernet": "a"})
+    assert memo.get(genotype) is None
+    memo.add(genotype, 1 / 3)
+    assert Memo(path, {"supernet": "a"}).get(genotype) == memo.get(genotype) == 1 / 3
+    assert Memo(path, {"supernet": "b"}).get(genotype) is None
+    assert Memo(path, {"supernet": "a", "dtype": "float64"}).get(genotype) is None
+
+
+def test_the_memo_drops_a_torn_last_line_only(tmp_path: Path) -> None:
+    first, second = (Genotype.parse(text, "mini") for text in ("0,1,2,0,1", "0,0,0,0,0"))
+    path = tmp_path / "evaluations.jsonl"
+    memo = Memo(path, {"supernet": "a"})
+    memo.add(first, 50.0)
+    memo.add(second, 60.0)
+    whole = path.read_bytes()
+    for end in range(len(whole) // 2 + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        torn = Memo(path, {"supernet": "a"})
+        assert (torn.get(first), torn.get(second)) == (50.0, None)
+        torn.add(second, 60.0)
+        assert path.read_bytes() == whole
+    path.write_bytes(b"{\n" + whole)
+    with pytest.raises(UserError, match=r"evaluations.jsonl:1: not a measurement"):
+        Memo(path, {"supernet": "a"})
+
+
+# Held-out pictures
+
+
+def test_scores_never_come_from_pictures_of_the_training(run: Path) -> None:
+    _, info = load_supernet(run / "run")
+    held = HeldOut(HeldOutOptions(data_dir=str(run / "data"), workers=0, batch_size=7), info)
+    assert set(held.held) == set(held.split.holdout)
+    data = held.batches(torch.device("cpu"))
+    assert sum(len(labels) for _, labels in data) == 24
+    assert [len(labels) for _, labels in data] == [6, 6, 6, 6]
+    calibration, digest = held.calibration(10, torch.device("cpu"))
+    pictures = torch.cat([images for images, _ in data]).flatten(1)
+    others = torch.cat([images for images, _ in calibration]).flatten(1)
+    assert len(others) == 10
+    assert torch.cdist(others, pictures).min() > 0
+    assert held.calibration(10, torch.device("cpu"))[1] == digest != held.calibration(11, torch.device("cpu"))[1]
+
+
+def test_other_pictures_are_refused(run: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "other", each=21)
+    _, info = load_supernet(run / "run")
+    with pytest.raises(UserError, match="are not those that the supernet was trained on"):
+        HeldOut(HeldOutOptions(data_dir=str(tmp_path / "other")), info)
+
+
+# The command
+
+
+def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> None:
+    rank.main(options(run, tmp_path))
+    report = json.loads((tmp_path / "rank_calibrated.json").read_text())
+    with (tmp_path / "rank_calibrated.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == report["networks"] == sum(group["networks"] for group in report["by_blocks"]) == 12
+    predicted, known = (np.array([float(row[key]) for row in rows]) for key in ("predicted", "known"))
+    assert report["kendall_tau"]["value"] == pytest.approx(kendall(predicted, known))
+    assert report["spearman"]["value"] == pytest.approx(spearman(predicted, known))
+    assert report["best_known"] == known.max()
+    assert [row["k"] for row in report["top_k"]] == [1, 5, 10]
+    for row in rows:
+        genotype = Genotype.parse(row["genotype"], "mini")
+        assert genotype.canonical() == genotype
+        assert int(row["blocks"]) == sum(choice != 3 for choice in genotype)
+        assert int(row["macs"]) == genotype.cost().macs
+    with Image.open(tmp_path / "rank_calibrated.png") as picture:
+        assert picture.size == (900, 750)
+
+
+def test_nothing_is_measured_twice(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Genotype] = []
+
+    def counting(net, genotypes, *rest):  # type: ignore[no-untyped-def]  # evaluate's own signature
+        for genotype, top1 in zip(genotypes, evaluate(net, genotypes, *rest), strict=True):
+            measured.append(genotype)
+            yield top1
+
+    monkeypatch.setattr(rank, "evaluate", counting)
+    whole = rank.score(options(run, tmp_path / "whole"), torch.device("cpu"))
+    assert len(measured) == 12
+    lines = (tmp_path / "whole" / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / "evaluations.jsonl").write_text("".join(lines[:7]) + lines[7][:30])
+    measured.clear()
+    assert rank.score(options(run, tmp_path / "killed"), torch.device("cpu")) == whole
+    assert len(measured) == 5
+    measured.clear()
+    rank.score(options(run, tmp_path / "killed", networks=20), torch.device("cpu"))
+    assert len(measured) == 8
+    measured.clear()
+    rank.score(options(run, tmp_path / "killed", batch_norm="running"), torch.device("cpu"))
+    assert len(measured) == 12
+
+
+def test_a_larger_sample_contains_the_smaller_one() -> None:
+    known = list(SearchSpace.load("mini"))
+    small, large, everything = (rank.choose_networks(known, count, 3) for count in (50, 80, 0))
+    assert set(small) < set(large) < set(everything) == set(known)
+    assert large == sorted(large, key=lambda genotype: genotype.choices)
+    assert rank.choose_networks(known[::-1], 50, 3) == small != rank.choose_networks(known, 50, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--truth", "none.csv"], "cannot read known accuracies from none.csv"),
+        (["--networks", "-1"], "--networks: -1 is below 0"),
+        (["--top", "[0]"], "holds a number below 1"),
+        (["--data-dir", "none"], "none does not exist"),
+        (["--batch-norm", "other"], "--batch-norm: 'other' is not one of calibrated, running"),
+    ],
+)
+def test_mistakes_get_one_line(
+    run: Path, tmp_path: Path, changes: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--truth", str(run / "known.csv"), "--data-dir", str(run / "data"), "--out", str(tmp_path), *changes]
+    assert cli.main(["rank", str(run / "run"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_rank_prints_json(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--truth", str(run / "known.csv"), "--data-dir", str(run / "data"), "--out", str(tmp_path)]
+    few = ["--networks", "5", "--bootstrap", "10", "--batch-norm", "running", "--workers", "0"]
+    assert cli.main(["rank", str(run / "run"), *arguments, *few, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["networks"] == 5
+    assert cli.main(["rank", str(run / "run"), *arguments, *few]) == 0
+    assert "Kendall's tau" in capsys.readouterr().out
