@@ -1,10 +1,15 @@
 """SCARLET networks (arXiv 1908.06022) for timm and torch.hub. Importing this package registers them with timm."""
 
+import sys
+from pathlib import Path
+
 from scarlet_models.errors import UserError
-from scarlet_models.models import scarlet_a, scarlet_a2, scarlet_a4, scarlet_b, scarlet_c, scarlet_net
 from scarlet_models.space import Choice, Cost, Genotype, SearchSpace
 from scarlet_models.version import __version__
 
+# The commands register the models themselves, once they have read their options: help need not wait seconds for torch.
+if Path("".join(sys.argv[:1])).stem not in ("scarlet-models", "scarlet-search"):
+    from scarlet_models.models import scarlet_a, scarlet_a2, scarlet_a4, scarlet_b, scarlet_c, scarlet_net
 
 __all__ = [
     "Choice",

@@ -66,6 +66,7 @@ class Program:
         try:
             module = self.load(command)
             options = self.parse(command, module, arguments[1:])
+            importlib.import_module("scarlet_models.models")  # registers them with timm
             with warnings.catch_warnings():
                 warnings.showwarning = self._warn
                 module.main(options)
