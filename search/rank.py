@@ -13,6 +13,7 @@ import csv
 import io
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ from scarlet_models.files import write_atomically
 from scarlet_models.space import Genotype
 
 from . import distributed
-from .evaluate import evaluate
+from .evaluate import Batches, evaluate
 from .heldout import HeldOut, HeldOutOptions
 from .memo import Memo
 from .progress import Progress, log_to_stderr
@@ -116,7 +117,8 @@ def score(options: Options, device: torch.device) -> list[Row]:
     truth = load_truth(options.truth, net.space)
     networks = choose_networks(list(truth), options.networks, options.seed)
     held = HeldOut(options, info)
-    calibration, calibration_hash = [], None
+    calibration: Batches = []
+    calibration_hash = None
     if options.batch_norm == "calibrated":
         calibration, calibration_hash = held.calibration(options.calibration_pictures, device)
     conditions = {
@@ -186,8 +188,7 @@ def write_results(stem: Path, rows: list[Row], report: dict[str, Any]) -> None:
     write_atomically(stem.with_suffix(".csv"), lambda file: file.write(text.getvalue().encode()))
     content = json.dumps(report, indent=2) + "\n"
     write_atomically(stem.with_suffix(".json"), lambda file: file.write(content.encode()))
-    figure = draw(rows, report)
-    write_atomically(stem.with_suffix(".png"), lambda file: figure.savefig(file, format="png", dpi=150))
+    write_atomically(stem.with_suffix(".png"), partial(draw(rows, report).savefig, format="png", dpi=150))
 
 
 def draw(rows: list[Row], report: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +94,7 @@ def main(options: Options) -> None:
         "similarity_layers.png": draw_summary(space, dict(zip(names, tables, strict=True))),
     }
     for name, figure in figures.items():
-        write_atomically(out / name, lambda file, figure=figure: figure.savefig(file, format="png", dpi=150))
+        write_atomically(out / name, partial(figure.savefig, format="png", dpi=150))
     summary = {
         name: [summarize(space, i, t) for i, t in enumerate(table)] for name, table in zip(names, tables, strict=True)
     }
@@ -221,7 +222,7 @@ def draw_summary(space: SearchSpace, tables: dict[str, list[np.ndarray]]) -> Any
     axes.set_ylabel("mean cosine similarity")
     axes.set_xticks(range(len(space.layers)))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 

@@ -174,11 +174,8 @@ def test_a_path_is_scored_as_a_copy_of_it_would_be(net: Supernet, text: str, cou
 def test_statistics_come_back_after_an_error(net: Supernet) -> None:
     before = copy.deepcopy(net.state_dict())
     genotype = Genotype.parse("0,1,2,0,1", "mini")
-    with (
-        pytest.raises(RuntimeError),
-        torch.no_grad(),
-        calibrated(net, genotype, [*batches(1), (torch.zeros(2, 1, 9, 9),) * 2]),
-    ):
+    bad = (torch.zeros(2, 1, 9, 9), torch.zeros(2))
+    with pytest.raises(RuntimeError), torch.no_grad(), calibrated(net, genotype, [*batches(1), bad]):
         pass
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
