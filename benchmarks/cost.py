@@ -15,7 +15,7 @@ from scarlet_models import SearchSpace
 
 
 def main() -> None:
-    """Prints median, worst and best of several rounds over the same random genotypes, by CPU seconds of the one core."""
+    """Prints median, worst and best of several rounds over the same random genotypes, by CPU seconds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="scarlet")
     parser.add_argument("--genotypes", type=int, default=1_000_000)
