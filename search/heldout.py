@@ -6,8 +6,10 @@ Share, seed and hash of the split come with the supernet, so a score can never c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from scarlet_models.errors import UserError
 
+from . import distributed
 from .data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
 from .supernet_file import SupernetInfo
 
@@ -45,6 +48,26 @@ class HeldOutOptions:
     batch_size: int = 250
     device: str = "auto"
     threads: int = 0
+
+
+@contextmanager
+def one_process(options: HeldOutOptions) -> Iterator[torch.device]:
+    """The device that the options ask for, with their number of threads.
+
+    Raises:
+        UserError: the device is not there, or torchrun started several processes.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with distributed.start(options.device) as world:
+        if world.size > 1:
+            raise UserError("this command runs in one process: start it without torchrun")
+        yield world.device
+
+
+def folder_of(supernet: str) -> Path:
+    """The folder of a supernet, which is given as that folder or as the file in it."""
+    return Path(supernet) if Path(supernet).is_dir() else Path(supernet).parent
 
 
 class HeldOut:

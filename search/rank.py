@@ -24,9 +24,8 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically
 from scarlet_models.space import Genotype
 
-from . import distributed
 from .evaluate import Batches, evaluate
-from .heldout import HeldOut, HeldOutOptions
+from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
 from .memo import Memo
 from .progress import Progress, log_to_stderr
 from .ranking import Estimate, bootstrap, kendall, spearman, top_k
@@ -84,14 +83,10 @@ def main(options: Options) -> None:
     """
     log_to_stderr()
     _check(options)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with distributed.start(options.device) as world:
-        if world.size > 1:
-            raise UserError("rank runs in one process: start it without torchrun")
-        rows = score(options, world.device)
+    with one_process(options) as device:
+        rows = score(options, device)
     report = {**asdict(options), **summarize(rows, options)}
-    out = Path(options.out or _folder(options.supernet))
+    out = Path(options.out or folder_of(options.supernet))
     write_results(out / f"rank_{options.batch_norm}", rows, report)
     if options.json:
         print(json.dumps(report))
@@ -105,10 +100,6 @@ def _check(options: Options) -> None:
             raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)} is below {least}")
     if any(k < 1 for k in options.top):
         raise UserError(f"--top: {options.top} holds a number below 1")
-
-
-def _folder(supernet: str) -> Path:
-    return Path(supernet) if Path(supernet).is_dir() else Path(supernet).parent
 
 
 def score(options: Options, device: torch.device) -> list[Row]:
@@ -128,7 +119,7 @@ def score(options: Options, device: torch.device) -> list[Row]:
         "calibration": calibration_hash,
         "dtype": "float32",
     }
-    memo = Memo(Path(options.out or _folder(options.supernet)) / "evaluations.jsonl", conditions)
+    memo = Memo(Path(options.out or folder_of(options.supernet)) / "evaluations.jsonl", conditions)
     missing = [genotype for genotype in networks if memo.get(genotype) is None]
     if missing:
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form

@@ -28,8 +28,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically
 from scarlet_models.space import Genotype, SearchSpace
 
-from . import distributed
-from .heldout import HeldOut, HeldOutOptions
+from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
 from .progress import Progress, log_to_stderr
 from .square import batch_statistics
 from .supernet import Supernet
@@ -73,21 +72,17 @@ def main(options: Options) -> None:
         UserError: a bad option, an unreadable supernet or data set, or supernets that cannot be compared.
     """
     log_to_stderr()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     if len(options.supernets) not in (1, 2):
         raise UserError(f"{len(options.supernets)} supernets given: one or two can be drawn")
     if options.paths < 1 or options.pictures < 0:
         raise UserError(
             f"--paths {options.paths}, --pictures {options.pictures}: at least one path, and no negative number"
         )
-    with distributed.start(options.device) as world:
-        if world.size > 1:
-            raise UserError("similarity runs in one process: start it without torchrun")
-        nets, tables = measure(options, world.device)
+    with one_process(options) as device:
+        nets, tables = measure(options, device)
     space, names = nets[0].space, _names(options.supernets, nets)
     layer = _layer_to_draw(space, options.layer)
-    out = Path(options.out or _folder(options.supernets[0]))
+    out = Path(options.out or folder_of(options.supernets[0]))
     write_table(out / "similarity.csv", space, dict(zip(names, tables, strict=True)))
     figures = {
         "similarity.png": draw_layer(space, layer, dict(zip(names, [t[layer] for t in tables], strict=True))),
@@ -234,14 +229,10 @@ def _layer_to_draw(space: SearchSpace, layer: int) -> int:
     return layer
 
 
-def _folder(supernet: str) -> Path:
-    return Path(supernet) if Path(supernet).is_dir() else Path(supernet).parent
-
-
 def _names(paths: Sequence[str], nets: Sequence[Supernet]) -> list[str]:
     """What tells the supernets apart: the stabilizer, or the folder where that is the same."""
     kinds = [{"skip": "plain skip", "linear": "stabilizer"}.get(net.stabilizer, net.stabilizer) for net in nets]
-    folders = [_folder(path).name for path in paths]
+    folders = [folder_of(path).name for path in paths]
     return kinds if len(set(kinds)) == len(kinds) else [f"{n}. {name}" for n, name in enumerate(folders, 1)]
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scarlet_models.search import cli
 from torch.utils.flop_counter import FlopCounterMode
 
 import scarlet_models
@@ -408,6 +410,80 @@ def test_limits_hold_at_the_given_input_size() -> None:
     space = SearchSpace.load("scarlet")
     genotype = space.sample(np.random.default_rng(0), max_macs=25_000_000, input_size=64, num_classes=10)
     assert genotype.cost(64, 10).macs <= 25_000_000 < genotype.cost().macs
+
+
+# The command
+
+
+def space_facts(*arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert cli.main(["space", *arguments, "--json"]) == 0
+    facts: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return facts
+
+
+def test_the_command_describes_the_scarlet_space(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = space_facts("--max-macs", "300M", "--draws", "5000", capsys=capsys)
+    assert facts["size"]["as_powers"] == "12^6 * 13^13"
+    assert facts["size"]["genotypes"] == 12**6 * 13**13
+    assert [len(row["choices"]) for row in facts["layers"]].count(12) == 6
+    assert [row["size"] for row in facts["layers"]][::6] == [56, 14, 14, 7]
+    networks = {row["network"]: row for row in facts["networks"]}
+    assert list(networks) == ["smallest", "median", "largest", "scarlet_a", "scarlet_b", "scarlet_c"]
+    table = SearchSpace.load("scarlet").cost_table()
+    assert networks["smallest"]["macs"] == table.smallest.macs
+    assert networks["largest"]["macs"] == table.largest.macs
+    assert networks["largest"]["macs_percentile"] == 100
+    assert networks["median"]["macs_percentile"] == pytest.approx(50, abs=1)
+    assert networks["scarlet_a"]["macs"] == 365_307_392
+    order = [networks[name]["macs_percentile"] for name in ("scarlet_c", "scarlet_b", "scarlet_a")]
+    assert order == sorted(order)
+    limits = facts["limits"]
+    assert limits["met"] and limits["example"]["macs"] <= 300_000_000
+    assert 0 < limits["share_of_draws"] < 0.1
+    for row in facts["networks"] + [limits["example"]]:
+        assert Genotype.parse(row["genotype"]).cost().macs == row["macs"]
+
+
+def test_the_command_counts_at_the_given_size(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = space_facts("mini", "--input-size", "64", "--num-classes", "7", "--draws", "50", capsys=capsys)
+    largest = facts["networks"][2]
+    cost = Genotype.parse(largest["genotype"], "mini").cost(64, 7)
+    assert (largest["macs"], largest["params"]) == (cost.macs, cost.params)
+    assert facts["limits"] is None
+
+
+def test_the_command_says_what_cannot_be_met(capsys: pytest.CaptureFixture[str]) -> None:
+    limits = space_facts("mini", "--max-macs", "1k", "--draws", "10", capsys=capsys)["limits"]
+    assert not limits["met"]
+    assert "its macs go from 415,232 to 1,331,072" in limits["why"]
+
+
+def test_the_command_prints_the_same_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["space", "--min-params", "6M"]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "12^6 * 13^13 = 9.044e+20 genotypes",
+        "12 identity",
+        "365,307,392",
+        "min params 6,000,000: can be met",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no search space 'nowhere'"),
+        (["--max-macs", "lots"], "--max-macs: 'lots' is not a count"),
+        (["--draws", "0"], "--draws: 0 is not a positive number"),
+        (["--input-size", "-1"], "--input-size: -1 is below 0"),
+    ],
+)
+def test_the_command_refuses_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["space", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 # Numbers for people
