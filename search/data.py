@@ -114,7 +114,7 @@ def _open(options: DataOptions, split: str) -> Any:
         source = create_dataset(
             options.dataset, root=options.data_dir or None, split=split, download=options.download, is_training=False
         )
-    except (RuntimeError, OSError, ValueError, AssertionError, ImportError, NameError) as error:
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot read split {split!r} of {where}: {reason}") from error
     return _index_stream(source, where) if isinstance(source, IterableDataset) else source
@@ -204,7 +204,7 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
 
 
 def _posterize(picture: Image.Image, bits: int, **_: Any) -> Image.Image:
-    """Keeps the upper bits. Pillow 13 refuses 0 bits, which timm's policies ask for and which Pillow 12 painted black."""
+    """Keeps the upper bits; 0 bits, which policies of timm ask for and newer versions of Pillow refuse, is black."""
     return ImageOps.posterize(picture, bits) if bits else Image.new(picture.mode, picture.size)
 
 

@@ -23,13 +23,14 @@ import timm
 import torch
 from timm.data import Mixup, resolve_model_data_config
 from timm.models import load_state_dict
+from timm.models._efficientnet_blocks import InvertedResidual
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from scarlet_models import Genotype
+from scarlet_models import Genotype, saving
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
 
@@ -49,7 +50,6 @@ from .data import (
 )
 from .depthwise import accelerate_depthwise
 from .distributed import World
-from .exported import load_exported, save_exported
 from .progress import Progress, log_to_stderr
 from .run_folder import RunFolder, RunOptions, describe_environment
 
@@ -88,6 +88,7 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
         min_lr: Where the cosine ends.
         decay_epochs: Epochs between the drops of schedule "step".
         decay_rate: Factor of each drop of schedule "step".
+        zero_init: From scratch, start every residual branch at zero, so that training begins with a shallow network.
         label_smoothing: Share of the target spread over all classes.
         mixup: Alpha of mixup; 0 for none.
         cutmix: Alpha of cutmix; 0 for none.
@@ -128,6 +129,7 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
     min_lr: float = 0.0
     decay_epochs: float = 2.4
     decay_rate: float = 0.97
+    zero_init: bool = False
     label_smoothing: float = 0.1
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -168,7 +170,7 @@ def retrain(options: Options, world: World) -> dict[str, Any]:
     """Trains to the end, exports, and scores the export under --final. Returns what it measured."""
     training = Training(options, world)
     training.run()
-    folder = training.run_folder.path / "exported" / (options.name or training.run_folder.path.name)
+    folder = training.run_folder.path / "exported" / (options.name or training.run_folder.path.resolve().name)
     with world.main_first():
         if world.is_main:
             training.export(folder)
@@ -339,7 +341,7 @@ class Training:
         """Writes the moving average of the weights, or the last weights if they do better on the held-out pictures."""
         use_ema = self.ema and self.results.get("ema_holdout_top1", 0) >= self.results.get("holdout_top1", 0)
         network = self.ema.module if self.ema and use_ema else self.model
-        save_exported(network, folder, self.model_args, self.data_config, self.pictures.classes, self.options.half)
+        saving.save(network, folder, self.model_args, self.data_config, self.pictures.classes, self.options.half)
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
 
     def _image_size(self, epoch: int) -> int:
@@ -397,7 +399,16 @@ def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str
         raise UserError(f"cannot build {name}: {str(error).splitlines()[0]}") from error
     if options.weights not in ("", "pretrained"):
         load_weights(model, Path(options.weights))
+    elif options.zero_init and not options.weights:
+        silence_branches(model)
     return model, arguments
+
+
+def silence_branches(model: nn.Module) -> None:
+    """Sets the last batch norm's scale of every block with a shortcut to zero (Goyal et al., arXiv 1706.02677)."""
+    for block in model.modules():
+        if isinstance(block, InvertedResidual) and block.has_skip:
+            nn.init.zeros_(block.bn3.weight)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -406,24 +417,28 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         UserError: The file is absent, damaged, or of another network.
     """
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = path / saving.WEIGHTS if path.is_dir() else path
     try:
         if not file.is_file():
             raise FileNotFoundError("there is no such file")
         state = load_state_dict(str(file), weights_only=True)
-        head = model.get_classifier()  # type: ignore[operator]  # every timm model has it, nn.Module does not
-        own = {name for name, module in model.named_modules() if module is head}
-        fresh = {f"{name}.{key}" for name in own for key, value in head.state_dict().items()}
-        shapes = {key: value.shape for key, value in model.state_dict().items()}
-        replaced = {key for key in fresh if key in state and state[key].shape != shapes[key]}
-        missing, unexpected = model.load_state_dict({k: v for k, v in state.items() if k not in replaced}, strict=False)
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
         raise UserError(f"--weights {path}: {str(error).splitlines()[0]}") from error
-    wrong = [*unexpected, *(set(missing) - replaced)]
+    own = model.state_dict()
+    head = model.get_classifier()  # type: ignore[operator]  # every timm model has it, nn.Module does not
+    names = [name for name, module in model.named_modules() if module is head]
+    head_keys = {f"{name}.{key}" for name in names for key in head.state_dict()}
+    wrong = {key for key in own.keys() | state.keys() if _shape(own, key) != _shape(state, key)}
+    if wrong - head_keys:
+        count, first = len(wrong - head_keys), min(wrong - head_keys)
+        raise UserError(f"--weights {path} is of another network: {count} tensors do not fit, {first} for one")
+    model.load_state_dict({key: tensor for key, tensor in state.items() if key not in wrong}, strict=False)
     if wrong:
-        raise UserError(f"--weights {path} is of another network: {len(wrong)} tensors do not fit, as {min(wrong)}")
-    if replaced:
         _logger.info("the classifier of %s has other classes; a new one is trained", path)
+
+
+def _shape(state: dict[str, Tensor], key: str) -> torch.Size | None:
+    return state[key].shape if key in state else None
 
 
 def _data_config(model: nn.Module, options: Options, size: int) -> dict[str, Any]:
@@ -497,7 +512,7 @@ def evaluate(
 
 def score(options: Options, folder: Path, world: World) -> dict[str, Any]:
     """What an exported folder reaches on the held-out pictures, or on the test split under --final."""
-    model = load_exported(folder).to(world.device)
+    model = saving.load(folder).to(world.device)
     data_config = resolve_model_data_config(model)
     split = options.test_split if options.final else options.train_split
     pictures = Pictures(options, split)
@@ -511,7 +526,7 @@ def score(options: Options, folder: Path, world: World) -> dict[str, Any]:
         "exported": str(folder),
         "split": split if options.final else f"holdout of {split}",
         **evaluate(model, dataset, indices, options, world),
-        "weights_sha256": sha256_of(folder / "model.safetensors"),
+        "weights_sha256": sha256_of(folder / saving.WEIGHTS),
         "command": shlex.join(sys.argv),
         "seed": options.seed,
         "machine": describe_environment(options.workers, world),
@@ -529,7 +544,7 @@ def _score_once(options: Options, folder: Path, run: RunFolder, world: World) ->
     path = run.path / "final.json"
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text())
-        if known["weights_sha256"] == sha256_of(folder / "model.safetensors"):
+        if known["weights_sha256"] == sha256_of(folder / saving.WEIGHTS):
             return known
     report = score(options, folder, world)
     run.write_json("final.json", report)

@@ -11,7 +11,7 @@ import platform
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import yaml
@@ -108,6 +108,8 @@ class RunFolder:
         """Writes a checkpoint on rank 0."""
         if self.world.is_main:
             save_checkpoint(self.checkpoints, step, {**state, "step": step})
+        if self.events is not None:
+            self.events.flush()
 
     def record(self, step: int, row: dict[str, Any]) -> None:
         """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
@@ -117,7 +119,6 @@ class RunFolder:
         for key, value in row.items():
             if isinstance(value, (int, float)):
                 self.events.add_scalar(key, value, step)
-        self.events.flush()
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a JSON file into the folder, on rank 0."""
@@ -134,40 +135,45 @@ class RunFolder:
 
 
 class MetricsTable:
-    """A CSV of one row a measurement, the first column the step; rows past `step` are cut when it is opened."""
+    """A CSV whose first column is the step. Opening it cuts the rows past `step`, and one that a kill left torn.
+
+    Raises:
+        UserError: The file cannot be written; also from `append`.
+    """
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        self.rows: list[dict[str, str]] = []
+        self.columns: list[str] = []
         if path.exists():
-            with path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
-            self.rows = [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= step]
-        self.columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        if self.rows:
-            self._rewrite()
+            rows = self._read()
+            self._rewrite([row for row in rows if None not in row.values() and int(row["step"]) <= step])
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a row; a kill tears at most this one, and leaves it past the newest checkpoint."""
-        self.rows.append({key: _number(value) for key, value in row.items()})
-        if new := [key for key in row if key not in self.columns]:
-            self.columns += new
-            self._rewrite()
-            return
+        """Adds a row; keys that no row had before become columns."""
+        if not set(row) <= set(self.columns):
+            self.columns += [key for key in row if key not in self.columns]
+            self._rewrite(self._read() if self.path.exists() else [])
         try:
             with self.path.open("a", newline="") as file:
-                file.write(self._lines(self.rows[-1:]))
+                self._writer(file).writerow({key: _number(value) for key, value in row.items()})
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
 
-    def _rewrite(self) -> None:
-        text = self._lines([{column: column for column in self.columns}, *self.rows])
-        write_atomically(self.path, lambda file: file.write(text.encode()))
+    def _read(self) -> list[dict[str, str]]:
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)  # a torn row lacks values: None, where a cell without one is ""
+            self.columns = list(dict.fromkeys([*(reader.fieldnames or []), *self.columns]))
+            return list(reader)
 
-    def _lines(self, rows: list[dict[str, str]]) -> str:
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
         text = io.StringIO()
-        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(rows)
-        return text.getvalue()
+        writer = self._writer(text)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+
+    def _writer(self, file: TextIO) -> csv.DictWriter[str]:
+        return csv.DictWriter(file, self.columns, lineterminator="\n")
 
 
 def _number(value: Any) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint, load_newest, save_checkpoint
 
 from scarlet_models.errors import UserError
-from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint, load_newest, save_checkpoint
 
 
 def _state(value: float, size: int = 10) -> dict[str, Any]:
@@ -126,5 +126,5 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_checkpoint(tmp_path: Pat
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot write .*file"):
+    with pytest.raises(UserError, match=r"cannot write .*file"):
         save_checkpoint(tmp_path / "file", 1, _state(1))

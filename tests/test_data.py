@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import IterableImageDataset, create_transform
-
-from scarlet_models.errors import UserError
 from scarlet_models.search import data
 from scarlet_models.search.data import (
     AugmentOptions,
@@ -31,6 +28,9 @@ from scarlet_models.search.data import (
     split_holdout,
     train_transform,
 )
+from timm.data import IterableImageDataset, create_transform
+
+from scarlet_models.errors import UserError
 
 CONFIG = {
     "mean": (0.485, 0.456, 0.406),

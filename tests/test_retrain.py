@@ -1,0 +1,462 @@
+"""retrain: trains, survives kills bit for bit, scales over processes, and exports what timm loads."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+import yaml
+from PIL import Image
+from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint
+from scarlet_models.search.data import DataOptions, Pictures, eval_transform, split_holdout
+from scarlet_models.search.retrain import Options, main
+from timm.data import resolve_model_data_config
+from torch import Tensor
+
+from scarlet_models.errors import UserError
+
+CLASSES = ("blue", "green", "red")
+TIMED = "pictures_per_second"
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noisy pictures of three colours, 32 px: train/ with 40 of each, test/ with 10."""
+    root = tmp_path_factory.mktemp("colours")
+    noise = np.random.default_rng(0)
+    for split, count in (("train", 40), ("test", 10)):
+        for channel, name in enumerate(reversed(CLASSES)):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = noise.integers(0, 120, (32, 32, 3))
+                pixels[..., channel] += 100
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{i}.png")
+    return root
+
+
+def _options(pictures: Path, out: Path) -> Options:
+    """Three epochs of three steps in seconds, with everything on that is random or has state."""
+    return Options(
+        model="test_efficientnet",
+        data_dir=str(pictures),
+        test_split="test",
+        out=str(out),
+        phases=[(2, 24), (1, 32)],
+        batch_size=32,
+        lr=0.05,
+        warmup_epochs=0.5,
+        opt_args={"nesterov": True},
+        drop_rate=0.2,
+        drop_path_rate=0.1,
+        ema_decay=0.9,
+        mixup=0.2,
+        crop_pct=1.0,
+        workers=0,
+        threads=1,
+    )
+
+
+@pytest.fixture
+def options(pictures: Path, tmp_path: Path) -> Options:
+    return _options(pictures, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
+    """A run that nothing interrupted."""
+    options = _options(pictures, tmp_path_factory.mktemp("whole") / "run")
+    main(options)
+    return options
+
+
+def _metrics(run: str) -> list[dict[str, str]]:
+    with (Path(run) / "metrics.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != TIMED} for row in csv.DictReader(file)]
+
+
+def _newest(run: str) -> dict[str, Any]:
+    return load_checkpoint(list_checkpoints(Path(run) / "checkpoints")[0])
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equality bit for bit of nested containers of tensors."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
+
+
+def _command(options: Options, *more: str, processes: int = 1) -> list[str]:
+    """The command line of these options, for another process."""
+    arguments = []
+    for name, value in dataclasses.asdict(options).items():
+        flag = name.replace("_", "-")
+        arguments += (
+            [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={json.dumps(value)}"]
+        )
+    arguments = [argument.replace('"', "") if '="' in argument else argument for argument in arguments]
+    start = [sys.executable]
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        start += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(port)]
+    return [*start, "-m", "scarlet_models.search", "retrain", *arguments, *more]
+
+
+def _kill_after(command: list[str], run: str, step: int, delay: float = 0.0) -> None:
+    """Starts a training and SIGKILLs it and its children once a checkpoint of this step or later is there."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as process:
+        folder, deadline = Path(run) / "checkpoints", time.monotonic() + 300
+        while not any(int(path.stem[5:]) >= step for path in list_checkpoints(folder)):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline, "no checkpoint in time"
+            time.sleep(0.01)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_run_leaves_everything_in_its_folder(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
+    main(dataclasses.replace(options, name="mine", json=True, final=True, mixup=0.0, lr=0.1, phases=[(5, 24), (1, 32)]))
+    report = json.loads(capsys.readouterr().out)
+    run = Path(options.out)
+    assert report["exported"] == str(run / "exported" / "mine")
+    assert yaml.safe_load((run / "config.yaml").read_text())["phases"] == [[5, 24], [1, 32]]
+    environment = json.loads((run / "env.json").read_text())
+    assert environment["torch"] == torch.__version__.split("+")[0] or environment["torch"] == torch.__version__
+    assert (environment["threads"], environment["workers"], environment["world_size"]) == (1, 0, 1)
+    assert list((run / "events").glob("events.out.tfevents.*"))
+
+    rows = _metrics(options.out)
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 7))
+    assert [int(row["step"]) for row in rows] == list(range(3, 19, 3))
+    assert [int(row["image_size"]) for row in rows] == [24] * 5 + [32]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    best = max(float(rows[-1]["holdout_top1"]), float(rows[-1]["ema_holdout_top1"]))
+    assert best >= 75, "colours are easy"
+
+    final = json.loads((run / "final.json").read_text())
+    assert final == report["final"]
+    assert (final["split"], final["pictures"]) == ("test", 30)
+    assert final["top1"] >= 75 and final["top5"] == 100
+    assert len(final["weights_sha256"]) == 64 and final["command"] and final["machine"]["torch"]
+
+
+def test_the_export_is_the_best_network_and_loads_through_timm(whole: Options, pictures: Path) -> None:
+    folder = Path(whole.out) / "exported" / "run"
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    config = resolve_model_data_config(model)
+    assert config["input_size"] == (3, 32, 32) and config["crop_pct"] == 1.0
+    assert model.num_classes == 3 and model.pretrained_cfg["label_names"] == list(CLASSES)
+
+    state, results = _newest(whole.out), _metrics(whole.out)[-1]
+    better = "ema" if float(results["ema_holdout_top1"]) >= float(results["holdout_top1"]) else "model"
+    direct = timm.create_model("test_efficientnet", num_classes=3).eval()
+    direct.load_state_dict(state[better])
+    held = Pictures(DataOptions(data_dir=str(pictures)), "train")
+    split = split_holdout(held.ids, held.labels, 0.1, 0)
+    assert state["split"] == split.hash
+    images = torch.stack([eval_transform(32, config)(held[i][0]) for i in split.holdout])
+    with torch.no_grad():
+        logits = model(images)
+        assert torch.equal(logits, direct(images))
+    right = (logits.argmax(1).numpy() == held.labels[split.holdout]).mean()
+    recorded = float(results["ema_holdout_top1" if better == "ema" else "holdout_top1"])
+    assert 100 * right == pytest.approx(recorded, abs=1e-3)
+
+
+def test_half_exports_keep_batch_norm_in_float32_and_load_as_float32(options: Options) -> None:
+    main(dataclasses.replace(options, half=True, phases=[(1, 24)]))
+    folder = Path(options.out) / "exported" / "run"
+    stored = safetensors.torch.load_file(folder / "model.safetensors")
+    dtypes = {key: tensor.dtype for key, tensor in stored.items()}
+    assert dtypes["conv_stem.weight"] == dtypes["classifier.bias"] == torch.float16
+    assert {dtypes[key] for key in dtypes if "bn" in key and not key.endswith("tracked")} == {torch.float32}
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_a_genotype_is_exported_with_its_whole_space(options: Options, tmp_path: Path) -> None:
+    from scarlet_models import SearchSpace
+
+    space = SearchSpace.load("mini").to_dict() | {"name": "moved"}
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump(space))
+    main(dataclasses.replace(options, genotype="2,3,1,3,0", space=str(file), phases=[(1, 32)]))
+    file.unlink()
+    folder = Path(options.out) / "exported" / "run"
+    arguments = json.loads((folder / "config.json").read_text())["model_args"]
+    assert arguments["genotype"] == "2,3,1,3,0" and arguments["space"]["name"] == "moved"
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_killed_at_any_step_and_resumed_is_bit_for_bit_the_same(options: Options, whole: Options) -> None:
+    killed = dataclasses.replace(options, checkpoint_minutes=0.0)
+    _kill_after(_command(killed), killed.out, step=random.randint(1, 7), delay=random.uniform(0, 0.3))
+    main(dataclasses.replace(killed, resume=True))
+    assert _same(_newest(killed.out), _newest(whole.out))
+    assert _metrics(killed.out) == _metrics(whole.out)
+    exports = [Path(run.out) / "exported" / "run" / "model.safetensors" for run in (whole, killed)]
+    assert exports[0].read_bytes() == exports[1].read_bytes()
+
+
+class _Stop(Exception):
+    """Stands for a kill, inside this process."""
+
+
+def _stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    from scarlet_models.search import retrain
+
+    advance = retrain.Training._update
+
+    def update(self: Any, loss: Tensor) -> None:
+        if self.step == step:
+            raise _Stop
+        advance(self, loss)
+
+    monkeypatch.setattr(retrain.Training, "_update", update)
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_resuming_from_the_last_epoch_repeats_what_was_lost(
+    options: Options, whole: Options, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Stopped inside an epoch with no checkpoint since its start; and metrics.csv ran ahead of the checkpoint."""
+    with monkeypatch.context() as patch:
+        _stop_at(patch, step)
+        with pytest.raises(_Stop):
+            main(options)
+    if step > 3:
+        with (Path(options.out) / "metrics.csv").open("a") as file:
+            file.write("999,333,24,0,0,0,0,0,0\n7,")
+    main(dataclasses.replace(options, resume=True))
+    assert _same(_newest(options.out), _newest(whole.out))
+    assert _metrics(options.out) == _metrics(whole.out)
+
+
+def test_a_finished_run_resumes_to_score_the_test_split_once(
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = dataclasses.replace(options, phases=[(1, 24)])
+    main(short)
+    assert not (Path(options.out) / "final.json").exists()
+    before = _newest(options.out)
+    main(dataclasses.replace(short, resume=True, final=True))
+    final = json.loads((Path(options.out) / "final.json").read_text())
+    assert _same(_newest(options.out), before)
+
+    def never(*_: Any) -> None:
+        raise AssertionError("the test split was read again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("scarlet_models.search.retrain.score", never)
+        main(dataclasses.replace(short, resume=True, final=True))
+
+    capsys.readouterr()
+    exported = str(Path(options.out) / "exported" / "run")
+    main(dataclasses.replace(short, evaluate=exported, final=True, json=True))
+    alone = json.loads(capsys.readouterr().out)
+    assert {key: alone[key] for key in ("top1", "top5", "weights_sha256")} == {
+        key: final[key] for key in ("top1", "top5", "weights_sha256")
+    }
+    main(dataclasses.replace(short, evaluate=exported, json=True))
+    held = json.loads(capsys.readouterr().out)
+    assert held["pictures"] == 12
+    results = _metrics(options.out)[-1]
+    assert held["top1"] == pytest.approx(max(float(results[k]) for k in ("holdout_top1", "ema_holdout_top1")), abs=1e-3)
+
+
+def test_accumulated_parts_equal_the_whole_batch(options: Options, tmp_path: Path) -> None:
+    """With a network of layer norm, as batch norm sees parts, not the batch."""
+    plain = dataclasses.replace(
+        options, model="test_convnext", phases=[(1, 32)], drop_rate=0.0, drop_path_rate=0.0, mixup=0.0, clip_grad=1.0
+    )
+    states = []
+    for parts in (1, 4):
+        run = dataclasses.replace(plain, out=str(tmp_path / str(parts)), accumulate=parts)
+        main(run)
+        states.append(_newest(run.out)["model"])
+    start = timm.create_model("test_convnext", num_classes=3).state_dict()
+    for key in states[0]:
+        torch.testing.assert_close(states[1][key], states[0][key], rtol=1e-4, atol=1e-6)
+    assert any(not torch.equal(states[0][key], start[key]) for key in start)
+
+
+def test_a_diverging_run_stops_with_its_step_and_its_last_good_checkpoint(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scarlet_models.search.retrain.create_scheduler_v2", _explode_after(4))
+    with pytest.raises(UserError, match=r"at step [5-8]: training diverged; the last good checkpoint is kept in .*run"):
+        main(options)
+    newest = _newest(options.out)
+    assert newest["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in newest["model"].values())
+    assert all(tensor.isfinite().all() for tensor in newest["ema"].values())
+
+
+def _explode_after(step: int) -> Any:
+    from timm.scheduler import create_scheduler_v2
+
+    def create(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        scheduler, epochs = create_scheduler_v2(optimizer, *args, **kwargs)
+        step_update = scheduler.step_update
+
+        def update(done: int) -> None:
+            step_update(done)
+            if done >= step:
+                scheduler.update_groups([1e30] * len(optimizer.param_groups))
+
+        scheduler.step_update = update
+        return scheduler, epochs
+
+    return create
+
+
+def test_two_runs_are_not_mixed(options: Options) -> None:
+    short = dataclasses.replace(options, phases=[(1, 24)])
+    main(short)
+    with pytest.raises(UserError, match="holds a run already: go on with --resume"):
+        main(short)
+    changed = dataclasses.replace(short, resume=True, lr=0.2, batch_size=16)
+    with pytest.raises(UserError, match=r"batch_size was 32, is 16; lr was 0\.05, is 0\.2; .*--allow-drift"):
+        main(changed)
+    with pytest.raises(UserError, match=r"env\.json differs: threads was 1, is 2"):
+        main(dataclasses.replace(short, resume=True, threads=2))
+    torch.set_num_threads(1)
+    with pytest.raises(UserError, match=r"holds out other pictures"):
+        main(dataclasses.replace(changed, allow_drift=True, split_seed=1))
+    main(dataclasses.replace(changed, allow_drift=True, batch_size=32, phases=[(2, 24)]))
+    assert [int(row["epoch"]) for row in _metrics(options.out)] == [1, 2]
+
+
+def test_resume_before_the_first_checkpoint_starts_anew(options: Options) -> None:
+    main(dataclasses.replace(options, phases=[(1, 24)], resume=True))
+    assert _newest(options.out)["step"] == 3
+
+
+def test_training_starts_from_a_file_or_a_folder(
+    options: Options, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = dataclasses.replace(options, phases=[(1, 24)], half=True)
+    main(first)
+    folder = Path(first.out) / "exported" / "run"
+    still = dataclasses.replace(first, half=False, lr=1e-12, warmup_lr=1e-12, weight_decay=0.0, ema_decay=0.0)
+    for number, weights in enumerate((folder, folder / "model.safetensors")):
+        run = dataclasses.replace(still, weights=str(weights), out=str(tmp_path / str(number)))
+        main(run)
+        after = _newest(run.out)["model"]
+        for key, tensor in safetensors.torch.load_file(folder / "model.safetensors").items():
+            if "running" not in key and "tracked" not in key:
+                torch.testing.assert_close(after[key], tensor.float(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_head_of_other_classes_is_replaced_and_other_networks_are_refused(options: Options, tmp_path: Path) -> None:
+    ten = timm.create_model("test_efficientnet", num_classes=10)
+    safetensors.torch.save_file(ten.state_dict(), tmp_path / "ten.safetensors")
+    run = dataclasses.replace(options, phases=[(1, 24)])
+    main(dataclasses.replace(run, weights=str(tmp_path / "ten.safetensors")))
+    assert _newest(options.out)["model"]["classifier.weight"].shape[0] == 3
+    other = timm.create_model("test_resnet", num_classes=3)
+    safetensors.torch.save_file(other.state_dict(), tmp_path / "other.safetensors")
+    (tmp_path / "torn.safetensors").write_bytes((tmp_path / "ten.safetensors").read_bytes()[:5000])
+    for name, message in (("other", "is of another network"), ("torn", "torn.safetensors"), ("none", "no such file")):
+        with pytest.raises(UserError, match=message) as caught:
+            main(dataclasses.replace(run, weights=str(tmp_path / f"{name}.safetensors"), out=str(tmp_path / name)))
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "nosuch"}, "Unknown model"),
+        ({"opt": "nosuch"}, "cannot make optimizer nosuch"),
+        ({"sched": "nosuch"}, "cannot make schedule nosuch"),
+        ({"batch_size": 33, "accumulate": 2}, "--batch-size 33 does not divide"),
+        ({"batch_size": 1000}, "nothing to train"),
+        ({"phases": [], "epochs": 0}, "nothing to train"),
+        ({"auto_augment": "nosuch"}, "--auto-augment"),
+        ({"interpolation": "nosuch"}, "--interpolation"),
+        ({"model_args": {"nosuch": 1}}, "nosuch"),
+        ({"opt_args": {"nosuch": 1}}, "nosuch"),
+        ({"genotype": "1,2", "space": "mini"}, "genotype has 2 entries"),
+        ({"genotype": "1,2", "space": "nosuch"}, "no search space"),
+        ({"batch_size": 9}, "even number"),
+        ({"holdout": 1.5}, "--holdout"),
+        ({"test_split": "test", "evaluate": "nowhere"}, "nowhere is not a saved network"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_folder(options: Options, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        main(dataclasses.replace(options, **change))
+    assert "\n" not in str(caught.value)
+    assert not Path(options.out).exists()
+
+
+def test_a_network_of_one_picture_size_is_one_line(options: Options) -> None:
+    with pytest.raises(UserError, match="test_vit cannot see such pictures"):
+        main(dataclasses.replace(options, model="test_vit"))
+
+
+def test_without_held_out_pictures_the_average_is_exported(options: Options) -> None:
+    main(dataclasses.replace(options, holdout=0.0, phases=[(1, 24)]))
+    assert "holdout_top1" not in _metrics(options.out)[0]
+    stored = safetensors.torch.load_file(Path(options.out) / "exported" / "run" / "model.safetensors")
+    assert _same(stored, dict(_newest(options.out)["ema"]))
+
+
+@pytest.mark.parametrize("change", [{"amp": "bf16"}, {"channels_last": True}, {"sched": "step", "opt": "rmsproptf"}])
+def test_other_ways_to_train(options: Options, change: dict[str, Any]) -> None:
+    main(dataclasses.replace(options, opt_args={}, phases=[(1, 24)], **change))
+    assert _newest(options.out)["step"] == 3
+
+
+@pytest.mark.slow
+def test_two_processes_train_resume_and_equal_one(options: Options, tmp_path: Path) -> None:
+    """Killed and resumed bit for bit; and, with layer norm, equal to one process with the whole batch."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    plain = dataclasses.replace(
+        options, model="test_convnext", phases=[(3, 32)], drop_rate=0.0, drop_path_rate=0.0, mixup=0.0
+    )
+    runs = {name: dataclasses.replace(plain, out=str(tmp_path / name)) for name in ("one", "two", "killed")}
+    main(runs["one"])
+    subprocess.run(_command(runs["two"], processes=2), check=True, env=environment, capture_output=True)
+    killed = dataclasses.replace(runs["killed"], checkpoint_minutes=0.0)
+    _kill_after(_command(killed, processes=2), killed.out, step=4)
+    subprocess.run(_command(killed, "--resume", processes=2), check=True, env=environment, capture_output=True)
+    one, two, resumed = (_newest(run.out) for run in runs.values())
+    assert _same(two, resumed)
+    assert _metrics(runs["two"].out) == _metrics(killed.out)
+    for key in one["model"]:
+        torch.testing.assert_close(two["model"][key], one["model"][key], rtol=1e-3, atol=1e-5)
+    assert one["split"] == two["split"]
+    environment_file = json.loads((tmp_path / "two" / "env.json").read_text())
+    assert environment_file["world_size"] == 2
+    with pytest.raises(UserError, match="world_size was 2, is 1"):
+        main(dataclasses.replace(killed, resume=True))
