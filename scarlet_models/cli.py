@@ -106,7 +106,7 @@ class Program:
         fields, types = dataclasses.fields(module.Options), typing.get_type_hints(module.Options)
         parser = _parser(f"{self.name} {command}", module, types)
         try:
-            values = parser.parse_args([self._recipe(a, b) for a, b in zip(["", *arguments], arguments, strict=False)])
+            values = parser.parse_args(self._configs_first(arguments))
         except argparse.ArgumentError as error:
             raise UserError(_plain(str(error), types, [f"--{field.name}" for field in fields])) from None
         given = {field.name: values[field.name] for field in fields if field.name in values}
@@ -115,14 +115,22 @@ class Program:
                 raise UserError(f"{field.name.upper()} is missing; see {self.name} {command} --help")
         return module.Options(**given)
 
-    def _recipe(self, before: str, argument: str) -> str:
-        """An argument, or after --config the path of the recipe that it names."""
-        prefix, value = ("--config=", argument[9:]) if argument.startswith("--config=") else ("", argument)
-        if self.recipes and (prefix or before == "--config") and not Path(value).exists():
-            recipe = self.recipes / f"{value.removesuffix('.yaml')}.yaml"
-            if recipe.parent == self.recipes and recipe.exists():
-                return f"{prefix}{recipe}"
-        return argument
+    def _configs_first(self, arguments: Sequence[str]) -> list[str]:
+        """The arguments with those of --config in front, recipes by their paths, so that all others override them."""
+        configs, others, rest = list[str](), list[str](), iter(arguments)
+        for argument in rest:
+            value = next(rest, None) if argument == "--config" else argument.removeprefix("--config=")
+            if value is None or value == argument:
+                others.append(argument)
+            else:
+                configs.append(f"--config={self._recipe(value)}")
+        return configs + others
+
+    def _recipe(self, name: str) -> str:
+        """A file's name, or the path of the recipe of that name."""
+        recipe = (self.recipes or Path()) / f"{name.removesuffix('.yaml')}.yaml"
+        known = self.recipes and recipe.parent == self.recipes and recipe.exists()
+        return str(recipe) if known and not Path(name).exists() else name
 
     def _overview(self) -> str:
         width = max(map(len, self.commands))
@@ -149,7 +157,7 @@ def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> Argument
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options; later options override it")
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of options, which all others override")
     texts = _field_texts(module.Options)
     for field in dataclasses.fields(module.Options):
         name, kind, default = field.name, types[field.name], _default(field)
@@ -200,19 +208,28 @@ def _plain(message: str, types: Mapping[str, Any], flags: Iterable[str]) -> str:
     if unknown := re.match(r"unrecognized arguments: (-\S+)|Option '(\S+)' is not accepted", message):
         name = unknown[1] or unknown[2]
         return f"there is no option {name}; {_nearest(_flag(name.lstrip('-')), map(_flag, types)) or 'see --help'}"
-    return message.removeprefix("argument ")
+    return message.removeprefix("argument ").replace('"<unicode string>"', "the --config file")
 
 
 def _type_text(kind: Any) -> str:
-    if typing.get_origin(kind) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(kind)))
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    if kind in names:
-        return names[kind]
-    if options := [option for option in typing.get_args(kind) if option is not type(None)]:
-        inner = " or ".join(_type_text(option) for option in options)
-        return f"a list such as [1,2], each {inner}" if typing.get_origin(kind) is list else inner
-    return str(kind)
+    """What a value of a type looks like, for people."""
+    options, origin = typing.get_args(kind), typing.get_origin(kind)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, options))
+    if origin in (list, tuple):
+        return f"a list such as [{_example(kind)}]"
+    if options:  # a union
+        return " or ".join(_type_text(option) for option in options if option is not type(None))
+    return {int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping"}.get(kind, str(kind))
+
+
+def _example(kind: Any) -> str:
+    inner = typing.get_args(kind)[0]
+    if typing.get_origin(inner) is typing.Literal:
+        return ",".join(map(str, typing.get_args(inner)))
+    if typing.get_origin(inner) in (list, tuple):
+        return f"[{_example(inner)}]"
+    return {int: "1,2", float: "0.5,2.0"}.get(inner, "a,b")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

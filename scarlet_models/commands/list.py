@@ -43,22 +43,23 @@ def main(options: Options) -> None:
 def models() -> list[dict[str, Any]]:
     """Every model and tag: its cost, and the file of its weights (None where there is none here)."""
     import timm
+    from timm.models import get_pretrained_cfg
 
     from scarlet_models.counting import count
-    from scarlet_models.networks import create_on_meta, picture_size
+    from scarlet_models.networks import create_on_meta, genotype_of
     from scarlet_models.pretrained import find
 
     rows = []
     for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters="scarlet_net*"):
+        cfg: Any = get_pretrained_cfg(name)
         architecture, _, tag = name.partition(".")
-        model: Any = create_on_meta(name)
-        size = picture_size(model)
-        cost = count(model, size)
+        size, genotype = cfg.input_size[-1], genotype_of(name)
+        cost = genotype.cost(size, cfg.num_classes) if genotype else count(create_on_meta(name), size)
         rows.append(
             {
                 "model": name,
                 "input_size": size,
-                "num_classes": model.num_classes,
+                "num_classes": cfg.num_classes,
                 "params": cost.params,
                 "macs": cost.macs,
                 "weights": find(architecture, tag) if tag else None,
