@@ -100,7 +100,8 @@ class HeldOut:
 
     def conditions(self) -> dict[str, Any]:
         """What a score depends on besides weights and path, as plain data."""
-        config = {key: self.info.data_config[key] for key in ("interpolation", "crop_pct", "mean", "std")}
+        keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
+        config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
         return {
             "split": self.split.hash,
             "pictures": self._digest([self.held]),

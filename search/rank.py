@@ -36,6 +36,9 @@ EXAMPLE = """  scarlet-search rank runs/macro --truth nasbench_macro_cifar10.jso
   scarlet-search rank runs/macro --truth known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
 
 
+SMALLEST_GROUP = 10  # networks of one depth below which their order says too little to report
+
+
 @dataclass(kw_only=True)
 class Options(HeldOutOptions):
     """Options of rank.
@@ -148,17 +151,21 @@ def summarize(rows: list[Row], options: Options) -> dict[str, Any]:
     known, predicted = np.array([row.known for row in rows]), np.array([row.predicted for row in rows])
     blocks = np.array([row.blocks for row in rows])
 
-    def estimates(where: np.ndarray) -> dict[str, Any]:
+    def estimates(where: np.ndarray, least: int = 2) -> dict[str, Any]:
+        where = where & (where.sum() >= least)  # nobody where they are too few, and then no estimate
         arguments = (predicted[where], known[where], options.bootstrap, options.seed)
         return {
-            "networks": int(where.sum()),
             "kendall_tau": asdict(bootstrap(kendall, *arguments)),
             "spearman": asdict(bootstrap(spearman, *arguments)),
         }
 
     return {
+        "networks": len(rows),
         **estimates(np.ones(len(rows), bool)),
-        "by_blocks": [{"blocks": int(n), **estimates(blocks == n)} for n in np.unique(blocks)],
+        "by_blocks": [
+            {"blocks": int(n), "networks": int((blocks == n).sum()), **estimates(blocks == n, SMALLEST_GROUP)}
+            for n in np.unique(blocks)
+        ],
         "best_known": float(known.max()),
         "top_k": [asdict(top_k(predicted, known, k)) for k in options.top],
     }

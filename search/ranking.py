@@ -21,7 +21,7 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.value is None:
-            return "undefined"
+            return "-"
         return f"{self.value:.3f}" + ("" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]")
 
 
@@ -51,9 +51,9 @@ def kendall(predicted: np.ndarray, known: np.ndarray) -> float:
 
 def spearman(predicted: np.ndarray, known: np.ndarray) -> float:
     """Spearman's rank correlation; NaN where one side is constant."""
-    if len(np.unique(predicted)) < 2 or len(np.unique(known)) < 2:
+    if np.ptp(predicted) == 0 or np.ptp(known) == 0:
         return float("nan")
-    return float(stats.spearmanr(predicted, known).statistic)
+    return float(np.corrcoef(stats.rankdata(predicted), stats.rankdata(known))[0, 1])
 
 
 def bootstrap(

@@ -251,6 +251,8 @@ def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> No
     assert report["spearman"]["value"] == pytest.approx(spearman(predicted, known))
     assert report["best_known"] == known.max()
     assert [row["k"] for row in report["top_k"]] == [1, 5, 10]
+    for group in report["by_blocks"]:
+        assert (group["kendall_tau"]["value"] is None) == (group["networks"] < rank.SMALLEST_GROUP)
     for row in rows:
         genotype = Genotype.parse(row["genotype"], "mini")
         assert genotype.canonical() == genotype
