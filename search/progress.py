@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 _logger = logging.getLogger(__name__)
 
 
 def log_to_stderr() -> None:
-    """Sends log messages with the time of day to stderr, without tearing a bar."""
+    """Sends log messages with the time of day to stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     logging.getLogger("timm").setLevel(logging.WARNING)
 
@@ -36,10 +38,14 @@ class Progress:
         self.bar = tqdm(total=total, initial=done, desc=label, disable=quiet or not sys.stderr.isatty(), smoothing=0.05)
 
     def __enter__(self) -> Progress:
+        self.stack = ExitStack()
+        self.stack.enter_context(self.bar)
+        if not self.bar.disable:
+            self.stack.enter_context(logging_redirect_tqdm())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        self.stack.close()
 
     def advance(self, note: str) -> None:
         """One step is done; `note` is what to show beside the count."""

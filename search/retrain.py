@@ -56,6 +56,7 @@ from .run_folder import RunFolder, RunOptions, describe_environment
 EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 --model scarlet_a --out runs/a
   scarlet-search retrain --config runs/a/config.yaml --resume
   scarlet-search retrain --config runs/a/config.yaml --resume --final
+  scarlet-search retrain --evaluate scarlet_a.c10 --final --data-dir cifar10 --test-split test --json
   torchrun --nproc-per-node 8 -m scarlet_models.search retrain --config imagenet_mnasnet --data-dir imagenet"""
 
 _logger = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
         crop_pct: Share of the resized picture that evaluation looks at; 0 for the model's own.
         half: Export float16 weights.
         final: Afterwards score the exported network on the test split, once, and write final.json.
-        evaluate: Train nothing; score this exported folder on the held-out pictures, or on the test split with --final.
+        evaluate: Train nothing; score this network on the held-out pictures, or on the test split with --final: an
+            exported folder, or timm's name of a network that has weights.
     """
 
     model: str = "scarlet_a"
@@ -161,7 +163,7 @@ def main(options: Options) -> None:
         if not world.is_main:
             logging.disable(logging.INFO)
         torch.use_deterministic_algorithms(world.device.type == "cpu", warn_only=True)  # costs nothing there
-        report = score(options, Path(options.evaluate), world) if options.evaluate else retrain(options, world)
+        report = score(options, options.evaluate, world) if options.evaluate else retrain(options, world)
         if world.is_main and options.json:
             print(json.dumps(report))
 
@@ -510,29 +512,54 @@ def evaluate(
     return {"top1": 100 * top1_sum / total, "top5": 100 * top5_sum / total, "pictures": int(total)}
 
 
-def score(options: Options, folder: Path, world: World) -> dict[str, Any]:
-    """What an exported folder reaches on the held-out pictures, or on the test split under --final."""
-    model = saving.load(folder).to(world.device)
+def score(options: Options, source: str, world: World) -> dict[str, Any]:
+    """What a network reaches on the held-out pictures, or on the test split under --final.
+
+    Args:
+        options: Where the pictures are, and how to run.
+        source: An exported folder, or timm's name of a network that has weights.
+        world: The processes that share the work.
+
+    Raises:
+        UserError: There is no such network, or the data has another number of classes.
+    """
+    model = saving.load(source) if Path(source).is_dir() else _with_own_weights(source)
+    model.to(world.device)
     data_config = resolve_model_data_config(model)
     split = options.test_split if options.final else options.train_split
     pictures = Pictures(options, split)
     if len(pictures.classes) != model.num_classes:
-        raise UserError(f"{folder} knows {model.num_classes} classes, the data has {len(pictures.classes)}")
+        raise UserError(f"{source} knows {model.num_classes} classes, the data has {len(pictures.classes)}")
     indices: Sequence[int] = range(len(pictures))
     if not options.final:
         indices = split_holdout(pictures.ids, pictures.labels, options.holdout, options.split_seed).holdout
     dataset = Transformed(pictures, eval_transform(data_config["input_size"][-1], data_config))
     report = {
-        "exported": str(folder),
+        "network": source,
         "split": split if options.final else f"holdout of {split}",
         **evaluate(model, dataset, indices, options, world),
-        "weights_sha256": sha256_of(folder / saving.WEIGHTS),
+        "weights_sha256": _weights_sha256(source, model),
         "command": shlex.join(sys.argv),
         "seed": options.seed,
         "machine": describe_environment(options.workers, world),
     }
-    _logger.info("%s: top-1 %.2f%%, top-5 %.2f%% of %d pictures (%s)", folder, *_figures(report))
+    _logger.info("%s: top-1 %.2f%%, top-5 %.2f%% of %d pictures (%s)", source, *_figures(report))
     return report
+
+
+def _with_own_weights(name: str) -> nn.Module:
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=True)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{name} is neither an exported folder nor a network with weights: {reason}") from error
+    return model
+
+
+def _weights_sha256(source: str, model: Any) -> str:
+    """Of the file that the weights came from, where it is known."""
+    file = Path(source) / saving.WEIGHTS if Path(source).is_dir() else Path(model.pretrained_cfg.get("file") or "")
+    return sha256_of(file) if file.is_file() else ""
 
 
 def _figures(report: dict[str, Any]) -> tuple[Any, ...]:
@@ -546,6 +573,6 @@ def _score_once(options: Options, folder: Path, run: RunFolder, world: World) ->
         known: dict[str, Any] = json.loads(path.read_text())
         if known["weights_sha256"] == sha256_of(folder / saving.WEIGHTS):
             return known
-    report = score(options, folder, world)
+    report = score(options, str(folder), world)
     run.write_json("final.json", report)
     return report

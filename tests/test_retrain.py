@@ -409,7 +409,10 @@ def test_a_head_of_other_classes_is_replaced_and_other_networks_are_refused(opti
         ({"genotype": "1,2", "space": "nosuch"}, "no search space"),
         ({"batch_size": 9}, "even number"),
         ({"holdout": 1.5}, "--holdout"),
-        ({"test_split": "test", "evaluate": "nowhere"}, "nowhere is not a saved network"),
+        (
+            {"test_split": "test", "evaluate": "nowhere"},
+            "nowhere is neither an exported folder",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_folder(options: Options, change: dict[str, Any], message: str) -> None:
@@ -431,7 +434,9 @@ def test_without_held_out_pictures_the_average_is_exported(options: Options) -> 
     assert _same(stored, dict(_newest(options.out)["ema"]))
 
 
-@pytest.mark.parametrize("change", [{"amp": "bf16"}, {"channels_last": True}, {"sched": "step", "opt": "rmsproptf"}])
+@pytest.mark.parametrize(
+    "change", [{"amp": "bf16"}, {"amp": "fp16"}, {"channels_last": True}, {"sched": "step", "opt": "rmsproptf"}]
+)
 def test_other_ways_to_train(options: Options, change: dict[str, Any]) -> None:
     main(dataclasses.replace(options, opt_args={}, phases=[(1, 24)], **change))
     assert _newest(options.out)["step"] == 3
