@@ -4,15 +4,15 @@ the dependencies; from a clone: `torch.hub.load("path/to/clone", "scarlet_a", so
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import typing  # not its names: torch.hub lists every callable here
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from torch import nn
 
 dependencies = ["torch", "torchvision", "timm", "numpy", "yaml", "safetensors", "huggingface_hub"]
 
 
-def scarlet_a(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def scarlet_a(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     """SCARLET-A: 365M MACs at 224 px, 6.7M params.
 
     pretrained=True takes the published ImageNet weights if they are in the local store (`scarlet-models convert`), else
@@ -22,17 +22,17 @@ def scarlet_a(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return _create("scarlet_a", pretrained, **kwargs)
 
 
-def scarlet_b(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def scarlet_b(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     """SCARLET-B: 327M MACs at 224 px, 6.5M params. Arguments as for scarlet_a."""
     return _create("scarlet_b", pretrained, **kwargs)
 
 
-def scarlet_c(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def scarlet_c(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     """SCARLET-C: 280M MACs at 224 px, 6.1M params. Arguments as for scarlet_a."""
     return _create("scarlet_c", pretrained, **kwargs)
 
 
-def scarlet_a2(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def scarlet_a2(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     """SCARLET-A scaled as EfficientNet-B2: 0.94G MACs at 260 px, 13.2M params. It has no weights.
 
     Arguments are timm's, as for scarlet_a.
@@ -40,7 +40,7 @@ def scarlet_a2(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return _create("scarlet_a2", pretrained, **kwargs)
 
 
-def scarlet_a4(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def scarlet_a4(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     """SCARLET-A scaled as EfficientNet-B4: 4.21G MACs at 380 px, 27.9M params. It has no weights.
 
     Arguments are timm's, as for scarlet_a.
@@ -48,7 +48,7 @@ def scarlet_a4(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return _create("scarlet_a4", pretrained, **kwargs)
 
 
-def scarlet_net(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def scarlet_net(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     """The network of any genotype: scarlet_net(genotype="2,4,1,...", space="scarlet"). It has no weights.
 
     genotype has a choice index for each layer of the space; space is a name, a YAML file or a mapping. Other arguments
@@ -57,7 +57,7 @@ def scarlet_net(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return _create("scarlet_net", pretrained, **kwargs)
 
 
-def _create(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+def _create(name: str, pretrained: bool, **kwargs: typing.Any) -> nn.Module:
     import timm
 
     import scarlet_models  # noqa: F401  # registers the models
