@@ -171,7 +171,7 @@ def test_the_export_is_the_best_network_and_loads_through_timm(whole: Options, p
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     config = resolve_model_data_config(model)
-    assert config["input_size"] == (3, 32, 32) and config["crop_pct"] == 1.0
+    assert tuple(config["input_size"]) == (3, 32, 32) and config["crop_pct"] == 1.0
     assert model.num_classes == 3 and model.pretrained_cfg["label_names"] == list(CLASSES)
 
     state, results = _newest(whole.out), _metrics(whole.out)[-1]
