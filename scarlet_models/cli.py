@@ -147,10 +147,14 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> ArgumentParser:
-    positionals = [field.name for field in dataclasses.fields(module.Options) if field.metadata.get("positional")]
+    positionals = [
+        field.name.upper() if _default(field) is dataclasses.MISSING else f"[{field.name.upper()}]"
+        for field in dataclasses.fields(module.Options)
+        if field.metadata.get("positional")
+    ]
     parser = ArgumentParser(
         prog=prog,
-        usage=" ".join([prog, *(name.upper() for name in positionals), "[options]"]),
+        usage=" ".join([prog, *positionals, "[options]"]),
         description=inspect.getdoc(module),
         epilog="example:\n" + module.EXAMPLE,
         formatter_class=_HelpFormatter,
@@ -163,7 +167,8 @@ def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> Argument
         name, kind, default = field.name, types[field.name], _default(field)
         text = texts[name]
         if default is not dataclasses.MISSING and default not in (None, False, "", [], {}):
-            text += f" (default: {default})"
+            shown = f"[{','.join(map(str, default))}]" if isinstance(default, list) else default
+            text += f" (default: {shown})"
         if field.metadata.get("positional"):
             many = typing.get_origin(kind) is list
             # The default is left to Options: argparse would let it override a value from --config.
