@@ -198,7 +198,7 @@ def download(hub_id: str, filename: str | None = None, cache_dir: Any = None) ->
         path = Path(hf_hub_download(repo, name, revision=revision or None, cache_dir=cache_dir))
     except Exception as error:  # the client also raises what its HTTP library does, and which that is has changed
         raise UserError(f"cannot download {name} of {repo} from the Hugging Face Hub: {hub_reason(error)}") from error
-    expected = path.resolve().name
+    expected = _blob(path).name
     if len(expected) == 64 and sha256_of(path) != expected:
         _discard(path)
         raise UserError(f"{name} of {repo} came damaged from the Hugging Face Hub (wrong sha256): try again")
@@ -219,6 +219,11 @@ def _check_download(path: Path, listed_as: list[Path]) -> None:
         raise UserError(f"the Hub's {listed_as[0].name} is not the one listed (wrong sha256): not loaded")
 
 
+def _blob(path: Path) -> Path:
+    """What a file in the Hub's cache links to; that may itself be a link, into a store that goes by other hashes."""
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
 def _discard(path: Path) -> None:
-    remove(path.resolve())
+    remove(_blob(path))
     remove(path)

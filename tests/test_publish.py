@@ -197,6 +197,18 @@ def test_a_download_with_a_wrong_hash_is_refused_and_removed(hub: Hub, client: C
     assert not client.run("timm.create_model('hf-hub:me/altered', pretrained=True)")[2]
 
 
+def test_a_cache_that_shares_files_by_other_hashes_is_no_damage(hub: Hub, client: Client) -> None:
+    client.publish("net", "me/shared")
+    create = "timm.create_model('hf-hub:me/shared', pretrained=True)"
+    client.run(create)
+    (blob,) = client.cached("me/shared")
+    elsewhere = client.folder / "hf" / "hub" / "blobs" / "00" / ("0" * 64)
+    elsewhere.parent.mkdir(parents=True)
+    blob.rename(elsewhere)
+    blob.symlink_to(elsewhere)
+    assert not client.run(create)[2]
+
+
 def test_a_tag_comes_from_the_hub_only_if_it_is_nowhere_here(hub: Hub, client: Client) -> None:
     client.run("""
 tensors = timm.create_model("scarlet_b.c10").state_dict()

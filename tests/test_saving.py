@@ -47,7 +47,7 @@ def test_a_network_of_an_own_space_comes_back_without_its_file(tmp_path: Path) -
     assert same(net, back)
     assert (back.genotype, back.num_classes, back.pretrained_cfg["label_names"]) == (net.genotype, 3, ["x", "y", "z"])
     config = resolve_model_data_config(back)
-    assert (config["input_size"], tuple(config["std"]), config["crop_pct"]) == ((3, 48, 48), (1, 1, 1), 0.875)
+    assert (tuple(config["input_size"]), tuple(config["std"]), config["crop_pct"]) == ((3, 48, 48), (1, 1, 1), 0.875)
     assert "tag" not in back.pretrained_cfg
     finetuned = timm.create_model(f"local-dir:{tmp_path / 'net'}", pretrained=True, num_classes=5)
     assert finetuned.classifier.weight.shape[0] == 5
