@@ -2,8 +2,8 @@
 
 python benchmarks/supernet_step.py --threads 1
 
-Both sides run forward and backward on the same batch, with the same memory layout and the same fast depthwise gradients,
-and take turns, so that a busy machine slows both alike. The square's paths have stabilizers, which the models lack.
+Both sides run forward and backward on the same batch, with the same memory layout and fast depthwise gradients, and
+take turns, so that a busy machine slows both alike. The paths have stabilizers, which the models lack.
 """
 
 from __future__ import annotations
