@@ -100,9 +100,6 @@ def sample_within(space: SearchSpace, rng: np.random.Generator, limits: Limits, 
 def check_reachable(space: SearchSpace, limits: Limits, table: CostTable) -> None:
     """Compares each limit with what the space can reach.
 
-    Both limits together are compared with the convex hull of all costs, whose extent in any direction is a sum over the
-    layers' best choices.
-
     Raises:
         UserError: a range is empty, or lies wholly outside; the message says what can be reached.
     """
@@ -115,7 +112,12 @@ def check_reachable(space: SearchSpace, limits: Limits, table: CostTable) -> Non
             raise UserError(
                 f"no network of space {space.name!r} has {limits}: its {name} go from {least:,} to {most:,}"
             )
+    if not _meet_jointly(limits, table):
+        raise UserError(f"no network of space {space.name!r} has {limits}: each can be met, not both together")
 
+
+def _meet_jointly(limits: Limits, table: CostTable) -> bool:
+    """Whether the limits touch the convex hull of all costs: in any direction, its extent sums the layers' extents."""
     least, most = (np.array([c.macs, c.params], float) for c in (table.smallest, table.largest))
     angles = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1) / np.maximum(most - least, 1)
@@ -124,8 +126,7 @@ def check_reachable(space: SearchSpace, limits: Limits, table: CostTable) -> Non
     corners = np.where(directions > 0, np.maximum(limits.low, least), np.minimum(limits.high, most))
     needed = (directions * (corners - [table.base.macs, table.base.params])).sum(1)
     rounding = 1e-9 * np.abs(directions * most).sum(1)
-    if (needed > extent + rounding).any():
-        raise UserError(f"no network of space {space.name!r} has {limits}: each can be met, not both together")
+    return bool((needed <= extent + rounding).all())
 
 
 def _name(what: str, cost: np.ndarray) -> str:

@@ -7,10 +7,12 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from scarlet_models.space import Genotype
 
+from .memo import Score
 from .supernet import Supernet
 
 Batches = Sequence[tuple[Tensor, Tensor]]  # images (N, channels, H, W), labels (N,), on the supernet's device
@@ -18,8 +20,8 @@ Batches = Sequence[tuple[Tensor, Tensor]]  # images (N, channels, H, W), labels 
 
 def evaluate(
     net: Supernet, genotypes: Iterable[Genotype], batches: Batches, calibration: Batches = ()
-) -> Iterator[float]:
-    """Top-1 in percent of each genotype's path, in order. The supernet's weights and buffers stay as they are.
+) -> Iterator[Score]:
+    """The score of each genotype's path, in order. The supernet's weights and buffers stay as they are.
 
     Args:
         net: The supernet; it is left in eval mode.
@@ -31,8 +33,13 @@ def evaluate(
     net.eval()
     for genotype in genotypes:
         with torch.no_grad(), calibrated(net, genotype, calibration) if calibration else nullcontext():
-            hits = sum(int((net(images, genotype).argmax(1) == labels).sum()) for images, labels in batches)
-        yield 100 * hits / sum(len(labels) for _, labels in batches)
+            hits, loss = 0, 0.0
+            for images, labels in batches:
+                logits = net(images, genotype)
+                hits += int((logits.argmax(1) == labels).sum())
+                loss += float(cross_entropy(logits, labels, reduction="sum"))
+        pictures = sum(len(labels) for _, labels in batches)
+        yield Score(100 * hits / pictures, loss / pictures, pictures)
 
 
 @contextmanager

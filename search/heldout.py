@@ -104,7 +104,7 @@ class HeldOut:
         config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
         return {
             "split": self.split.hash,
-            "pictures": self._digest([self.held]),
+            "held_out": self._digest([self.held]),
             "image_size": self.info.image_size,
             "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
         }

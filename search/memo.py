@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,24 @@ from scarlet_models.errors import UserError
 from scarlet_models.space import Genotype
 
 
-class Memo:
-    """Top-1 of genotypes under one set of conditions, appended to a file as it is measured.
+@dataclass(frozen=True)
+class Score:
+    """What was measured of a path: top-1 in percent and mean cross-entropy over a number of pictures."""
 
-    Each line is a JSON object: `genotype`, `top1`, and the conditions. The file may hold lines of other conditions. A
-    last line that a kill tore off is dropped.
+    top1: float
+    loss: float
+    pictures: int
+
+
+class Memo:
+    """Scores of genotypes under one set of conditions, appended to a file as they are measured.
+
+    Each line is a JSON object: `genotype`, `top1`, `loss`, `pictures`, and the conditions. The file may hold lines of
+    other conditions. A last line that a kill tore off is dropped.
 
     Args:
         path: The file; made with the first measurement.
-        conditions: All that the figure depends on besides the genotype, as plain data: weights, pictures, batch norm.
+        conditions: All that a score depends on besides the genotype, as plain data: weights, pictures, batch norm.
 
     Raises:
         UserError: the file cannot be read, or a line that is not the last is damaged.
@@ -27,7 +37,7 @@ class Memo:
 
     def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
         self.path, self.conditions = path, conditions
-        self.known: dict[str, float] = {}
+        self.known: dict[str, Score] = {}
         if path.exists():
             self._read()
 
@@ -42,23 +52,24 @@ class Memo:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                genotype, top1 = str(row.pop("genotype")), float(row.pop("top1"))
+                genotype = str(row.pop("genotype"))
+                score = Score(float(row.pop("top1")), float(row.pop("loss")), int(row.pop("pictures")))
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise UserError(f"{self.path}:{number}: not a measurement; remove this line to go on") from None
             if row == self.conditions:
-                self.known[genotype] = top1
+                self.known[genotype] = score
 
-    def get(self, genotype: Genotype) -> float | None:
-        """The top-1 in percent that was measured, or None."""
+    def get(self, genotype: Genotype) -> Score | None:
+        """What was measured, or None."""
         return self.known.get(str(genotype))
 
-    def add(self, genotype: Genotype, top1: float) -> None:
+    def add(self, genotype: Genotype, score: Score) -> None:
         """Appends a measurement; it is on disk when this returns.
 
         Raises:
             UserError: the file cannot be written.
         """
-        line = json.dumps({"genotype": str(genotype), "top1": top1, **self.conditions}) + "\n"
+        line = json.dumps({"genotype": str(genotype), **asdict(score), **self.conditions}) + "\n"
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -67,4 +78,4 @@ class Memo:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
-        self.known[str(genotype)] = top1
+        self.known[str(genotype)] = score

@@ -128,10 +128,10 @@ def score(options: Options, device: torch.device) -> list[Row]:
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         scores = evaluate(net, missing, held.batches(device), calibration)
         with Progress(len(networks), len(networks) - len(missing), "rank") as progress:
-            for genotype, top1 in zip(missing, scores, strict=True):
-                memo.add(genotype, top1)
-                progress.advance(f"top-1 {top1:.1f}%")
-    return [Row(g, count_blocks(g), truth[g], memo.known[str(g)]) for g in networks]
+            for genotype, measured in zip(missing, scores, strict=True):
+                memo.add(genotype, measured)
+                progress.advance(f"top-1 {measured.top1:.1f}%")
+    return [Row(g, count_blocks(g), truth[g], memo.known[str(g)].top1) for g in networks]
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:

@@ -13,7 +13,7 @@ from scarlet_models.search import cli, rank
 from scarlet_models.search.data import DataOptions, Pictures, split_holdout
 from scarlet_models.search.evaluate import calibrated, evaluate
 from scarlet_models.search.heldout import HeldOut, HeldOutOptions
-from scarlet_models.search.memo import Memo
+from scarlet_models.search.memo import Memo, Score
 from scarlet_models.search.ranking import Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.supernet import Supernet
 from scarlet_models.search.supernet_file import SupernetInfo, load_supernet, save_supernet
@@ -162,7 +162,10 @@ def test_a_path_is_scored_as_a_copy_of_it_would_be(net: Supernet, text: str, cou
     path = reference(net, genotype, data, calibration)
     with torch.no_grad():
         hits = sum(int((path(images).argmax(1) == labels).sum()) for images, labels in data)
-    assert list(evaluate(net, [genotype], data, calibration)) == [100 * hits / 24]
+        loss = sum(float(nn.functional.cross_entropy(path(images), labels, reduction="sum")) for images, labels in data)
+    (score,) = evaluate(net, [genotype], data, calibration)
+    assert (score.top1, score.pictures) == (100 * hits / 24, 24)
+    assert score.loss == pytest.approx(loss / 24)
     if calibration:
         with torch.no_grad(), calibrated(net, genotype, calibration):
             assert torch.equal(net(data[0][0], genotype), path(data[0][0]))
@@ -188,8 +191,8 @@ def test_the_memo_keeps_conditions_apart(tmp_path: Path) -> None:
     path = tmp_path / "new" / "evaluations.jsonl"
     memo = Memo(path, {"supernet": "a"})
     assert memo.get(genotype) is None
-    memo.add(genotype, 1 / 3)
-    assert Memo(path, {"supernet": "a"}).get(genotype) == memo.get(genotype) == 1 / 3
+    memo.add(genotype, Score(1 / 3, 0.5, 9))
+    assert Memo(path, {"supernet": "a"}).get(genotype) == memo.get(genotype) == Score(1 / 3, 0.5, 9)
     assert Memo(path, {"supernet": "b"}).get(genotype) is None
     assert Memo(path, {"supernet": "a", "dtype": "float64"}).get(genotype) is None
 
@@ -198,14 +201,15 @@ def test_the_memo_drops_a_torn_last_line_only(tmp_path: Path) -> None:
     first, second = (Genotype.parse(text, "mini") for text in ("0,1,2,0,1", "0,0,0,0,0"))
     path = tmp_path / "evaluations.jsonl"
     memo = Memo(path, {"supernet": "a"})
-    memo.add(first, 50.0)
-    memo.add(second, 60.0)
+    high, low = Score(50.0, 1.5, 9), Score(60.0, 1.0, 9)
+    memo.add(first, high)
+    memo.add(second, low)
     whole = path.read_bytes()
     for end in range(len(whole) // 2 + 1, len(whole)):
         path.write_bytes(whole[:end])
         torn = Memo(path, {"supernet": "a"})
-        assert (torn.get(first), torn.get(second)) == (50.0, None)
-        torn.add(second, 60.0)
+        assert (torn.get(first), torn.get(second)) == (high, None)
+        torn.add(second, low)
         assert path.read_bytes() == whole
     path.write_bytes(b"{\n" + whole)
     with pytest.raises(UserError, match=r"evaluations.jsonl:1: not a measurement"):
@@ -266,9 +270,9 @@ def test_nothing_is_measured_twice(run: Path, tmp_path: Path, monkeypatch: pytes
     measured: list[Genotype] = []
 
     def counting(net, genotypes, *rest):  # type: ignore[no-untyped-def]  # evaluate's own signature
-        for genotype, top1 in zip(genotypes, evaluate(net, genotypes, *rest), strict=True):
+        for genotype, score in zip(genotypes, evaluate(net, genotypes, *rest), strict=True):
             measured.append(genotype)
-            yield top1
+            yield score
 
     monkeypatch.setattr(rank, "evaluate", counting)
     whole = rank.score(options(run, tmp_path / "whole"), torch.device("cpu"))
