@@ -2,10 +2,14 @@
 
 from scarlet_models.space import Genotype, SearchSpace
 
+from .population import PopulationEvaluator
+from .sampler import FairSampler
 from .supernet import Supernet
 
 __all__ = [
+    "FairSampler",
     "Genotype",
+    "PopulationEvaluator",
     "SearchSpace",
     "Supernet",
 ]

@@ -1,0 +1,261 @@
+"""A population scored in one pass over the pictures, against a pass for each candidate, and against the floor.
+
+The pattern to compare with is that of published one-shot searches: for each candidate, calibrate batch norm and score,
+each time with a pass over the loaders. Both read the same JPEG pictures with the same workers, take turns, and have to
+give the same scores. The floor is one pass over the loaders, plus each distinct node run alone on an input that is
+there; the ideal ratio is that of the same two sums for one candidate after another and for the trie.
+
+python benchmarks/population.py --data-dir imagenette.tar --sizes 64 96 224
+python benchmarks/population.py --data-dir imagenette.tar --genotypes generation_05.json generation_20.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.callback import Callback
+from pymoo.core.crossover import Crossover
+from pymoo.core.mutation import Mutation
+from pymoo.core.problem import Problem
+from pymoo.optimize import minimize
+from scarlet_models.search import PopulationEvaluator, Supernet
+from scarlet_models.search.data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
+from scarlet_models.search.variation import mutate, two_point_crossover
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
+
+import scarlet_models  # noqa: F401  # registers the models with timm
+from scarlet_models.space import Genotype, SearchSpace
+
+Loader = DataLoader[tuple[Tensor, Tensor]]
+Node = tuple[int, int]  # layer and choice; the stem is layer -1, the head layer -2
+
+
+def simulated_search(space: SearchSpace, size: int, generations: list[int], seed: int) -> dict[str, list[Genotype]]:
+    """What NSGA-II asks for in these generations (0 is random), with MACs and a made-up accuracy as objectives.
+
+    The accuracy is a sum over layers of what each choice is worth: a random number, and more for more MACs.
+    """
+    rng = np.random.default_rng(seed)
+    table = space.cost_table()
+    worth = rng.normal(size=table.macs.shape) + 3 * table.macs / table.macs.max(1, keepdims=True)
+    layers = np.arange(len(space.layers))
+    asked: list[np.ndarray] = []
+
+    class Objectives(Problem):
+        def _evaluate(self, x: np.ndarray, out: dict[str, Any], **_: Any) -> None:
+            out["F"] = np.stack([-worth[layers, x].sum(1), space.costs(x)[0]], axis=1)
+
+    class Swap(Crossover):
+        def _do(self, problem: Problem, x: np.ndarray, **_: Any) -> np.ndarray:
+            return np.stack(two_point_crossover(x[0], x[1], rng))
+
+    class Change(Mutation):
+        def _do(self, problem: Problem, x: np.ndarray, **_: Any) -> np.ndarray:
+            return mutate(space, x, rng, 1 / len(layers))
+
+    class Record(Callback):
+        def notify(self, algorithm: NSGA2) -> None:
+            asked.append((algorithm.off if algorithm.n_gen > 1 else algorithm.pop).get("X"))
+
+    minimize(
+        Objectives(n_var=len(layers), n_obj=2, vtype=int),
+        NSGA2(size, sampling=space.sample_array(rng, size), crossover=Swap(2, 2), mutation=Change()),
+        ("n_gen", max(generations) + 1),
+        seed=seed,
+        callback=Record(),
+    )
+    return {
+        f"simulated, generation {g}" if g else "random": [space.validate(row.tolist()) for row in asked[g]]
+        for g in generations
+    }
+
+
+def score_one_by_one(
+    net: Supernet, genotypes: list[Genotype], val: Loader, calibration: Loader | None, device: torch.device
+) -> list[float]:
+    """Mean cross-entropy of each path, with a pass over the loaders for each."""
+    losses = []
+    for genotype in genotypes:
+        if calibration:
+            norms = [m for node in _path(genotype) for m in _module(net, node).modules() if isinstance(m, _BatchNorm)]
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None
+                norm.train()
+            for images, _ in calibration:
+                net(_move(images, device), genotype)
+            for norm in norms:
+                norm.eval()
+        total, count = torch.zeros((), dtype=torch.float64, device=device), 0
+        for images, labels in val:
+            total += F.cross_entropy(net(_move(images, device), genotype), labels.to(device), reduction="sum")
+            count += len(labels)
+        losses.append(total.item() / count)
+    return losses
+
+
+def time_nodes(net: Supernet, nodes: set[Node], images: Tensor, train: bool, repeats: int) -> dict[Node, float]:
+    """Median seconds of each node alone, with the statistics of the batch in its batch norms (`train`) or without."""
+    inputs, features = {-1: images}, net.stem(images)
+    for layer in net.space.layers:
+        inputs[layer.index] = features
+        features = net.choice(layer.index, layer.choices[0])(features)
+    inputs[-2] = features
+    medians = {}
+    for node in nodes:
+        module = _module(net, node)
+        for norm in module.modules():
+            if isinstance(norm, _BatchNorm):
+                norm.train(train)
+        seconds = [_timed(images.device, module, inputs[node[0]])[0] for _ in range(repeats + 1)]
+        medians[node] = statistics.median(seconds[1:])
+        module.eval()
+    return medians
+
+
+def _path(genotype: Genotype) -> list[Node]:
+    return [(-1, 0), *enumerate(genotype), (-2, 0)]
+
+
+def _module(net: Supernet, node: Node) -> nn.Module:
+    shared = {-1: net.stem, -2: net.head}
+    return shared[node[0]] if node[0] in shared else net.choice(*node)
+
+
+def _move(images: Tensor, device: torch.device) -> Tensor:
+    return images.to(device, non_blocking=True, memory_format=torch.channels_last)
+
+
+def _timed(device: torch.device, run: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """Seconds that a call takes, and what it returns."""
+    start = time.perf_counter()
+    result = run(*arguments)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start, result
+
+
+def _count(genotypes: list[Genotype]) -> tuple[Counter[Node], Counter[Node]]:
+    """How often each node runs: in one candidate after another, and in the trie."""
+    prefixes = {tuple(path[: end + 1]) for path in map(_path, genotypes) for end in range(len(path))}
+    return Counter(n for g in genotypes for n in _path(g)), Counter(prefix[-1] for prefix in prefixes)
+
+
+class Contest:
+    """Both ways and the floor, at one size of pictures."""
+
+    def __init__(self, args: argparse.Namespace, size: int, populations: dict[str, list[Genotype]]) -> None:
+        self.args, self.populations, self.device = args, populations, torch.device(args.device)
+        pictures = Pictures(DataOptions(data_dir=args.data_dir, train_split=args.split), args.split)
+        split = split_holdout(pictures.ids, pictures.labels, 0.1, 0)
+        config = timm.data.resolve_data_config({"input_size": (3, size, size)}, model=None)
+        dataset = Transformed(pictures, eval_transform(size, config))
+        self.val = self._load(dataset, split.holdout, args.pictures)
+        self.calibration = self._load(dataset, split.train, args.calibration) if args.calibration else None
+        torch.manual_seed(0)
+        net = Supernet(next(iter(populations.values()))[0].space, len(pictures.classes)).eval()
+        self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        self.times: dict[str, list[float]] = {}
+
+    def _load(self, dataset: Transformed, indices: list[int], count: int) -> Loader:
+        chosen = np.random.default_rng(0).permutation(indices)[:count]
+        batches = [part.tolist() for part in np.array_split(chosen, -(-len(chosen) // self.args.batch))]
+        return load_batches(dataset, batches, self.args.workers, pin_memory=self.device.type == "cuda")
+
+    def round(self) -> None:
+        """Measures everything once."""
+        args = self.args
+        nodes = {node for genotypes in self.populations.values() for node in _count(genotypes)[0]}
+        images = _move(next(iter(self.val))[0], self.device)
+        load, _ = _timed(self.device, lambda: [None for loader in (self.val, self.calibration or ()) for _ in loader])
+        node_seconds = dict.fromkeys(nodes, 0.0)
+        for loader, train in ((self.val, False), (self.calibration, True)):
+            for node, seconds in time_nodes(self.net, nodes, images, train, args.repeats).items() if loader else ():
+                node_seconds[node] += seconds * len(loader or ())
+        self._add("loader", load)
+        for name, genotypes in self.populations.items():
+            alone, trie = _count(genotypes)
+            self._add(f"{name} floor", load + sum(node_seconds[node] * count for node, count in trie.items()))
+            ideal = len(genotypes) * load + sum(node_seconds[node] * count for node, count in alone.items())
+            self._add(f"{name} alone ideal", ideal)
+            evaluator = PopulationEvaluator(self.net, self.val, self.calibration)
+            seconds, scores = _timed(self.device, evaluator.evaluate, genotypes)
+            self._add(f"{name} one pass", seconds)
+            sources = (self.val, self.calibration, self.device)
+            seconds, losses = _timed(self.device, score_one_by_one, self.net, genotypes, *sources)
+            self._add(f"{name} alone", seconds)
+            if self.device.type == "cpu" and losses != [score.loss for score in scores]:
+                raise SystemExit(f"{name}: the two ways give different scores")
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.times.setdefault(name, []).append(seconds)
+
+    def report(self) -> None:
+        """Prints medians over the rounds."""
+        median = {name: statistics.median(seconds) for name, seconds in self.times.items()}
+        print(f"  a pass over the loaders takes {median['loader']:.2f} s")
+        for name, genotypes in self.populations.items():
+            alone, trie = _count(genotypes)
+            one, by_one, floor = (median[f"{name} {kind}"] for kind in ("one pass", "alone", "floor"))
+            ratio, ideal = by_one / one, median[f"{name} alone ideal"] / floor
+            print(f"  {name}: {len(genotypes)} candidates, {trie.total()} distinct nodes of {alone.total()}")
+            print(f"    one by one {by_one:.2f} s, one pass {one:.2f} s, floor {floor:.2f} s ({floor / one:.0%})")
+            print(f"    {ratio:.2f} times as fast; ideal {ideal:.2f} times ({ratio / ideal:.0%})")
+
+
+def main() -> None:
+    """Prints the figures of each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", required=True, help="a tar or a folder of class folders")
+    parser.add_argument("--split", default="train", help="split to take the pictures from")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96, 224], help="sides of the pictures in pixels")
+    parser.add_argument("--space", default="scarlet")
+    parser.add_argument("--population", type=int, default=70, help="candidates in each population")
+    parser.add_argument("--generations", type=int, nargs="+", default=[0, 5, 20], help="of the simulated search")
+    parser.add_argument(
+        "--genotypes", nargs="*", default=[], help="JSON files, each a list of genotypes of a real search"
+    )
+    parser.add_argument("--pictures", type=int, default=256, help="held-out pictures to score on")
+    parser.add_argument(
+        "--calibration", type=int, default=256, help="pictures to calibrate batch norm with; 0 for none"
+    )
+    parser.add_argument("--batch", type=int, default=64, help="pictures in a forward pass")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each node alone in a round")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    space = SearchSpace.load(args.space)
+    populations = simulated_search(space, args.population, args.generations, args.seed)
+    for file in map(Path, args.genotypes):
+        populations[file.stem] = [Genotype.parse(text, space) for text in json.loads(file.read_text())]
+    for size in args.sizes:
+        print(
+            f"{size} px, batch {args.batch}, {args.threads} threads, {args.workers} workers, {args.device}:", flush=True
+        )
+        contest = Contest(args, size, populations)
+        with torch.no_grad():
+            for _ in range(args.rounds):
+                contest.round()
+        contest.report()
+
+
+if __name__ == "__main__":
+    main()
