@@ -1,4 +1,4 @@
-"""Training steps of SCARLET-A on the CPU: plain torch, accelerate_depthwise, and accelerate_pointwise as well.
+"""Training steps of SCARLET-A on the CPU: plain torch against accelerate_depthwise.
 
 python benchmarks/depthwise.py --threads 2 --batch 128
 """
@@ -14,7 +14,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from scarlet_models.search.depthwise import accelerate_depthwise
-from scarlet_models.search.pointwise import accelerate_pointwise
 from torch import Tensor, nn
 
 import scarlet_models  # noqa: F401  # registers the models with timm
@@ -40,8 +39,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     plain = timm.create_model("scarlet_a", num_classes=10).to(memory_format=torch.channels_last)
-    depthwise = accelerate_depthwise(copy.deepcopy(plain))
-    models = {"plain": plain, "depthwise": depthwise, "both": accelerate_pointwise(copy.deepcopy(depthwise))}
+    models = {"plain": plain, "depthwise": accelerate_depthwise(copy.deepcopy(plain))}
     optimizers = {name: torch.optim.SGD(model.parameters(), 0.01, momentum=0.9) for name, model in models.items()}
     for size in args.sizes:
         images = torch.randn(args.batch, 3, size, size).to(memory_format=torch.channels_last)
