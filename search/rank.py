@@ -3,8 +3,8 @@
 Scores the paths of a fixed random sample of the distinct networks in a table of known accuracies, identities at the
 end of their stage, on pictures that were held out in training. Reports Kendall's tau-b and Spearman's correlation with
 bootstrap intervals, over all networks and within groups of equal depth, and what picking the supernet's best networks
-is worth. Writes rank_running or rank_calibrated (.csv, .json, .png); every score goes to evaluations.jsonl at once, so
-nothing is measured twice and a killed command goes on where it was.
+is worth. Writes rank_running or rank_calibrated (.csv, .json, .png); scores go to evaluations.jsonl in groups of 32, so
+nothing is measured twice and a killed command repeats one group at most.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically
 from scarlet_models.space import Genotype
 
-from .evaluate import Batches, evaluate
 from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
 from .memo import Memo
-from .progress import Progress, log_to_stderr
+from .population import Batches, PopulationEvaluator
+from .progress import log_to_stderr
 from .ranking import Estimate, bootstrap, kendall, spearman, top_k
 from .supernet_file import load_supernet
 from .truth import load_truth
@@ -36,6 +36,7 @@ EXAMPLE = """  scarlet-search rank runs/macro --truth nasbench_macro_cifar10.jso
   scarlet-search rank runs/macro --truth known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
 
 
+CHUNK = 32  # networks scored in one pass over the pictures, which are in memory
 SMALLEST_GROUP = 10  # networks of one depth below which their order says too little to report
 
 
@@ -111,7 +112,7 @@ def score(options: Options, device: torch.device) -> list[Row]:
     truth = load_truth(options.truth, net.space)
     networks = choose_networks(list(truth), options.networks, options.seed)
     held = HeldOut(options, info)
-    calibration: Batches = []
+    calibration: Batches | None = None
     calibration_hash = None
     if options.batch_norm == "calibrated":
         calibration, calibration_hash = held.calibration(options.calibration_pictures, device)
@@ -123,14 +124,10 @@ def score(options: Options, device: torch.device) -> list[Row]:
         "dtype": "float32",
     }
     memo = Memo(Path(options.out or folder_of(options.supernet)) / "evaluations.jsonl", conditions)
-    missing = [genotype for genotype in networks if memo.get(genotype) is None]
-    if missing:
+    if any(memo.get(genotype) is None for genotype in networks):
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        scores = evaluate(net, missing, held.batches(device), calibration)
-        with Progress(len(networks), len(networks) - len(missing), "rank") as progress:
-            for genotype, measured in zip(missing, scores, strict=True):
-                memo.add(genotype, measured)
-                progress.advance(f"top-1 {measured.top1:.1f}%")
+        batches = held.batches(device)
+        PopulationEvaluator(net, batches, calibration, chunk=CHUNK, memo=memo, progress=True).evaluate(networks)
     return [Row(g, count_blocks(g), truth[g], memo.known[str(g)].top1) for g in networks]
 
 

@@ -1,6 +1,5 @@
-"""Ranking: the statistics, the evaluation of paths, the memo, and the command on a tiny random supernet."""
+"""Ranking: the statistics, the memo, and the command on a tiny random supernet."""
 
-import copy
 import csv
 import json
 from pathlib import Path
@@ -11,14 +10,12 @@ import torch
 from PIL import Image
 from scarlet_models.search import cli, rank
 from scarlet_models.search.data import DataOptions, Pictures, split_holdout
-from scarlet_models.search.evaluate import calibrated, evaluate
 from scarlet_models.search.heldout import HeldOut, HeldOutOptions
 from scarlet_models.search.memo import Memo, Score
 from scarlet_models.search.ranking import Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.supernet import Supernet
 from scarlet_models.search.supernet_file import SupernetInfo, load_supernet, save_supernet
 from timm.data import resolve_data_config
-from torch import nn
 
 from scarlet_models import Genotype, SearchSpace, UserError
 
@@ -118,71 +115,6 @@ def test_top_k() -> None:
     assert top_k(known, known, 3).mean_regret == 0
 
 
-# Evaluation
-
-
-@pytest.fixture
-def net() -> Supernet:
-    torch.manual_seed(0)
-    net = Supernet("mini", 3)
-    with torch.no_grad():
-        for _ in range(3):  # running statistics of some kind
-            net(torch.randn(8, 3, 32, 32), net.space.sample(np.random.default_rng(0)))
-    return net.eval()
-
-
-def batches(count: int, size: int = 12) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(1)
-    return [
-        (torch.randn(size, 3, 32, 32, generator=generator), torch.randint(3, (size,), generator=generator))
-        for _ in range(count)
-    ]
-
-
-def reference(net: Supernet, genotype: Genotype, data: list, calibration: list) -> nn.Module:
-    """The path as a copy of its own, calibrated as torch's users do it by hand."""
-    path = copy.deepcopy(net).extract(genotype, fold=False)
-    if calibration:
-        for module in path.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_running_stats()
-                module.momentum = None
-                module.train()
-        with torch.no_grad():
-            for images, _ in calibration:
-                path(images)
-    return path.eval()
-
-
-@pytest.mark.parametrize("text", ["0,1,2,0,1", "1,3,0,3,3", "2,3,2,3,1"])
-@pytest.mark.parametrize("count", [0, 3])
-def test_a_path_is_scored_as_a_copy_of_it_would_be(net: Supernet, text: str, count: int) -> None:
-    genotype, data, calibration = Genotype.parse(text, "mini"), batches(2), batches(count, 9)
-    before = copy.deepcopy(net.state_dict())
-    path = reference(net, genotype, data, calibration)
-    with torch.no_grad():
-        hits = sum(int((path(images).argmax(1) == labels).sum()) for images, labels in data)
-        loss = sum(float(nn.functional.cross_entropy(path(images), labels, reduction="sum")) for images, labels in data)
-    (score,) = evaluate(net, [genotype], data, calibration)
-    assert (score.top1, score.pictures) == (100 * hits / 24, 24)
-    assert score.loss == pytest.approx(loss / 24)
-    if calibration:
-        with torch.no_grad(), calibrated(net, genotype, calibration):
-            assert torch.equal(net(data[0][0], genotype), path(data[0][0]))
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    assert not any(module.training for module in net.modules())
-    assert all(module.momentum == 0.1 for module in net.modules() if isinstance(module, nn.BatchNorm2d))
-
-
-def test_statistics_come_back_after_an_error(net: Supernet) -> None:
-    before = copy.deepcopy(net.state_dict())
-    genotype = Genotype.parse("0,1,2,0,1", "mini")
-    bad = (torch.zeros(2, 1, 9, 9), torch.zeros(2))
-    with pytest.raises(RuntimeError), torch.no_grad(), calibrated(net, genotype, [*batches(1), bad]):
-        pass
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-
-
 # The memo
 
 
@@ -269,12 +201,12 @@ def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> No
 def test_nothing_is_measured_twice(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Genotype] = []
 
-    def counting(net, genotypes, *rest):  # type: ignore[no-untyped-def]  # evaluate's own signature
-        for genotype, score in zip(genotypes, evaluate(net, genotypes, *rest), strict=True):
-            measured.append(genotype)
-            yield score
+    def counting(memo: Memo, genotype: Genotype, score: Score) -> None:
+        measured.append(genotype)
+        add(memo, genotype, score)
 
-    monkeypatch.setattr(rank, "evaluate", counting)
+    add = Memo.add
+    monkeypatch.setattr(Memo, "add", counting)
     whole = rank.score(options(run, tmp_path / "whole"), torch.device("cpu"))
     assert len(measured) == 12
     lines = (tmp_path / "whole" / "evaluations.jsonl").read_text().splitlines(keepends=True)
