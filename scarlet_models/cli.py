@@ -167,7 +167,7 @@ def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> Argument
         name, kind, default = field.name, types[field.name], _default(field)
         text = texts[name]
         if default is not dataclasses.MISSING and default not in (None, False, "", [], {}):
-            shown = f"[{','.join(map(str, default))}]" if isinstance(default, list) else default
+            shown = f"[{', '.join(map(str, default))}]" if isinstance(default, list) else default
             text += f" (default: {shown})"
         if field.metadata.get("positional"):
             many = typing.get_origin(kind) is list
