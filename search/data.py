@@ -211,6 +211,20 @@ def _posterize(picture: Image.Image, bits: int, **_: Any) -> Image.Image:
 NAME_TO_OP.update(dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), _posterize))
 
 
+class _RandomShift:
+    """torchvision's RandomCrop with reflected padding, draw for draw and pixel for pixel, in a fraction of its time."""
+
+    def __init__(self, size: int, padding: int) -> None:
+        self.size, self.range = size, 2 * padding + 1
+        self.source = np.pad(np.arange(size), padding, mode="reflect")
+
+    def __call__(self, picture: Image.Image) -> Image.Image:
+        top, left = (int(torch.randint(0, self.range, (1,))) for _ in range(2))
+        rows, columns = self.source[top : top + self.size], self.source[left : left + self.size]
+        pixels = np.asarray(picture).take(rows, 0).take(columns, 1)
+        return Image.frombytes(picture.mode, (self.size, self.size), pixels.tobytes())
+
+
 def train_transform(size: int, data_config: dict[str, Any], options: AugmentOptions) -> transforms.Compose:
     """PIL picture to a normalised, augmented float tensor (3, size, size).
 
@@ -245,7 +259,7 @@ def train_transform(size: int, data_config: dict[str, Any], options: AugmentOpti
         pad = [
             transforms.Resize(size, mode),
             transforms.CenterCrop(size),
-            transforms.RandomCrop(size, padding=size // 8, padding_mode="reflect"),
+            _RandomShift(size, size // 8),
         ]
         stages = (transforms.Compose([*pad, transforms.RandomHorizontalFlip(options.hflip)]), *stages[1:])
     return transforms.Compose([step for stage in stages for step in stage.transforms])

@@ -29,6 +29,7 @@ from scarlet_models.search.data import (
     train_transform,
 )
 from timm.data import IterableImageDataset, create_transform
+from torchvision import transforms
 
 from scarlet_models.errors import UserError
 
@@ -301,6 +302,17 @@ def test_pad_crop_shifts_by_at_most_an_eighth(pictures: Pictures) -> None:
     shifted = dataset[0][0]
     places = [(x, y) for x in range(9) for y in range(9) if torch.equal(padded[:, y : y + 32, x : x + 32], shifted)]
     assert len(places) == 1
+
+
+def test_pad_crop_is_torchvisions(pictures: Pictures) -> None:
+    ours = train_transform(24, CONFIG, AugmentOptions(crop="pad", color_jitter=0.0)).transforms[2]
+    theirs = transforms.RandomCrop(24, padding=3, padding_mode="reflect")
+    picture = pictures[0][0].resize((24, 24))
+    for seed in range(20):
+        torch.manual_seed(seed)
+        expected = theirs(picture)
+        torch.manual_seed(seed)
+        assert ours(picture).tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("options", [AugmentOptions(auto_augment="nosuch"), AugmentOptions(train_interpolation="x")])
