@@ -39,7 +39,8 @@ class _StemStride:
     """Gives timm's class, whose stem always strides by 2, a stem of stride 1: every reduction is then half as large."""
 
     def __init__(self, *args: Any, output_stride: int = 32, **kwargs: Any) -> None:
-        super().__init__(*args, output_stride=2 * output_stride, **kwargs)
+        doubled: Any = {"output_stride": 2 * output_stride}  # timm's class takes it; mypy sees only this mixin
+        super().__init__(*args, **doubled, **kwargs)
         self.conv_stem.stride = (1, 1)  # type: ignore[attr-defined]  # a mixin: timm's class has the stem
         info = self.feature_info  # type: ignore[attr-defined]
         for tap in info if isinstance(info, list) else info.info:
@@ -116,13 +117,14 @@ def _create(
     round_channels_by = partial(round_channels, multiplier=channel_multiplier)
     classifier, features = (ScarletNet, ScarletFeatures) if stem_keeps_size else (EfficientNet, EfficientNetFeatures)
     pretrained_strict = kwargs.pop("pretrained_strict", True)
+    no_head: Any = ("num_classes", "num_features", "global_pool")  # timm declares a tuple of one
     model: Any = build_model_with_cfg(  # timm sets attributes that nn.Module does not declare
         features if features_only else partial(_with_small_head, classifier),
         variant,
         pretrained,
         pretrained_strict=pretrained_strict,
         pretrained_filter_fn=weights.fit,
-        kwargs_filter=("num_classes", "num_features", "global_pool") if features_only else None,
+        kwargs_filter=no_head if features_only else None,
         block_args=_block_args(genotype, depth_multiplier),
         stem_size=space.stem.channels,
         num_features=round_channels_by(space.head.channels),

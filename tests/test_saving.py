@@ -130,6 +130,18 @@ def test_a_kill_while_it_is_written_leaves_the_old_folder(net: nn.Module, tmp_pa
     assert same(net, saving.load(tmp_path / "net"))
 
 
+def test_a_kill_while_folders_are_exchanged_leaves_both(net: nn.Module, tmp_path: Path) -> None:
+    saving.save(net, tmp_path / "net")
+    other = timm.create_model("scarlet_net", genotype="0,0,0,0,0", space="mini").eval()
+    if (child := os.fork()) == 0:
+        rename, calls = Path.rename, iter((True, False))
+        Path.rename = lambda *paths: rename(*paths) if next(calls) else os.kill(os.getpid(), signal.SIGKILL)
+        saving.save(other, tmp_path / "net")
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert same(net, saving.load(tmp_path / f".net.{child}.old"))
+    assert same(other, saving.load(tmp_path / f".net.{child}.tmp"))
+
+
 @pytest.mark.parametrize("spoil", ["cut", "no config", "no weights", "other architecture", "other network", "not JSON"])
 def test_a_folder_that_is_not_whole_is_one_line(net: nn.Module, tmp_path: Path, spoil: str) -> None:
     saving.save(net, tmp_path)
