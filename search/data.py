@@ -139,6 +139,9 @@ def _ids(source: Any) -> list[str]:
     if not hasattr(source, "filenames"):
         return numbers
     names = [Path(str(name)).as_posix() for name in source.filenames()]
+    if all(map(os.path.isabs, names)):  # Hugging Face's folders; names must not depend on where the data lies
+        start = len(os.path.commonpath(names)) + 1
+        names = [name[start:] for name in names]
     return names if len(set(names)) == len(names) else list(map("/".join, zip(numbers, names, strict=True)))
 
 

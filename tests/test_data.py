@@ -162,6 +162,21 @@ def test_torchvision_data_sets_have_numbers_for_ids_and_become_rgb(tmp_path: Pat
     assert train[3][0].mode == "RGB"
 
 
+class _AbsoluteNames(list[tuple[Image.Image, int]]):
+    """What timm's reader of a Hugging Face folder offers: a whole path for a name."""
+
+    def filenames(self) -> list[str]:
+        return [f"/home/me/data/train/class_{label}/{i}.jpg" for i, (_, label) in enumerate(self)]
+
+
+def test_whole_paths_are_cut_to_what_does_not_depend_on_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = _AbsoluteNames((_picture(i), i % 3) for i in range(9))
+    monkeypatch.setattr(data, "create_dataset", lambda *_, **__: source)
+    pictures = Pictures(DataOptions(dataset="hfds/folder"), "train")
+    assert pictures.ids[:4] == ["class_0/0.jpg", "class_1/1.jpg", "class_2/2.jpg", "class_0/3.jpg"]
+    assert pictures.labels.tolist() == [0, 1, 2] * 3
+
+
 class _StreamReader:
     """What timm's streaming readers offer: no index, only iteration."""
 
