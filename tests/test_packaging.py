@@ -1,0 +1,86 @@
+"""What is built from this tree: wheel and sdist hold everything, and the installed wheel works outside the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = (
+    "spaces/scarlet.yaml",
+    "spaces/mini.yaml",
+    "weights/manifest.json",
+    "py.typed",
+    "search/recipes/cifar10_cpu.yaml",
+)
+    "spaces/scarlet.yaml",
+    "spaces/mini.yaml",
+    "weights/manifest.json",
+    "py.typed",
+    "search/recipes/cifar10_cpu.yaml",
+)
+
+TRY = """
+import sys, timm, torch, scarlet_models
+from pathlib import Path
+from scarlet_models.search import SearchSpace, Supernet
+assert Path(scarlet_models.__file__).is_relative_to(sys.argv[1]), scarlet_models.__file__
+net = Supernet("mini").eval()
+genotype = SearchSpace.load("mini").validate([0, 3, 1, 3, 2])
+images = torch.randn(2, 3, 32, 32)
+assert torch.allclose(net(images, genotype), net.extract(genotype)(images), atol=1e-4)
+for name in timm.list_models("scarlet*", pretrained=True):
+    timm.create_model(name, pretrained=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with wheel and sdist, built from the files that git tracks."""
+    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
+    if tracked.returncode:
+        pytest.skip("not a git checkout: which files belong to the package is not known")
+    for name in tracked.stdout.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (tree / name).parent.mkdir(parents=True, exist_ok=True)
+            (tree / name).write_bytes((ROOT / name).read_bytes())
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, tree]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    return out
+
+
+def test_wheel_and_sdist_hold_the_data(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"scarlet_models/{name}" for name in DATA} <= names
+    assert "scarlet_models/search/supernet.py" in names
+    assert not [name for name in names if name.startswith(("search/", "tests/"))]
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        files = {name.partition("/")[2] for name in archive.getnames()}
+    assert {f"scarlet_models/{name}" for name in DATA[:-1]} <= files
+    assert {"search/recipes/cifar10_cpu.yaml", "hubconf.py", "tests/test_models.py", "LICENSE"} <= files
+
+
+def test_installed_wheel_works_outside_the_checkout(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", site, wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": str(site), "SCARLET_HOME": str(tmp_path / "store")}
+    run = subprocess.run(
+        [sys.executable, "-c", TRY, site], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    script = site / "bin" / "scarlet-search"
+    run = subprocess.run(
+        [sys.executable, script, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert b"retrain" in help_text.stdout, help_text.stderr
