@@ -83,7 +83,7 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
         min_lr: Where the cosine ends.
         label_smoothing: Share of the target spread over all classes.
         average_shared: Divide the gradient of stem and head, which every path adds to, by the number of paths.
-        clip_grad: Largest norm of the gradient; 0 for no limit.
+        clip_grad: Largest norm of the gradient of the whole square; 0 for no limit.
         amp: Reduced precision on a GPU.
         channels_last: Memory layout of pictures and convolutions; faster nearly everywhere.
         fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
@@ -116,7 +116,7 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
     min_lr: float = 0.0
     label_smoothing: float = 0.0
     average_shared: bool = True
-    clip_grad: float = 5.0
+    clip_grad: float = 20.0
     amp: Literal["none", "bf16", "fp16"] = "none"
     channels_last: bool = True
     fast_depthwise: bool = True
