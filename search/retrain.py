@@ -265,7 +265,8 @@ class Training:
         for _ in range(len(batches)):
             loss = self._train_step(loader)
             progress.advance(f"epoch {epoch + 1}/{self.epochs}  loss {loss:.3f}")
-            if time.monotonic() - self.saved > 60 * options.checkpoint_minutes:
+            within = self.step % self.steps_per_epoch  # the end of an epoch is saved once its figures are recorded
+            if within and time.monotonic() - self.saved > 60 * options.checkpoint_minutes:
                 self._checkpoint()
         return len(batches) * options.batch_size / (time.monotonic() - started)
 

@@ -465,3 +465,18 @@ def test_two_processes_train_resume_and_equal_one(options: Options, tmp_path: Pa
     assert environment_file["world_size"] == 2
     with pytest.raises(UserError, match="world_size was 2, is 1"):
         main(dataclasses.replace(killed, resume=True))
+
+
+def test_killed_between_the_last_step_and_the_record_of_an_epoch(
+    options: Options, whole: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    killed = dataclasses.replace(options, checkpoint_minutes=0.0)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("scarlet_models.search.retrain.Training._measure", die)
+        main(killed)
+    main(dataclasses.replace(killed, resume=True))
+    assert _same(_newest(killed.out), _newest(whole.out))
+    assert _metrics(killed.out) == _metrics(whole.out)

@@ -29,7 +29,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
         {
             "name": "drawn",
             "stem": {"channels": 8, "stride": 2, "act": "relu"},
-            "stages": [{"channels": 8, "depth": depth, "stride": stride} for depth, stride in stages],
+            "stages": [{"channels": 16, "depth": depth, "stride": stride} for depth, stride in stages],
             "choices": [*BLOCKS[:blocks], "identity"],
             "act": "relu",
             "head": {"channels": 8, "act": "relu"},
