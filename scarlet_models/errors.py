@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """Bad input. The message is one line that says what is wrong, where, and what to do; a command prints it and exits 2."""
+    """Bad input. The message is one line: what is wrong, where, and what to do; a command prints it and exits 2."""
 
 
 def first_line(error: BaseException) -> str:

@@ -83,7 +83,7 @@ def test_published_logits(shared: Any) -> None:
     with torch.no_grad():
         logits = model(torch.from_numpy(images))
     expected = torch.tensor(layout["logits_first_16"])
-    # Relative to the largest logit: the JSON's float32 logits themselves are 2.4e-4 from float64's, thread counts alike.
+    # Relative to the largest logit: the JSON's float32 logits themselves are 2.4e-4 from those in float64.
     assert (logits[:, :16] - expected).abs().max() < 1e-4 * expected.abs().max()
 
 

@@ -1,13 +1,18 @@
-"""Draws the curves of this folder: python docs/training/curves.py reads every NAME/metrics.csv and writes NAME/curves.png."""
+"""Draws the curves of this folder: reads every NAME/metrics.csv and writes NAME/curves.png."""
 
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-LINES = {"train_top1": "training pictures, augmented", "holdout_top1": "held out", "ema_holdout_top1": "held out, average"}
+LINES = {
+    "train_top1": "training pictures, augmented",
+    "holdout_top1": "held out",
+    "ema_holdout_top1": "held out, average",
+}
 
 for folder in sorted(path.parent for path in Path(__file__).parent.glob("*/metrics.csv")):
     with (folder / "metrics.csv").open() as file:
@@ -16,10 +21,12 @@ for folder in sorted(path.parent for path in Path(__file__).parent.glob("*/metri
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for key, label in LINES.items():
         axes.plot(epochs, [float(row[key]) for row in rows], marker="o", markersize=3, label=label)
-    for before, row in zip(rows, rows[1:], strict=False):
+    for before, row in pairwise(rows):
         if row["image_size"] != before["image_size"]:
             axes.axvline(int(row["epoch"]) - 0.5, color="grey", linestyle=":")
-            axes.annotate(f" {row['image_size']} px", (int(row["epoch"]) - 0.5, 0.02), xycoords=("data", "axes fraction"))
+            axes.annotate(
+                f" {row['image_size']} px", (int(row["epoch"]) - 0.5, 0.02), xycoords=("data", "axes fraction")
+            )
     axes.set(title=folder.name, xlabel="epoch", ylabel="top-1, %")
     axes.grid(alpha=0.3)
     axes.legend()
