@@ -85,7 +85,8 @@ def _cfgs(name: str) -> dict[str, Any]:
         label_names=weights.CIFAR10_CLASSES,
         file=weights.registered_file(name, weights.SHIPPED),
     )
-    return {f"{name}.xiaomi_in1k*": published, f"{name}.c10": c10}
+    # The published one last: timm lets the first tag with weights lead, unless a starred one comes after it.
+    return {f"{name}.c10": c10, f"{name}.xiaomi_in1k*": published}
 
 
 default_cfgs = generate_default_cfgs(

@@ -283,3 +283,10 @@ def test_training_starts_at_the_loss_of_chance(classes: int) -> None:
     with torch.no_grad():
         loss = nn.functional.cross_entropy(model(torch.randn(8, 3, 64, 64)), torch.arange(8) % classes)
     assert abs(loss.item() - np.log(classes)) < 0.3
+
+
+@pytest.mark.parametrize("name", GENOTYPES)
+def test_without_pretrained_the_published_cfg_leads_whatever_weights_are_here(name: str) -> None:
+    model = create(name)
+    assert (model.num_classes, model.pretrained_cfg["tag"]) == (1000, "xiaomi_in1k")
+    assert model.pretrained_cfg["input_size"] == (3, 224, 224)

@@ -54,6 +54,7 @@ def models() -> list[dict[str, Any]]:
         cfg: Any = get_pretrained_cfg(name)
         architecture, _, tag = name.partition(".")
         size, genotype = cfg.input_size[-1], genotype_of(name)
+        weights = find(architecture, tag) if tag else None
         cost = genotype.cost(size, cfg.num_classes) if genotype else count(create_on_meta(name), size)
         rows.append(
             {
@@ -62,7 +63,7 @@ def models() -> list[dict[str, Any]]:
                 "num_classes": cfg.num_classes,
                 "params": cost.params,
                 "macs": cost.macs,
-                "weights": find(architecture, tag) if tag else None,
+                "weights": str(weights) if weights else None,
             }
         )
     return rows
