@@ -240,7 +240,7 @@ timm.models._registry._model_pretrained_cfgs["scarlet_b.c10"].hf_hub_id = "me/b"
             ["absent", "me/x"],
             "absent is neither a folder with config.json and model.safetensors nor one of scarlet_a.xia",
         ),
-        (["scarlet_a.c10", "me/x"], "no weights for scarlet_a.c10 here"),
+        (["scarlet_a.xiaomi_in1k", "me/x"], "no weights for scarlet_a.xiaomi_in1k here"),
         (["broken", "me/x"], "broken is not a saved network"),
         (["net", "not//an id"], "cannot publish to not//an id"),
         (["net"], "REPO is missing"),
