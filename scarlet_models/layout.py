@@ -73,8 +73,8 @@ def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) 
 
 def feature_taps(model: nn.Module) -> list[dict[str, Any]]:
     """What `features_only` gives of a timm model: reduction, channels and module of each tap, from fine to coarse."""
-    info = model.feature_info
-    taps: list[dict[str, Any]] = info if isinstance(info, list) else info.info  # type: ignore[assignment, union-attr]
+    info: Any = model.feature_info
+    taps: list[dict[str, Any]] = info if isinstance(info, list) else info.info
     return [{"reduction": tap["reduction"], "channels": tap["num_chs"], "module": tap["module"]} for tap in taps]
 
 

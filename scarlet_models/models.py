@@ -42,7 +42,7 @@ class _StemStride:
         doubled: Any = {"output_stride": 2 * output_stride}  # timm's class takes it; mypy sees only this mixin
         super().__init__(*args, **doubled, **kwargs)
         self.conv_stem.stride = (1, 1)  # type: ignore[attr-defined]  # a mixin: timm's class has the stem
-        info = self.feature_info  # type: ignore[attr-defined]
+        info = self.feature_info  # type: ignore[attr-defined]  # likewise
         for tap in info if isinstance(info, list) else info.info:
             tap["reduction"] //= 2
 

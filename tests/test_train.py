@@ -367,7 +367,7 @@ def test_a_step_that_was_cut_short_is_done_again(pictures: Path, whole: Path, tm
             raise KeyboardInterrupt
 
     original = training.train_step
-    training.train_step = lambda batches: (stop({}), original(batches))[1]  # type: ignore[method-assign]
+    training.train_step = lambda batches: (stop({}), original(batches))[1]  # type: ignore[method-assign]  # a kill
     with pytest.raises(KeyboardInterrupt):
         training.run()
     with (tmp_path / "run" / "metrics.csv").open("a") as file:
