@@ -20,6 +20,7 @@ from scarlet_models.errors import UserError
 
 from . import distributed
 from .data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
+from .shipped import is_shipped
 from .supernet_file import SupernetInfo
 
 
@@ -66,7 +67,9 @@ def one_process(options: HeldOutOptions) -> Iterator[torch.device]:
 
 
 def folder_of(supernet: str) -> Path:
-    """The folder of a supernet, which is given as that folder or as the file in it."""
+    """Where results go: the folder of a supernet, given as that or as the file in it; runs/NAME of one that ships."""
+    if is_shipped(supernet):
+        return Path("runs") / supernet
     return Path(supernet) if Path(supernet).is_dir() else Path(supernet).parent
 
 

@@ -77,6 +77,22 @@ class Supernet(nn.Module):
             )
         )
 
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Supernet:
+        """A trained supernet, on the CPU in float32 and eval mode.
+
+        `load_supernet` also gives what it was trained on: picture size, transform, classes and held-out split.
+
+        Args:
+            source: The name of one that ships, such as "nas_bench_macro.c10", or the folder of a run of train.
+
+        Raises:
+            UserError: there is no such supernet, or it is damaged; the message lists those that ship.
+        """
+        from .supernet_file import load_supernet
+
+        return load_supernet(source)[0]
+
     def forward(self, images: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
         """Logits (N, num_classes) of pictures (N, in_chans, H, W) through one path.
 

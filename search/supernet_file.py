@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save
 
 from scarlet_models.errors import UserError
+from scarlet_models.saving import half_precision
 from scarlet_models.space import SearchSpace
 
+from . import shipped
 from .checkpoint import sha256_of, write_atomically
 from .supernet import Supernet
 
@@ -47,14 +49,22 @@ class SupernetInfo:
     sha256: str = ""
 
 
-def save_supernet(net: Supernet, folder: Path, info: SupernetInfo) -> Path:
+def save_supernet(net: Supernet, folder: Path, info: SupernetInfo, name: str = NAME, half: bool = False) -> Path:
     """Writes both files into the folder, the weights first; returns the path of the weights.
+
+    Args:
+        net: The supernet.
+        folder: Made if need be.
+        info: What is written beside the weights; its sha256 is filled in.
+        name: Of the weights' file; the other ends in .json.
+        half: Store float16, batch norms excepted; it loads as float32.
 
     Raises:
         UserError: The folder cannot be written.
     """
-    path = folder / NAME
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    path = folder / name
+    state = half_precision(net) if half else net.state_dict()
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     write_atomically(path, lambda file: file.write(save(tensors, {"format": "pt"})))
     network = {"space": net.space.to_dict(), "num_classes": net.num_classes, "stabilizer": net.stabilizer}
     content = {**network, "in_chans": net.in_chans, **asdict(info), "sha256": sha256_of(path)}
@@ -64,15 +74,15 @@ def save_supernet(net: Supernet, folder: Path, info: SupernetInfo) -> Path:
 
 
 def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
-    """The supernet on the CPU in eval mode, and what came with it.
+    """The supernet on the CPU in float32 and eval mode, and what came with it.
 
     Args:
-        path: The weights' file, or the folder (of a run) that holds it.
+        path: The weights' file, the folder (of a run) that holds it, or the name of a supernet that ships.
 
     Raises:
         UserError: A file is absent or damaged, or the two do not belong together.
     """
-    weights = Path(path) / NAME if Path(path).is_dir() else Path(path)
+    weights = _locate(path)
     try:
         content = json.loads(weights.with_suffix(".json").read_text())
         if sha256_of(weights) != content["sha256"]:
@@ -86,10 +96,22 @@ def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
                 content.pop("stabilizer"),
                 in_chans=content.pop("in_chans"),
             )
-        net.load_state_dict(load_file(weights), assign=True)
+        stored = load_file(weights).items()
+        tensors = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored}
+        net.load_state_dict(tensors, assign=True)
         return net.eval(), SupernetInfo(**content)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         if isinstance(error, UserError):
             raise
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path} holds no supernet ({reason}); scarlet-search train writes one") from error
+        ships = ", ".join(shipped.names()) or "none"
+        raise UserError(
+            f"{path} holds no supernet ({reason}); scarlet-search train writes one, and of those that ship there are: "
+            f"{ships}"
+        ) from error
+
+
+def _locate(path: Path | str) -> Path:
+    if shipped.is_shipped(path):
+        return shipped.weights_of(str(path))
+    return Path(path) / NAME if Path(path).is_dir() else Path(path)
