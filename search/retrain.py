@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -24,9 +24,6 @@ import torch
 from timm.data import Mixup, resolve_model_data_config
 from timm.models import load_state_dict
 from timm.models._efficientnet_blocks import InvertedResidual
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
-from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
@@ -50,6 +47,8 @@ from .data import (
 )
 from .depthwise import accelerate_depthwise
 from .distributed import World
+from .inherit import inherit_from
+from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
 from .progress import Progress, log_to_stderr
 from .run_folder import RunFolder, RunOptions, describe_environment
 
@@ -63,7 +62,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base first
+class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fields: last base first
     """Options of retrain.
 
     Args:
@@ -72,21 +71,12 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
         space: Search space of the genotype: a name or a YAML file.
         model_args: More arguments for timm.create_model.
         weights: Start from these: "pretrained" for the model's own, a file, or a folder that retrain exported.
+        inherit: Start from another trained network of the space, layer by layer: a folder that retrain exported, or
+            timm's name of a network that has weights.
         name: Name of the exported folder; empty for the name of --out.
         epochs: How often to see every training picture.
         image_size: Side of the pictures in pixels; 0 for the model's own.
         phases: Progressive image size: [[epochs, size], ...] instead of epochs and image_size. The last is exported.
-        batch_size: Pictures in an optimizer step, over all processes and accumulated parts.
-        accumulate: Parts in which each process works through its share of a batch.
-        opt: timm's name of an optimizer.
-        lr: Highest learning rate.
-        momentum: Of the optimizer, where it has one.
-        weight_decay: Of weights; biases and norms are not decayed.
-        opt_args: More arguments for the optimizer.
-        sched: timm's name of a schedule; it steps with every update.
-        warmup_epochs: Linear rise of the learning rate at the start.
-        warmup_lr: Where the rise begins.
-        min_lr: Where the cosine ends.
         decay_epochs: Epochs between the drops of schedule "step".
         decay_rate: Factor of each drop of schedule "step".
         zero_init: From scratch, start every residual branch at zero, so that training begins with a shallow network.
@@ -95,10 +85,8 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
         cutmix: Alpha of cutmix; 0 for none.
         drop_rate: Dropout before the classifier.
         drop_path_rate: Stochastic depth.
-        clip_grad: Largest norm of the gradient; 0 for no limit.
         ema_decay: Of the moving average of the weights; 0 for none.
         ema_warmup: Let the decay rise to ema_decay as training goes on.
-        amp: Reduced precision on a GPU.
         channels_last: Memory layout of pictures and convolutions.
         fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
         interpolation: Of resizing in evaluation; empty for the model's own.
@@ -114,21 +102,12 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
     space: str = "scarlet"
     model_args: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
+    inherit: str = ""
     name: str = ""
     epochs: int = 100
     image_size: int = 0
     phases: list[tuple[int, int]] = field(default_factory=list)
-    batch_size: int = 256
-    accumulate: int = 1
-    opt: str = "sgd"
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 4e-5
-    opt_args: dict[str, Any] = field(default_factory=dict)
-    sched: str = "cosine"
     warmup_epochs: float = 1.0
-    warmup_lr: float = 1e-4
-    min_lr: float = 0.0
     decay_epochs: float = 2.4
     decay_rate: float = 0.97
     zero_init: bool = False
@@ -137,10 +116,8 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
     cutmix: float = 0.0
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
-    clip_grad: float = 0.0
     ema_decay: float = 0.9998
     ema_warmup: bool = True
-    amp: Literal["none", "bf16", "fp16"] = "none"
     channels_last: bool = False
     fast_depthwise: bool = True
     interpolation: str = ""
@@ -191,7 +168,7 @@ class Training:
     def __init__(self, options: Options, world: World) -> None:
         self.options, self.world = options, world
         self.phases = options.phases or [(options.epochs, options.image_size)]
-        self.local_batch = _local_batch(options, world)
+        self.local_batch = local_batch(options, world.size)
         with world.main_first():
             self.pictures = Pictures(options, options.train_split)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
@@ -224,8 +201,11 @@ class Training:
         self.ema = None
         if options.ema_decay:
             self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=options.ema_warmup)
-        self.optimizer = _optimizer(self.model, options)
-        self.scheduler = _scheduler(self.optimizer, options, self.epochs, self.steps_per_epoch)
+        self.optimizer = make_optimizer(self.model, options)
+        drops = {"decay_epochs": options.decay_epochs, "decay_rate": options.decay_rate}
+        self.scheduler = make_scheduler(
+            self.optimizer, options, self.epochs, self.steps_per_epoch, options.warmup_epochs, **drops
+        )
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
         self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.mixup = None
@@ -372,17 +352,6 @@ class Training:
         _logger.info("resumed at step %d of %d", self.step, self.epochs * self.steps_per_epoch)
 
 
-def _local_batch(options: Options, world: World) -> int:
-    """Pictures in one forward pass of one process."""
-    parts = world.size * options.accumulate
-    if options.accumulate < 1 or options.batch_size < 1 or options.batch_size % parts:
-        raise UserError(
-            f"--batch-size {options.batch_size} does not divide into {world.size} process(es) "
-            f"of --accumulate {options.accumulate} equal parts"
-        )
-    return options.batch_size // parts
-
-
 def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str, Any]]:
     """The network to train with its first weights, and what create_model needs besides its name to build it again."""
     name, arguments = options.model, dict(options.model_args)
@@ -402,6 +371,8 @@ def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str
         raise UserError(f"cannot build {name}: {str(error).splitlines()[0]}") from error
     if options.weights not in ("", "pretrained"):
         load_weights(model, Path(options.weights))
+    elif options.inherit:
+        inherit_from(model, options.genotype or options.model, options.space, options.inherit)
     elif options.zero_init and not options.weights:
         silence_branches(model)
     return model, arguments
@@ -455,38 +426,6 @@ def _data_config(model: nn.Module, options: Options, size: int) -> dict[str, Any
     except KeyError as error:
         raise UserError(f"--interpolation {error} is unknown; it is bilinear, bicubic, ...") from error
     return config
-
-
-def _optimizer(model: nn.Module, options: Options) -> torch.optim.Optimizer:
-    try:
-        return create_optimizer_v2(
-            model,
-            options.opt,
-            lr=options.lr,
-            weight_decay=options.weight_decay,
-            momentum=options.momentum,
-            **options.opt_args,
-        )
-    except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"cannot make optimizer {options.opt}: {str(error).splitlines()[0]}") from error
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, options: Options, epochs: int, steps_per_epoch: int) -> Scheduler:
-    try:
-        return create_scheduler_v2(
-            optimizer,
-            options.sched,
-            num_epochs=epochs,
-            warmup_epochs=options.warmup_epochs,  # type: ignore[arg-type]  # fractions work, as steps are counted
-            warmup_lr=options.warmup_lr,
-            min_lr=options.min_lr,
-            decay_epochs=options.decay_epochs,
-            decay_rate=options.decay_rate,
-            step_on_epochs=False,
-            updates_per_epoch=steps_per_epoch,
-        )[0]
-    except (ValueError, AssertionError) as error:
-        raise UserError(f"cannot make schedule {options.sched}: {error}") from error
 
 
 def _autocast(amp: str, device: torch.device) -> torch.autocast:

@@ -12,14 +12,12 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from timm.data import resolve_data_config
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
 from scarlet_models.errors import UserError
@@ -40,6 +38,7 @@ from .data import (
 )
 from .depthwise import accelerate_depthwise
 from .distributed import World
+from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
 from .progress import Progress, log_to_stderr
 from .run_folder import MetricsTable, RunFolder, RunOptions
 from .sampler import FairSampler, Sampler, UniformSampler
@@ -57,7 +56,7 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base first
+class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fields: last base first
     """Options of train.
 
     Args:
@@ -70,21 +69,9 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
         epochs: How often to see every training picture.
         steps: Squares to train instead of epochs; 0 for epochs.
         image_size: Side of the pictures in pixels; 0 for the space's own.
-        batch_size: Pictures in a square, over all processes and accumulated parts.
-        accumulate: Parts in which each process works through its share of a batch.
-        opt: timm's name of an optimizer; momentum is SGD without Nesterov's.
-        lr: Highest learning rate.
-        momentum: Of the optimizer, where it has one.
-        weight_decay: Of weights; biases and norms are not decayed.
-        opt_args: More arguments for the optimizer.
-        sched: timm's name of a schedule; it steps with every square.
-        warmup_epochs: Linear rise of the learning rate at the start.
-        warmup_lr: Where the rise begins.
-        min_lr: Where the cosine ends.
         label_smoothing: Share of the target spread over all classes.
         average_shared: Divide the gradient of stem and head, which every path adds to, by the number of paths.
         clip_grad: Largest norm of the gradient of the whole square; 0 for no limit.
-        amp: Reduced precision on a GPU.
         channels_last: Memory layout of pictures and convolutions; faster nearly everywhere.
         fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
         interpolation: Of resizing in evaluation; empty for bilinear.
@@ -103,21 +90,11 @@ class Options(AugmentOptions, DataOptions, RunOptions):  # fields: last base fir
     epochs: int = 60
     steps: int = 0
     image_size: int = 0
-    batch_size: int = 256
-    accumulate: int = 1
     opt: str = "momentum"
     lr: float = 0.045
-    momentum: float = 0.9
-    weight_decay: float = 4e-5
-    opt_args: dict[str, Any] = field(default_factory=dict)
-    sched: str = "cosine"
-    warmup_epochs: float = 0.0
-    warmup_lr: float = 1e-4
-    min_lr: float = 0.0
     label_smoothing: float = 0.0
     average_shared: bool = True
     clip_grad: float = 20.0
-    amp: Literal["none", "bf16", "fp16"] = "none"
     channels_last: bool = True
     fast_depthwise: bool = True
     interpolation: str = ""
@@ -156,7 +133,7 @@ class Training:
         self.options, self.world = options, world
         self.space = SearchSpace.load(options.space)
         self.image_size = options.image_size or self.space.input_size
-        self.local_batch = _local_batch(options, world)
+        self.local_batch = local_batch(options, world.size)
         with world.main_first():
             self.pictures = Pictures(options, options.train_split)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
@@ -185,17 +162,9 @@ class Training:
             accelerate_depthwise(self.net)
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.net.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
-        self.optimizer = _optimizer(self.net, options)
-        self.scheduler, _ = create_scheduler_v2(
-            self.optimizer,
-            options.sched,
-            num_epochs=self.steps,  # timm's epochs are our steps
-            warmup_epochs=round(options.warmup_epochs * self.steps_per_epoch),
-            warmup_lr=options.warmup_lr,
-            min_lr=options.min_lr,
-            step_on_epochs=False,
-            updates_per_epoch=1,
-        )
+        self.optimizer = make_optimizer(self.net, options)
+        warmup = round(options.warmup_epochs * self.steps_per_epoch)
+        self.scheduler = make_scheduler(self.optimizer, options, self.steps, 1, warmup)  # timm's epochs are our steps
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
         self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.sampler: Sampler = FairSampler(self.space, options.seed)
@@ -379,31 +348,6 @@ class Training:
             part.load_state_dict(state[name])
         self.step, self.tally, self.row = state["step"], state["tally"].numpy(), state["row"]
         _logger.info("resumed at step %d of %d", self.step, self.steps)
-
-
-def _local_batch(options: Options, world: World) -> int:
-    """Pictures in one forward pass of one process."""
-    parts = world.size * options.accumulate
-    if options.accumulate < 1 or options.batch_size < 1 or options.batch_size % parts:
-        raise UserError(
-            f"--batch-size {options.batch_size} does not divide into {world.size} process(es) "
-            f"of --accumulate {options.accumulate} equal parts"
-        )
-    return options.batch_size // parts
-
-
-def _optimizer(net: Supernet, options: Options) -> torch.optim.Optimizer:
-    try:
-        return create_optimizer_v2(
-            net,
-            options.opt,
-            lr=options.lr,
-            weight_decay=options.weight_decay,
-            momentum=options.momentum,
-            **options.opt_args,
-        )
-    except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"cannot make optimizer {options.opt}: {str(error).splitlines()[0]}") from error
 
 
 def _fixed_paths(space: SearchSpace, count: int) -> list[Genotype]:

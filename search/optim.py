@@ -1,0 +1,121 @@
+"""How weights are updated: the batch of a step, the optimizer and its schedule, both timm's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from timm.optim import create_optimizer_v2
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+from torch.optim import Optimizer
+
+from scarlet_models.errors import UserError
+
+
+@dataclass
+class OptimizerOptions:
+    """Options of an update.
+
+    Args:
+        batch_size: Pictures in an update, over all processes and accumulated parts.
+        accumulate: Parts in which each process works through its share of a batch.
+        opt: timm's name of an optimizer; momentum is SGD without Nesterov's.
+        lr: Highest learning rate.
+        momentum: Of the optimizer, where it has one.
+        weight_decay: Of weights; biases and norms are not decayed.
+        opt_args: More arguments for the optimizer.
+        sched: timm's name of a schedule; it steps with every update.
+        warmup_epochs: Linear rise of the learning rate at the start.
+        warmup_lr: Where the rise begins.
+        min_lr: Where the cosine ends.
+        clip_grad: Largest norm of the gradient; 0 for no limit.
+        amp: Reduced precision on a GPU.
+    """
+
+    batch_size: int = 256
+    accumulate: int = 1
+    opt: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    opt_args: dict[str, Any] = field(default_factory=dict)
+    sched: str = "cosine"
+    warmup_epochs: float = 0.0
+    warmup_lr: float = 1e-4
+    min_lr: float = 0.0
+    clip_grad: float = 0.0
+    amp: Literal["none", "bf16", "fp16"] = "none"
+
+
+def local_batch(options: OptimizerOptions, processes: int) -> int:
+    """Pictures in one forward pass of one process.
+
+    Raises:
+        UserError: The batch cannot be shared out evenly.
+    """
+    parts = processes * options.accumulate
+    if options.accumulate < 1 or options.batch_size < 1 or options.batch_size % parts:
+        raise UserError(
+            f"--batch-size {options.batch_size} does not divide into {processes} process(es) "
+            f"of --accumulate {options.accumulate} equal parts"
+        )
+    return options.batch_size // parts
+
+
+def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
+    """The optimizer of a model's parameters.
+
+    Raises:
+        UserError: timm knows no such optimizer, or it refuses an argument.
+    """
+    try:
+        return create_optimizer_v2(
+            model,
+            options.opt,
+            lr=options.lr,
+            weight_decay=options.weight_decay,
+            momentum=options.momentum,
+            **options.opt_args,
+        )
+    except (ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"cannot make optimizer {options.opt}: {str(error).splitlines()[0]}") from error
+
+
+def make_scheduler(
+    optimizer: Optimizer,
+    options: OptimizerOptions,
+    epochs: int,
+    updates_per_epoch: int,
+    warmup_epochs: float,
+    **more: Any,
+) -> Scheduler:
+    """The schedule of the learning rate, which steps with every update.
+
+    Args:
+        optimizer: What it sets the learning rate of.
+        options: Its name and ends.
+        epochs: Its length.
+        updates_per_epoch: The unit of the lengths here.
+        warmup_epochs: Length of the rise at the start; fractions work, as updates are counted.
+        more: Arguments that only some schedules read.
+
+    Raises:
+        UserError: timm knows no such schedule, or it refuses an argument.
+    """
+    try:
+        scheduler, _ = create_scheduler_v2(
+            optimizer,
+            options.sched,
+            num_epochs=epochs,
+            warmup_epochs=warmup_epochs,  # type: ignore[arg-type]  # annotated int, yet only multiplied
+            warmup_lr=options.warmup_lr,
+            min_lr=options.min_lr,
+            step_on_epochs=False,
+            updates_per_epoch=updates_per_epoch,
+            **more,
+        )
+    except (ValueError, AssertionError) as error:
+        raise UserError(f"cannot make schedule {options.sched}: {error}") from error
+    return scheduler
