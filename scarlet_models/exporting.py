@@ -55,7 +55,8 @@ def onnx_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Ten
         raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'scarlet-models[export]'")
     import onnxruntime
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about torch's own opset versions

@@ -7,9 +7,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+K, T = TypeVar("K"), TypeVar("T")
 
 
 @dataclass
@@ -29,6 +32,26 @@ class Timing:
         return batch_size / statistics.median(self.batch)
 
 
+def interleaved(
+    measures: Mapping[K, Callable[[], T]], rounds: int, advance: Callable[[], None] = lambda: None
+) -> dict[K, list[T]]:
+    """What each measure gives, once a round in an order drawn anew for each, after one round that does not count.
+
+    Args:
+        advance: Called after each measure of each round.
+    """
+    results: dict[K, list[T]] = {name: [] for name in measures}
+    order, generator = list(measures), random.Random(0)
+    for number in range(rounds + 1):
+        generator.shuffle(order)
+        for name in order:
+            result = measures[name]()
+            if number > 0:
+                results[name].append(result)
+            advance()
+    return results
+
+
 @torch.inference_mode()
 def time_interleaved(
     models: Mapping[str, nn.Module],
@@ -39,7 +62,7 @@ def time_interleaved(
     advance: Callable[[], None] = lambda: None,
     repeats: int = 5,
 ) -> dict[str, Timing]:
-    """Time every model once a round, in an order drawn anew for each, after one round that does not count.
+    """Time every model once a round, on one picture and on a batch, as `interleaved` does.
 
     Args:
         models: Models in eval mode on the device.
@@ -47,28 +70,28 @@ def time_interleaved(
         advance: Called after each model of each round.
     """
     one, many = (torch.randn(count, 3, input_size, input_size, device=device) for count in (1, batch_size))
-    timings = {name: Timing() for name in models}
-    order, generator = list(models), random.Random(0)
-    for number in range(rounds + 1):
-        generator.shuffle(order)
-        for name in order:
-            single = statistics.median(_seconds(models[name], one) for _ in range(repeats))
-            batch = _seconds(models[name], many)
-            if number > 0:
-                timings[name].single.append(single)
-                timings[name].batch.append(batch)
-            advance()
-    return timings
+
+    def measure(model: nn.Module) -> tuple[float, float]:
+        return median_seconds(lambda: model(one), repeats, device), median_seconds(lambda: model(many), 1, device)
+
+    timed = interleaved({name: lambda model=model: measure(model) for name, model in models.items()}, rounds, advance)
+    return {name: Timing(*map(list, zip(*rows, strict=True))) for name, rows in timed.items()}
 
 
-def _seconds(model: nn.Module, batch: Tensor) -> float:
-    _wait(batch.device)
+def median_seconds(run: Callable[[], object], repeats: int, device: torch.device) -> float:
+    """Median wall time of a call over immediate repeats, the device's work included."""
+    return statistics.median(_seconds(run, device) for _ in range(repeats))
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    wait(device)
     start = time.perf_counter()
-    model(batch)
-    _wait(batch.device)
+    run()
+    wait(device)
     return time.perf_counter() - start
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Return when the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

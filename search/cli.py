@@ -15,6 +15,7 @@ PROGRAM = Program(
         "train": "train a supernet: strictly fair squares of paths, with stabilizers",
         "rank": "how well a supernet ranks networks of known accuracy",
         "similarity": "how alike the outputs of a layer's choices are: the paper's Figure 1",
+        "latency": "time each block of a space on this device, and check that sums predict networks",
         "retrain": "train one network, from scratch or from weights, and export it",
     },
     recipes=Path(__file__).parent / "recipes",
