@@ -106,7 +106,7 @@ class Program:
         fields, types = dataclasses.fields(module.Options), typing.get_type_hints(module.Options)
         parser = _parser(f"{self.name} {command}", module, types)
         try:
-            values = parser.parse_args(self._configs_first(arguments))
+            values = parser.parse_args(_positionals_last(self._configs_first(arguments), types))
         except argparse.ArgumentError as error:
             raise UserError(_plain(str(error), types, [f"--{field.name}" for field in fields])) from None
         given = {field.name: values[field.name] for field in fields if field.name in values}
@@ -123,11 +123,11 @@ class Program:
             if value is None or value == argument:
                 others.append(argument)
             else:
-                configs.append(f"--config={self._recipe(value)}")
+                configs.append(f"--config={self.find_recipe(value)}")
         return configs + others
 
-    def _recipe(self, name: str) -> str:
-        """A file's name, or the path of the recipe of that name."""
+    def find_recipe(self, name: str) -> str:
+        """A file's name as it is, or the path of the recipe of that name."""
         recipe = (self.recipes or Path()) / f"{name.removesuffix('.yaml')}.yaml"
         known = self.recipes and recipe.parent == self.recipes and recipe.exists()
         return str(recipe) if known and not Path(name).exists() else name
@@ -140,6 +140,22 @@ class Program:
             names = ", ".join(sorted(path.stem for path in self.recipes.glob("*.yaml")))
             lines += ["", f"recipes that come with it, for --config: {names}"]
         return "\n".join([*lines, "", f"{self.name} COMMAND --help says more, with an example."])
+
+
+def _positionals_last(arguments: Sequence[str], types: Mapping[str, Any]) -> list[str]:
+    """The arguments with the positional ones at the end, as argparse refuses those that options stand between."""
+    truths = [name for name, kind in types.items() if kind is bool]
+    switches = {"--help", *map(_flag, truths), *(_flag(f"no_{name}") for name in truths)}  # they take no value
+    options, positionals, rest = list[str](), list[str](), iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            return [*options, "--", *positionals, *rest]
+        (options if argument.startswith("-") and argument != "-" else positionals).append(argument)
+        if argument.startswith("--") and "=" not in argument and argument not in switches:
+            if (value := next(rest, None)) is None:
+                return list(arguments)  # the last option lacks its value, which no other argument must become
+            options.append(value)
+    return options + positionals
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -122,6 +122,7 @@ def test_options_come_from_defaults_then_yaml_then_the_command_line(
         ("1", "--config", str(config)): "3 plain True",
         ("1", "--config", "twice"): "2 plain False",
         ("1", "--config=twice.yaml", "--how", "fancy"): "2 fancy False",
+        ("1", "--times", "2", "3", "--loud", "4", "--how=fancy", "--", "-1"): "14 fancy True",
     }
     for arguments, printed in cases.items():
         assert program.run(["add", *arguments]) == 0
@@ -257,6 +258,8 @@ def test_info_of_genotypes_and_sizes_as_json(capsys: pytest.CaptureFixture[str])
         (["benchmark", "--rounds", "0"], "must be 1 or more"),
         (["benchmark", "scarlet_a", "--device", "tpu"], "no device 'tpu'"),
         (["classify", "x.jpg", "--top-k", "0"], "must be 1 or more"),
+        (["weights", "install", "--name", "scarlet_a.c10", "none.safetensors"], "cannot read none.safetensors"),
+        (["weights", "install", "none.safetensors", "--name", "scarlet_a.c10"], "cannot read none.safetensors"),
     ],
 )
 def test_users_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
