@@ -1,9 +1,9 @@
 """First weights for a network from a trained one of the same space, layer by layer, where their choices differ too.
 
-A wider block repeats channels and shares out their outgoing weights (Net2Net, Chen et al., arXiv 1511.05641); a narrower
-one keeps those that matter most; kernels are cropped or padded about their centre (as in Once-for-all, Cai et al.,
-arXiv 1908.09791). What has no counterpart starts as if it were not there: a squeeze-and-excite passes nearly all, a block
-where the other network has an identity adds nothing.
+A wider block repeats channels and shares out their outgoing weights (Net2Net, Chen et al., arXiv 1511.05641), a
+narrower one keeps those that matter most, and kernels are cropped or padded about their centre (as in Once-for-all, Cai
+et al., arXiv 1908.09791). What has no counterpart starts as if it were not there: a squeeze-and-excite lets nearly all
+pass, and a block where the other network has an identity adds nothing.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ def inherit_from(model: nn.Module, network: str, space: str, source: str) -> Non
         UserError: there is no such network, or the two are not of one space.
     """
     name = f"local-dir:{source}" if Path(source).is_dir() else source
+    donor = networks.create(name, pretrained=True)
     genotype, donor_genotype = networks.genotype_of(network, space), networks.genotype_of(name)
     if genotype is None or donor_genotype is None or genotype.space != donor_genotype.space:
         raise UserError(f"{network} cannot inherit from {source}: both must be networks of one search space")
-    inherit(model, genotype, networks.create(name, pretrained=True), donor_genotype)
+    inherit(model, genotype, donor, donor_genotype)
 
 
 @torch.no_grad()
@@ -91,7 +92,7 @@ def _morph(block: Any, donor: Any) -> None:
         return
     wide, narrow = donor.conv_pw.out_channels, block.conv_pw.out_channels
     order = (donor.conv_pwl.weight.abs().sum((0, 2, 3)) * donor.bn2.weight.abs()).argsort(descending=True)
-    picked = order[torch.arange(narrow, device=order.device) % wide]
+    picked = order[torch.arange(narrow, device=order.device) % wide].sort().values
     repeats = torch.bincount(picked, minlength=wide)[picked].to(block.conv_pwl.weight.dtype)
     block.conv_pw.weight.copy_(_noisy(donor.conv_pw.weight[picked], narrow > wide))
     block.conv_dw.weight.copy_(_resize_kernel(donor.conv_dw.weight[picked], block.conv_dw.weight.shape[-1]))
@@ -114,7 +115,7 @@ def _morph_gate(gate: Any, donor: Any, picked: Tensor, repeats: Tensor) -> None:
     """Fills a squeeze-and-excite whose channels are the donor's `picked` ones."""
     wide, narrow = donor.conv_reduce.out_channels, gate.conv_reduce.out_channels
     order = donor.conv_expand.weight.abs().sum((0, 2, 3)).argsort(descending=True)
-    inner = order[torch.arange(narrow, device=order.device) % wide]
+    inner = order[torch.arange(narrow, device=order.device) % wide].sort().values
     share = torch.bincount(inner, minlength=wide)[inner].to(repeats.dtype)
     whole = donor.conv_reduce.in_channels / len(picked.unique())  # of the squeezed channels that are left
     weight = donor.conv_reduce.weight[inner][:, picked] * whole / repeats[:, None, None]
