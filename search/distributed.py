@@ -85,7 +85,7 @@ def start(device: str = "auto") -> Iterator[World]:
         UserError: The device is not there.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    place = _pick_device(device)
+    place = pick_device(device)
     if size > 1:
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
@@ -95,7 +95,12 @@ def start(device: str = "auto") -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def _pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The device of that name, which is made this process's current one; "auto" as in `start`.
+
+    Raises:
+        UserError: The device is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -52,8 +52,8 @@ class RunOptions:
 
 
 # Options that do not change what a run computes, or whose effect env.json records.
-_FREE = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
-_FREE |= {"threads", "workers", "device"}
+FREE_OPTIONS = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
+FREE_OPTIONS |= {"threads", "workers", "device"}
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 
 
@@ -83,7 +83,7 @@ class RunFolder:
         if options.resume:
             self._state = load_newest(self.checkpoints)
         if self._state and not options.allow_drift:
-            self._refuse_changes("config.yaml", config, _FREE)
+            self._refuse_changes("config.yaml", config, FREE_OPTIONS)
             self._refuse_changes("env.json", environment, {"git_commit", "host"})
         self._write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)

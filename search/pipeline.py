@@ -1,0 +1,198 @@
+"""Stages that are commands: each runs once, with its options in a file, and is skipped when it was done before."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scarlet_models.errors import UserError
+from scarlet_models.files import write_atomically
+
+from .run_folder import FREE_OPTIONS
+
+_logger = logging.getLogger(__name__)
+
+JOURNAL = "stages.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command to run in a folder of its own.
+
+    Args:
+        name: Of the stage, and of its folder.
+        command: Subcommand of scarlet-search.
+        why: What it is for, in one line.
+        options: Of the command, by name. A recipe's name under "config" gives those that are not named.
+        product: File in its folder that is there when it is done.
+        keep: Refuse to run again under other options: it took too long to be lost to a slip.
+        processes: To start under torchrun.
+    """
+
+    name: str
+    command: str
+    why: str
+    options: dict[str, Any]
+    product: str
+    keep: bool = False
+    processes: int = 1
+
+
+class Pipeline:
+    """Runs stages one after the other in a folder, whose stages.json says which are done, with what, in how long.
+
+    A stage is done if it was run with the same options and no stage before it has run since.
+
+    Args:
+        out: The folder, made where there is none.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.journal = out / JOURNAL
+        self.done: dict[str, dict[str, Any]] = _read(self.journal)
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether it was run with these options, and what it made is still there."""
+        known = self.done.get(stage.name)
+        same = known is not None and _weighty(known["options"]) == _weighty(_resolve(stage))
+        return same and (self.out / stage.name / stage.product).exists()
+
+    def options_of(self, stage: Stage) -> Any:
+        """What its command is started with, as that command's Options."""
+        from .cli import PROGRAM
+
+        return PROGRAM.load(stage.command).Options(**_resolve(stage))
+
+    def run(self, stage: Stage) -> Path:
+        """Runs a stage unless it is done; returns its folder.
+
+        Raises:
+            UserError: the stage failed, or was done with other options and is one to keep.
+        """
+        folder = self.out / stage.name
+        command = f"scarlet-search {stage.command} --config {shlex.quote(f'{folder}.yaml')}"
+        if self.is_done(stage):
+            _logger.info("%s: done before, in %s", stage.name, folder)
+            return folder
+        options = _resolve(stage)
+        self._check_kept(stage, options)
+        self._forget_from(stage.name)
+        resume = self._may_resume(stage, options)
+        text = f"# {stage.why}\n# {command}\n" + yaml.safe_dump({**options, "out": str(folder)}, sort_keys=False)
+        write_atomically(self.out / f"{stage.name}.yaml", lambda file: file.write(text.encode()))
+        _logger.info("%s: %s", stage.name, stage.why)
+        _logger.info("$ %s", command)
+        started = time.monotonic()
+        _run(stage, Path(f"{folder}.yaml"), resume)
+        if not (folder / stage.product).exists():
+            raise UserError(f"{stage.name} ended without {folder / stage.product}: the reason is above")
+        self.done[stage.name] = {
+            "options": options,
+            "command": command,
+            "why": stage.why,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        self._write()
+        return folder
+
+    def _check_kept(self, stage: Stage, options: dict[str, Any]) -> None:
+        before = _weighty(self.done.get(stage.name, {}).get("options", {}))
+        now = _weighty(options)
+        if stage.keep and before not in ({}, now):
+            names = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+            what = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in names)
+            raise UserError(f"{self.out / stage.name} was made with other options ({what}): choose another --out")
+
+    def _forget_from(self, name: str) -> None:
+        """What follows a stage that runs again is out of date."""
+        names = list(self.done)
+        if name in names:
+            for later in names[names.index(name) :]:
+                del self.done[later]
+            self._write()
+
+    def _may_resume(self, stage: Stage, options: dict[str, Any]) -> bool:
+        """Whether to go on with what is in the stage's folder; a training of other options is renamed, not lost."""
+        folder = self.out / stage.name
+        before = _started_with(self.out / f"{stage.name}.yaml")
+        if stage.keep or not before or not folder.exists() or _weighty(before) == _weighty(options):
+            return True
+        if stage.command == "retrain":
+            free = next(path for i in range(1, 10_000) if not (path := self.out / f"{stage.name}.{i}").exists())
+            folder.rename(free)
+            _logger.info("%s: what was trained with other options is now %s", stage.name, free)
+        return False
+
+    def _write(self) -> None:
+        content = json.dumps(self.done, indent=2) + "\n"
+        write_atomically(self.journal, lambda file: file.write(content.encode()))
+
+
+def _read(journal: Path) -> dict[str, dict[str, Any]]:
+    if not journal.exists():
+        return {}
+    try:
+        return dict(json.loads(journal.read_text()))
+    except ValueError:
+        raise UserError(f"{journal} is damaged: remove it, and each stage goes on from what its folder holds") from None
+
+
+def _weighty(options: dict[str, Any]) -> dict[str, Any]:
+    """Without those that do not change a result."""
+    return {key: value for key, value in options.items() if key not in FREE_OPTIONS}
+
+
+def _started_with(path: Path) -> dict[str, Any]:
+    """The options in a stage's file, as they were before its folder was added."""
+    content = yaml.safe_load(path.read_text()) if path.exists() else {}
+    return {key: value for key, value in content.items() if key != "out"}
+
+
+def _resolve(stage: Stage) -> dict[str, Any]:
+    """The stage's options over those of its recipe, in the form that YAML and JSON give back."""
+    from .cli import PROGRAM
+
+    options = dict(stage.options)
+    if recipe := options.pop("config", ""):
+        path = Path(PROGRAM.find_recipe(recipe))
+        try:
+            options = {**yaml.safe_load(path.read_text()), **options}
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"{stage.name}: there is no recipe {recipe} ({str(error).splitlines()[0]})") from error
+    known = {field.name for field in dataclasses.fields(PROGRAM.load(stage.command).Options)}
+    if unknown := sorted(options.keys() - known):
+        raise UserError(
+            f"{stage.name}: {stage.command} has no option {unknown[0]}; scarlet-search {stage.command} --help"
+        )
+    return dict(json.loads(json.dumps(options)))
+
+
+def _run(stage: Stage, config: Path, resume: bool) -> None:
+    """Runs the command here, or under torchrun.
+
+    Raises:
+        UserError: it failed.
+    """
+    from .cli import PROGRAM
+
+    module = PROGRAM.load(stage.command)
+    resumable = "resume" in {field.name for field in dataclasses.fields(module.Options)}
+    arguments = ["--config", str(config), *(["--resume"] if resume and resumable else [])]
+    if stage.processes == 1:
+        module.main(PROGRAM.parse(stage.command, module, arguments))
+        return
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={stage.processes}"]
+    command = [*launcher, "-m", "scarlet_models.search", stage.command, *arguments]
+    if status := subprocess.run(command).returncode:
+        raise UserError(f"{stage.name} failed with status {status}; the reason is above")

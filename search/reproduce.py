@@ -1,0 +1,118 @@
+"""Finds a released network anew: the whole search with its cost as the limit, or only its training.
+
+The stages are those of run. The search may use as many MACs as the released network has; what it finds is retrained by
+the same recipe and stands beside what the paper reports (arXiv 1908.06022). With --skip-search the released network
+itself is rebuilt from its genotype and trained. How the authors searched and trained is not published in full: the
+recipes are ours.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scarlet_models.errors import UserError
+from scarlet_models.models import GENOTYPES
+from scarlet_models.space import Genotype
+
+from . import run
+from .progress import log_to_stderr
+
+EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
+  scarlet-search reproduce scarlet_a --data-dir imagenet --processes 8
+  scarlet-search reproduce scarlet_c --data-dir imagenet --skip-search
+  scarlet-search reproduce scarlet_b --recipe imagenette --data-dir imagenette.tar"""
+
+PAPER_TOP1 = {"scarlet_a": 76.9, "scarlet_b": 76.3, "scarlet_c": 75.6}  # percent, ImageNet, table 3
+
+
+@dataclass
+class Options:
+    """Options of reproduce.
+
+    Args:
+        network: Which: scarlet_a, scarlet_b or scarlet_c.
+        recipe: Of run: a name or a YAML file.
+        skip_search: Train the released network itself, and search nothing.
+        data_dir: Folder of class folders, tar, or where the named data set lies.
+        dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
+        out: The run's folder; empty for runs/ and the network's name.
+        processes: How many to start under torchrun for training and search.
+        seed: Of everything random but the held-out split.
+        threads: CPU threads for torch; 0 leaves its own choice.
+        device: auto, cpu, cuda or cuda:N.
+        plan: Print the stages and how long they may take, and do nothing.
+        json: Print the result as one JSON object.
+    """
+
+    network: str = field(metadata={"positional": True})
+    recipe: str = "paper_imagenet"
+    skip_search: bool = False
+    data_dir: str = ""
+    dataset: str = ""
+    out: str = ""
+    processes: int = 1
+    seed: int = 0
+    threads: int = 0
+    device: str = "auto"
+    plan: bool = False
+    json: bool = False
+
+
+def main(options: Options) -> None:
+    """Run the stages and set the result beside the released network.
+
+    Raises:
+        UserError: no such network, a bad option or recipe, unreadable data, or a stage that failed.
+    """
+    log_to_stderr()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    search = run.Search(as_run(options))
+    search.show_plan()
+    if options.plan:
+        return
+    result = {**search.run(), "released": released(options.network)}
+    if options.json:
+        print(json.dumps(result))
+        return
+    run.show(result)
+    known = result["released"]
+    print(f"released  {known['genotype']}")
+    print(
+        f"          {known['macs']:,} MACs, {known['params']:,} params, {known['paper_top1']}% on ImageNet in the paper"
+    )
+
+
+def as_run(options: Options) -> run.Options:
+    """Those of run: the recipe's, ours over them, and the released network's cost as the limit.
+
+    Raises:
+        UserError: no such network or recipe.
+    """
+    from .cli import PROGRAM
+
+    if options.network not in GENOTYPES:
+        raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
+    known = released(options.network)
+    arguments = ["--config", options.recipe, "--out", options.out or str(Path("runs") / options.network)]
+    if options.skip_search:
+        arguments += ["--genotype", known["genotype"], "--space", "scarlet"]
+    else:
+        arguments += ["--max-macs", str(known["macs"])]
+    for key in ("data_dir", "dataset", "processes", "seed", "threads", "device"):
+        if value := getattr(options, key):
+            arguments += [f"--{key.replace('_', '-')}", str(value)]
+    parsed: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), [*arguments, "--name", options.network])
+    return parsed
+
+
+def released(network: str) -> dict[str, Any]:
+    """Genotype, exact cost and published accuracy of a released network."""
+    genotype = Genotype.parse(GENOTYPES[network])
+    cost = genotype.cost()
+    return {"genotype": str(genotype), "macs": cost.macs, "params": cost.params, "paper_top1": PAPER_TOP1[network]}
