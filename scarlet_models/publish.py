@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,7 +67,7 @@ def _tag_files(name: str, repo_id: str, scratch: Path) -> dict[str, Path]:
     with torch.device("meta"):
         model = timm.create_model(name)
     write_config(model, scratch / CONFIG)
-    (scratch / CARD).write_text(card(model, repo_id), encoding="utf-8")
+    (scratch / CARD).write_text(card(model, f"hf-hub:{repo_id}"), encoding="utf-8")
     return {CONFIG: scratch / CONFIG, WEIGHTS: weights, CARD: scratch / CARD}
 
 
@@ -79,12 +80,18 @@ def _folder_files(source: str, repo_id: str, scratch: Path) -> dict[str, Path]:
     model = load(folder)
     if not written.is_file():
         written = scratch / CARD
-        written.write_text(card(model, repo_id), encoding="utf-8")
+        written.write_text(card(model, f"hf-hub:{repo_id}"), encoding="utf-8")
     return {CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS, CARD: written}
 
 
-def card(model: nn.Module, repo_id: str) -> str:
-    """A model card: what the network is and how to load it from the Hub."""
+def card(model: nn.Module, source: str, more: Mapping[str, str] | None = None) -> str:
+    """A model card: what the network is and how to load it.
+
+    Args:
+        model: The network.
+        source: What `timm.create_model` takes to load it, such as hf-hub:USER/NAME.
+        more: Facts to add to those that the model tells.
+    """
     cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # timm sets it on every model
     tag, size = cfg.get("tag"), cfg["input_size"][-1]
     name = ".".join(filter(None, (cfg["architecture"], tag)))
@@ -108,9 +115,9 @@ def card(model: nn.Module, repo_id: str) -> str:
             "MACs": f"{genotype.cost(size, model.num_classes).macs:,}",
             **facts,
         }
-    lines = [f"- **{key}:** {value}" for key, value in facts.items()]
+    lines = [f"- **{key}:** {value}" for key, value in {**facts, **(more or {})}.items()]
     front = ["---", data.to_yaml(), "---", f"# {name}", ""]
-    return "\n".join([*front, _ABOUT.get(tag or "", ""), "", *lines, "", _USAGE.format(repo_id)])
+    return "\n".join([*front, _ABOUT.get(tag or "", ""), "", *lines, "", _USAGE.format(source)])
 
 
 _USAGE = """## Use
@@ -119,7 +126,7 @@ _USAGE = """## Use
 import scarlet_models  # pip install scarlet-models; registers the architecture with timm
 import timm
 
-model = timm.create_model("hf-hub:{}", pretrained=True).eval()
+model = timm.create_model("{}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
 ```
 """

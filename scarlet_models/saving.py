@@ -32,6 +32,7 @@ def save(
     data_config: Mapping[str, Any] | None = None,
     label_names: Sequence[str] | None = None,
     half: bool = False,
+    more: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads, replacing such a folder.
 
@@ -43,12 +44,13 @@ def save(
         label_names: classes in the order of the outputs. They mark the weights as new: what the model's cfg says about
             the weights that it was trained from is then left out.
         half: store float16, batch norm excepted; it loads as float32.
+        more: content of more files by name, such as a model card's; files of these names are replaced too.
 
     Raises:
         UserError: the folder cannot be written, or holds other files; what was there before is untouched.
     """
-    folder = Path(folder)
-    _refuse_other_files(folder)
+    folder, more = Path(folder), more or {}
+    _refuse_other_files(folder, {CONFIG, WEIGHTS, *more})
     if label_names is not None and len(label_names) != model.num_classes:
         raise UserError(f"{len(label_names)} label names for a network with {model.num_classes} classes")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -58,7 +60,9 @@ def save(
         tensors = half_precision(model) if half else model.state_dict()
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         (temporary / WEIGHTS).write_bytes(safetensors.torch.save(plain, metadata={"format": "pt"}))
-        for path in (temporary / CONFIG, temporary / WEIGHTS, temporary):
+        for name, content in more.items():
+            (temporary / name).write_bytes(content)
+        for path in (*temporary.iterdir(), temporary):
             fsync(path)
         _replace(folder, temporary)
     except OSError as error:
@@ -122,8 +126,8 @@ def _genotype_args(model: Any) -> dict[str, Any]:
     return {"genotype": str(model.genotype), "space": model.genotype.space.to_dict()}
 
 
-def _refuse_other_files(folder: Path) -> None:
-    if folder.is_dir() and (other := {path.name for path in folder.iterdir()} - {CONFIG, WEIGHTS}):
+def _refuse_other_files(folder: Path, known: set[str]) -> None:
+    if folder.is_dir() and (other := {path.name for path in folder.iterdir()} - known):
         raise UserError(f"{folder} holds other files, such as {min(other)}: choose a folder of its own")
 
 
