@@ -1,4 +1,4 @@
-"""The whole search in minutes on a laptop, with no network and no data: handwritten digits and a space of small networks.
+"""The whole search in minutes on a laptop, with no network and no data: handwritten digits, a space of small networks.
 
 Writes scikit-learn's digits as pictures, runs the stages of run with the recipe digits, and shows that timm loads the
 result and that it reads digits it has never seen. Run it again to see that nothing is done twice.
