@@ -16,6 +16,7 @@ PROGRAM = Program(
         "rank": "how well a supernet ranks networks of known accuracy",
         "similarity": "how alike the outputs of a layer's choices are: the paper's Figure 1",
         "latency": "time each block of a space on this device, and check that sums predict networks",
+        "evolve": "search networks with a supernet's scores: NSGA-II beside random search",
         "ablate": "train supernets with and without stabilizers over seeds, and measure them",
         "retrain": "train one network, from scratch or from weights, and export it",
         "export": "write a network for timm, ONNX and people: genotype and supernet, retrained folder, or name",

@@ -101,15 +101,24 @@ class HeldOut:
             raise UserError("the supernet was trained on all pictures: train one with --holdout to score its paths")
         self.held = self._choose(self.split.holdout, options.pictures)
 
-    def conditions(self) -> dict[str, Any]:
-        """What a score depends on besides weights and path, as plain data."""
+    def conditions(self, calibration_pictures: int) -> dict[str, Any]:
+        """All that a path's score depends on besides the path, as plain data: what `Memo` keeps scores apart by.
+
+        Args:
+            calibration_pictures: As for `calibration`; 0 for running statistics.
+        """
         keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
         config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
+        calibrated = calibration_pictures > 0
         return {
+            "supernet": self.info.sha256,
             "split": self.split.hash,
             "held_out": self._digest([self.held]),
             "image_size": self.info.image_size,
             "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
+            "batch_norm": "calibrated" if calibrated else "running",
+            "calibration": self._digest(self._calibration(calibration_pictures)) if calibrated else None,
+            "dtype": "float32",
         }
 
     def batches(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:
@@ -118,8 +127,11 @@ class HeldOut:
 
     def calibration(self, count: int, device: torch.device) -> tuple[list[tuple[Tensor, Tensor]], str]:
         """Batches of `count` training pictures, with the transform of evaluation, and a hash that names them."""
-        batches = self._in_batches(self._choose(self.split.train, count))
+        batches = self._calibration(count)
         return self._load(batches, device), self._digest(batches)
+
+    def _calibration(self, count: int) -> list[list[int]]:
+        return self._in_batches(self._choose(self.split.train, count))
 
     @staticmethod
     def _choose(indices: Sequence[int], count: int) -> list[int]:

@@ -39,9 +39,9 @@ def weighted_crowding(weights: Sequence[float]) -> FunctionalDiversity:
     """Crowding distance in which each objective's part counts by its weight, as a share of all weights.
 
     pymoo's distance is the mean over the objectives of the gap between a point's two neighbours, divided by the
-    objective's range; with equal weights this is the same. Weighted crowding is that of Friedrich, Kroeger and Neumann:
-    Weighted preferences in evolutionary multi-objective optimization (Int. J. Machine Learning and Cybernetics 4, 2013)
-    for a weight an objective, as MoGA uses it (arXiv 1908.01314, section 3.3). The ends of each objective stay infinite.
+    objective's range; with equal weights this is the same. After Friedrich, Kroeger and Neumann, Weighted preferences
+    in evolutionary multi-objective optimization (Int. J. Machine Learning and Cybernetics 4, 2013), with one weight an
+    objective as in MoGA (arXiv 1908.01314). The ends of each objective stay infinite.
     """
     shares = np.array(weights) / sum(weights)
 
@@ -58,6 +58,12 @@ def nondominated(values: np.ndarray) -> np.ndarray:
     return np.sort(NonDominatedSorting().do(values, only_non_dominated_front=True))
 
 
+def set_values(problem: Problem, population: Population, values: np.ndarray, violations: np.ndarray) -> None:
+    """Gives a population its objectives (N, objectives) and, if the problem has a constraint, its violations (N,)."""
+    told = {"F": values, "G": violations[:, None]} if problem.has_constraints() else {"F": values}
+    Evaluator().eval(StaticProblem(problem, **told), population)
+
+
 class _Draw(Sampling):
     """The given genotypes first, then random ones."""
 
@@ -65,7 +71,9 @@ class _Draw(Sampling):
         super().__init__()
         self.candidates, self.first = candidates, first
 
-    def _do(self, problem: Problem, n_samples: int, *_: Any, random_state: np.random.Generator, **__: Any) -> np.ndarray:
+    def _do(
+        self, problem: Problem, n_samples: int, *_: Any, random_state: np.random.Generator, **__: Any
+    ) -> np.ndarray:
         first = self.first[self.candidates.fresh(self.first)][:n_samples]
         return np.concatenate([first, self.candidates.draw(random_state, n_samples - len(first), first)])
 
@@ -193,8 +201,7 @@ class Evolution:
         self.candidates.take(genotypes)
         return genotypes
 
-    def tell(self, values: np.ndarray, violations: np.ndarray | None = None) -> None:
+    def tell(self, values: np.ndarray, violations: np.ndarray) -> None:
         """The objectives of what was asked for, all minimised, (N, objectives); violations (N,) above 0 are bad."""
-        told = {"F": values} if violations is None else {"F": values, "G": violations[:, None]}
-        Evaluator().eval(StaticProblem(self.problem, **told), self.asked)
+        set_values(self.problem, self.asked, values, violations)
         self.algorithm.tell(self.asked)

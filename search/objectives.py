@@ -87,9 +87,7 @@ class Costs:
         UserError: the table cannot be read, or is another space's.
     """
 
-    def __init__(
-        self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, latency_table: str = ""
-    ) -> None:
+    def __init__(self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, latency_table: str = "") -> None:
         self.space = space
         self.table = space.cost_table(input_size or None, num_classes or None)
         self.latency = None

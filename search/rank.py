@@ -26,7 +26,7 @@ from scarlet_models.space import Genotype
 
 from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
 from .memo import Memo
-from .population import Batches, PopulationEvaluator
+from .population import PopulationEvaluator
 from .progress import log_to_stderr
 from .ranking import Estimate, bootstrap, kendall, spearman, top_k
 from .supernet_file import load_supernet
@@ -112,21 +112,13 @@ def score(options: Options, device: torch.device) -> list[Row]:
     truth = load_truth(options.truth, net.space)
     networks = choose_networks(list(truth), options.networks, options.seed)
     held = HeldOut(options, info)
-    calibration: Batches | None = None
-    calibration_hash = None
-    if options.batch_norm == "calibrated":
-        calibration, calibration_hash = held.calibration(options.calibration_pictures, device)
-    conditions = {
-        "supernet": info.sha256,
-        **held.conditions(),
-        "batch_norm": options.batch_norm,
-        "calibration": calibration_hash,
-        "dtype": "float32",
-    }
+    calibration_pictures = options.calibration_pictures if options.batch_norm == "calibrated" else 0
+    conditions = held.conditions(calibration_pictures)
     memo = Memo(Path(options.out or folder_of(options.supernet)) / "evaluations.jsonl", conditions)
     if any(memo.get(genotype) is None for genotype in networks):
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         batches = held.batches(device)
+        calibration = held.calibration(calibration_pictures, device)[0] if calibration_pictures else None
         PopulationEvaluator(net, batches, calibration, chunk=CHUNK, memo=memo, progress=True).evaluate(networks)
     return [Row(g, count_blocks(g), truth[g], memo.known[str(g)].top1) for g in networks]
 

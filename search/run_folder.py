@@ -54,6 +54,7 @@ class RunOptions:
 # Options that do not change what a run computes, or whose effect env.json records.
 FREE_OPTIONS = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
 FREE_OPTIONS |= {"threads", "workers", "device"}
+FREE_ENVIRONMENT = {"git_commit", "host"}
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 
 
@@ -76,28 +77,20 @@ class RunFolder:
         self._state = world.broadcast(self._state)
 
     def _open(self, options: RunOptions) -> None:
-        config = _plain(asdict(options))
+        config = plain(asdict(options))
         environment = describe_environment(getattr(options, "workers", 0), self.world)
         if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
             raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         if options.resume:
             self._state = load_newest(self.checkpoints)
         if self._state and not options.allow_drift:
-            self._refuse_changes("config.yaml", config, FREE_OPTIONS)
-            self._refuse_changes("env.json", environment, {"git_commit", "host"})
+            refuse_changes(self.path / "config.yaml", config, FREE_OPTIONS)
+            refuse_changes(self.path / "env.json", environment, FREE_ENVIRONMENT)
         self._write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
         self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1)
-
-    def _refuse_changes(self, name: str, now: dict[str, Any], free: set[str]) -> None:
-        path = self.path / name
-        before = yaml.safe_load(path.read_text()) if path.exists() else {}  # JSON is YAML
-        changed = [key for key in now if key in before and key not in free and before[key] != now[key]]
-        if changed:
-            what = "; ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
-            raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
 
     def take_state(self) -> dict[str, Any] | None:
         """What the newest checkpoint holds, None for a run that starts; handed out once, as it is large."""
@@ -132,6 +125,19 @@ class RunFolder:
 
     def _write_text(self, name: str, text: str) -> None:
         write_atomically(self.path / name, lambda file: file.write(text.encode()))
+
+
+def refuse_changes(path: Path, now: dict[str, Any], free: set[str]) -> None:
+    """Compares options or an environment with those in a run's file.
+
+    Raises:
+        UserError: one that is not free has changed since.
+    """
+    before = yaml.safe_load(path.read_text()) if path.exists() else {}  # JSON is YAML
+    changed = [key for key in now if key in before and key not in free and before[key] != now[key]]
+    if changed:
+        what = "; ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
+        raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
 
 
 class MetricsTable:
@@ -213,10 +219,10 @@ def _git_commit() -> str:
         return ""
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Tuples as lists, so that YAML gives back what it was given."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

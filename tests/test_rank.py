@@ -163,7 +163,9 @@ def test_scores_never_come_from_pictures_of_the_training(run: Path) -> None:
     others = torch.cat([images for images, _ in calibration]).flatten(1)
     assert len(others) == 10
     assert torch.cdist(others, pictures).min() > 0
-    assert held.calibration(10, torch.device("cpu"))[1] == digest != held.calibration(11, torch.device("cpu"))[1]
+    ten, again, eleven, none = (held.conditions(count)["calibration"] for count in (10, 10, 11, 0))
+    assert ten == again == digest != eleven
+    assert none is None
 
 
 def test_other_pictures_are_refused(run: Path, tmp_path: Path) -> None:

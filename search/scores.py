@@ -1,0 +1,107 @@
+"""Where a search's accuracies come from: a supernet's paths on held-out pictures, or a table of known networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from scarlet_models.space import Genotype, SearchSpace
+
+from .distributed import World
+from .heldout import HeldOut
+from .memo import Memo
+from .population import PopulationEvaluator
+from .supernet_file import load_supernet
+
+_CHUNK = 64  # networks whose batch norms are in memory together; their pictures are anyway
+
+
+class Scores(Protocol):
+    """Accuracies in percent (N,) of genotypes (N, layers)."""
+
+    source: str  # names what they come from: the supernet's sha256, or "table"
+    space: SearchSpace
+    classes: int
+    networks: np.ndarray | None  # all that can be scored, None for the whole space
+
+    def __call__(self, genotypes: np.ndarray) -> np.ndarray: ...
+
+
+class TableScores:
+    """Accuracies that are known."""
+
+    source = "table"
+
+    def __init__(self, truth: Mapping[Genotype, float], space: SearchSpace) -> None:
+        self.space, self.classes = space, space.num_classes
+        self.networks = np.array([genotype.choices for genotype in truth])
+        self.known = {genotype.choices: accuracy for genotype, accuracy in truth.items()}
+
+    def __call__(self, genotypes: np.ndarray) -> np.ndarray:
+        return np.array([self.known[row] for row in map(tuple, genotypes.tolist())])
+
+
+class PathScores:
+    """Top-1 of a supernet's paths: those on file, and those measured now, by all ranks together.
+
+    Rank 0 calls; the others `serve`, until rank 0 closes. The pictures are read when the first path is measured.
+
+    Args:
+        options: Those of `heldout.HeldOutOptions`, and supernet, batch_norm and calibration_pictures.
+        folder: Where evaluations.jsonl lies; rank 0 alone opens it.
+        world: The processes.
+
+    Raises:
+        UserError: supernet, data or file cannot be read, or do not belong together.
+    """
+
+    networks = None
+
+    def __init__(self, options: Any, folder: Path, world: World) -> None:
+        self.net, info = load_supernet(options.supernet)
+        self.source, self.space, self.classes, self.world = info.sha256, self.net.space, len(info.classes), world
+        with world.main_first():
+            self.held = HeldOut(options, info)
+        self.calibration_pictures = options.calibration_pictures if options.batch_norm == "calibrated" else 0
+        conditions = self.held.conditions(self.calibration_pictures)
+        self.memo = Memo(folder / "evaluations.jsonl", conditions) if world.is_main else None
+        self.evaluator: PopulationEvaluator | None = None
+        self.measuring = False
+
+    def __call__(self, genotypes: np.ndarray) -> np.ndarray:
+        """Raises:
+        UserError: evaluations.jsonl cannot be written.
+        """
+        assert self.memo is not None
+        wanted = [Genotype(tuple(row), self.space) for row in genotypes.tolist()]
+        scores = [self.memo.get(genotype) for genotype in wanted]
+        if None in scores:
+            self.measuring = True
+            self._measure(self.world.broadcast(wanted))
+            self.measuring = False
+        return np.array([self.memo.known[str(genotype)].top1 for genotype in wanted])
+
+    def serve(self) -> None:
+        """Helps rank 0 to measure until it has done with it."""
+        while (wanted := self.world.broadcast(None)) is not None:
+            self._measure(wanted)
+
+    def close(self) -> None:
+        """Lets the other ranks go; not where rank 0 failed amid a measurement, as torchrun then ends them."""
+        if self.world.is_main and not self.measuring:
+            self.world.broadcast(None)
+
+    def _measure(self, wanted: list[Genotype]) -> None:
+        if self.evaluator is None:
+            device = self.world.device
+            self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+            batches, calibration = self.held.batches(device), None
+            if self.calibration_pictures:
+                calibration, _ = self.held.calibration(self.calibration_pictures, device)
+            settings = {"chunk": _CHUNK, "memo": self.memo, "world": self.world, "progress": True}
+            self.evaluator = PopulationEvaluator(self.net, batches, calibration, **settings)
+        self.evaluator.evaluate(wanted)
