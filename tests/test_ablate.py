@@ -87,6 +87,7 @@ def test_what_is_done_is_skipped(root: Path, study: Path, capsys: pytest.Capture
     assert changed == {"rank_running.json", "rank_running.csv", "rank_running.png", ablate.LOG}
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_to_the_same_supernet(
     root: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +104,7 @@ def test_killed_it_goes_on_to_the_same_supernet(
     assert sums[0] == sums[1]
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_loses_no_other(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "skip_s0").mkdir()
     (tmp_path / "skip_s0" / "config.yaml").mkdir()  # train cannot write it
