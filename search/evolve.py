@@ -343,8 +343,8 @@ class Search:
         for name, regret in (report.get("regret") or {}).items():
             if regret:
                 out.print(
-                    f"{name}: by known accuracies the most accurate network lacks {regret['best']:.2f} points, the front "
-                    f"{regret['front']:.2f} on average; its hypervolume is {regret['hypervolume']:.3f} of the best front's"
+                    f"{name}: by known accuracies the most accurate network lacks {regret['best']:.2f} points, the "
+                    f"front {regret['front']:.2f} on average; hypervolume {regret['hypervolume']:.3f} of the best"
                 )
         out.print(f"written to {self.folder.path}/search.json, front.png and hypervolume.png")
 
