@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scarlet_models.files import write_atomically
 
@@ -34,7 +35,7 @@ def draw_front(archive: Archive, baseline: Archive, released: Mapping[str, tuple
         _steps(axes, baseline, color="0.55", label="its front")
     macs = archive.figures["macs"] / 1e6
     points = axes.scatter(macs, archive.figures["accuracy"], s=12, c=archive.born + 1, cmap="viridis", linewidths=0)
-    figure.colorbar(points, label="generation")
+    figure.colorbar(points, label="generation", ticks=MaxNLocator(integer=True))
     _steps(axes, archive, color="black", label="front")
     for name, (count, accuracy) in released.items():
         axes.scatter([count / 1e6], [accuracy], s=120, marker="*", color="tab:red", zorder=3)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from scarlet_models.search.cli import PROGRAM, main
-from scarlet_models.search.run_folder import _plain
+from scarlet_models.search.run_folder import plain
 
 RECIPES = ("cifar10_cpu", "imagenet_mnasnet")  # those of retrain
 
@@ -53,7 +53,7 @@ def test_a_saved_config_gives_the_same_options(tmp_path: Path) -> None:
     """What the folder of a run holds, fed back through --config."""
     options = _parse("--config", "cifar10_cpu", "--genotype", "2,1,0", "--out", "runs/x", "--opt-args", "{eps: 1e-05}")
     saved = tmp_path / "saved.yaml"
-    saved.write_text(yaml.safe_dump(_plain(dataclasses.asdict(options))))
+    saved.write_text(yaml.safe_dump(plain(dataclasses.asdict(options))))
     assert _parse("--config", str(saved)) == options
 
 
