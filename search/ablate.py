@@ -55,6 +55,7 @@ class Options:
         seeds: Of initial weights, order of the pictures and paths.
         steps: Squares to train each supernet for.
         networks: How many of the known networks to rank; 0 for all.
+        pictures: How many of the held-out pictures to rank them on; 0 for all.
         jobs: Cells at once, each one thread.
         workers: Processes that decode pictures for each cell; 0 does it in its own.
         out: Folder of the cells.
@@ -70,6 +71,7 @@ class Options:
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     steps: int = 2500
     networks: int = 500
+    pictures: int = 0
     jobs: int = 1
     workers: int = 1
     out: str = "runs/ablation"
@@ -102,7 +104,7 @@ class Study:
     """
 
     def __init__(self, options: Options) -> None:
-        for name, least in (("steps", 1), ("networks", 0), ("jobs", 1), ("workers", 0)):
+        for name, least in (("steps", 1), ("networks", 0), ("pictures", 0), ("jobs", 1), ("workers", 0)):
             if getattr(options, name) < least:
                 raise UserError(f"--{name}: {getattr(options, name)} is below {least}")
         self.options = options
@@ -126,7 +128,8 @@ class Study:
         data = ["--threads", "1", "--workers", str(options.workers)]
         data += [f"--data-dir={options.data_dir}"] if options.data_dir else []
         data += [f"--dataset={options.dataset}"] if options.dataset else []
-        rank = ["rank", str(cell.folder), "--truth", options.truth, "--networks", str(options.networks), *data]
+        rank = ["rank", str(cell.folder), "--truth", options.truth, "--networks", str(options.networks)]
+        rank += ["--pictures", str(options.pictures), *data]
         train = ["train", "--config", options.recipe, *data, "--steps", str(options.steps), *cell.train_options()]
         return {
             "train": [*train, "--resume"],
