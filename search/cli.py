@@ -19,6 +19,7 @@ PROGRAM = Program(
         "evolve": "search networks with a supernet's scores: NSGA-II beside random search",
         "ablate": "train supernets with and without stabilizers over seeds, and measure them",
         "retrain": "train one network, from scratch or from weights, and export it",
+        "report": "one self-contained page about a search: curves, fronts, networks, options",
         "export": "write a network for timm, ONNX and people: genotype and supernet, retrained folder, or name",
         "run": "the whole search on your own pictures: train, evolve, pick, retrain, export, report",
         "reproduce": "find a released network anew, or train it from its genotype",

@@ -11,8 +11,10 @@ import matplotlib
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from scarlet_models.drawing import TIMES
 
@@ -20,6 +22,7 @@ from .ranking import Estimate
 from .report_runs import Table
 
 DPI = 150
+WIDTH = 5.0  # inches: so narrow that a telephone shows the text at a legible size
 
 
 @dataclass(frozen=True)
@@ -75,23 +78,31 @@ class Picture:
     light: bytes
     dark: bytes | None = None
 
+    @property
+    def width(self) -> int:
+        """In CSS pixels, 96 to an inch; a PNG's header has its own at byte 16."""
+        return int.from_bytes(self.light[16:20], "big") * 96 // DPI
+
 
 def render(draw: Draw) -> Picture:
     """The figure as pictures; the same figure gives the same bytes."""
-    return Picture(*(_png(draw, paper) for paper in (LIGHT, DARK)))
+    pages = []
+    for paper in (LIGHT, DARK):
+        with matplotlib.rc_context(paper.settings()):
+            pages.append(png(draw(paper)))
+    return Picture(*pages)
 
 
-def _png(draw: Draw, paper: Paper) -> bytes:
-    with matplotlib.rc_context(paper.settings()):
-        file = io.BytesIO()
-        draw(paper).savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+def png(figure: Figure) -> bytes:
+    """The figure's file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     return file.getvalue()
 
 
-def _axes(panels: int = 1, width: float = 7.0, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """Panels side by side."""
+def _axes(width: float = WIDTH, height: float = 3.5) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, [figure.add_subplot(1, panels, number + 1) for number in range(panels)]
+    return figure, figure.add_subplot()
 
 
 def _present(table: Table, key: str, step: str = "step") -> tuple[np.ndarray, np.ndarray]:
@@ -109,43 +120,66 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
-def supernet_curves(table: Table) -> Draw:
-    """Loss and top-1 of a supernet's paths over the steps of its training."""
+def supernet_loss(table: Table) -> Draw:
+    """Loss of a supernet's paths over the steps of its training."""
 
     def draw(paper: Paper) -> Figure:
-        figure, (loss, top1) = _axes(2)
-        window = max(len(table["step"]) // 50, 1)
+        figure, axes = _axes()
         x, y = _present(table, "loss")
-        loss.plot(x, y, color=paper.main, alpha=0.25, lw=0.8)
-        loss.plot(x, smooth(y, window), color=paper.main, lw=1.8)
-        loss.set(title="Loss of the paths", xlabel="step")
-        x, y = _present(table, "top1")
-        mean, spread = smooth(y, window), smooth(_present(table, "top1_std")[1], window)
-        top1.plot(x, mean, color=paper.main, lw=1.8, label="training")
-        if len(spread) == len(mean):
-            top1.fill_between(x, mean - spread, mean + spread, color=paper.main, alpha=0.18, lw=0)
-        x, y = _present(table, "holdout_top1")
-        if len(x):
-            spread = _present(table, "holdout_top1_std")[1]
-            style = {"fmt": "o-", "ms": 3.5, "lw": 1.4, "capsize": 2, "elinewidth": 0.8}
-            top1.errorbar(
-                x, y, spread if len(spread) == len(y) else None, color=paper.second, label="held out", **style
-            )
-        top1.set(title="Top-1 of the paths (%)", xlabel="step")
-        top1.legend(loc="lower right")
+        axes.plot(x, y, color=paper.main, alpha=0.25, lw=0.8)
+        axes.plot(x, smooth(y, _window(table)), color=paper.main, lw=1.8)
+        axes.set(title="Loss of the paths", xlabel="step")
         return figure
 
     return draw
 
 
-def retraining_curves(table: Table) -> Draw:
-    """Loss and top-1 of a network over the epochs of its training."""
+def supernet_top1(table: Table) -> Draw:
+    """Top-1 of a supernet's paths over the steps of its training: means, and their deviation as bands and bars."""
 
     def draw(paper: Paper) -> Figure:
-        figure, (loss, top1) = _axes(2)
-        x, y = _present(table, "train_loss", "epoch")
-        loss.plot(x, y, ".-", color=paper.main, lw=1.8)
-        loss.set(title="Training loss", xlabel="epoch")
+        figure, axes = _axes()
+        x, y = _present(table, "top1")
+        mean, spread = (smooth(values, _window(table)) for values in (y, _present(table, "top1_std")[1]))
+        axes.plot(x, mean, color=paper.main, lw=1.8, label="training")
+        if len(spread) == len(mean):
+            axes.fill_between(x, mean - spread, mean + spread, color=paper.main, alpha=0.18, lw=0)
+        x, y = _present(table, "holdout_top1")
+        if len(x):
+            spread = _present(table, "holdout_top1_std")[1]
+            style: dict[str, Any] = {"fmt": "o-", "ms": 3.5, "lw": 1.4, "capsize": 2, "elinewidth": 0.8}
+            bars = spread if len(spread) == len(y) else None
+            axes.errorbar(x, y, bars, color=paper.second, label="held out", **style)
+        axes.set(title="Top-1 of the paths (%)", xlabel="step")
+        axes.legend(loc="lower right")
+        return figure
+
+    return draw
+
+
+def _window(table: Table) -> int:
+    """Steps that a smooth curve is the mean of."""
+    return max(len(table["step"]) // 50, 1)
+
+
+def retraining_loss(table: Table) -> Draw:
+    """Loss of a network over the epochs of its training."""
+
+    def draw(paper: Paper) -> Figure:
+        figure, axes = _axes()
+        axes.plot(*_present(table, "train_loss", "epoch"), ".-", color=paper.main, lw=1.8)
+        axes.set(title="Training loss", xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return figure
+
+    return draw
+
+
+def retraining_top1(table: Table) -> Draw:
+    """Top-1 of a network over the epochs of its training."""
+
+    def draw(paper: Paper) -> Figure:
+        figure, axes = _axes()
         lines = {
             "train_top1": ("training", paper.main),
             "holdout_top1": ("held out", paper.second),
@@ -154,17 +188,16 @@ def retraining_curves(table: Table) -> Draw:
         for key, (label, colour) in lines.items():
             x, y = _present(table, key, "epoch")
             if len(x):
-                top1.plot(x, y, ".-", color=colour, lw=1.8, label=label)
-        top1.set(title="Top-1 (%)", xlabel="epoch")
-        top1.legend(loc="lower right")
-        for axes in (loss, top1):
-            axes.xaxis.get_major_locator().set_params(integer=True)
+                axes.plot(x, y, ".-", color=colour, lw=1.8, label=label)
+        axes.set(title="Top-1 (%)", xlabel="epoch")
+        axes.legend(loc="lower right")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return figure
 
     return draw
 
 
-COSTS = {"macs": ("MACs (millions)", 1e6), "latency": ("latency (ms)", 1.0), "params": ("parameters (millions)", 1e6)}
+COSTS = {"macs": ("MACs (millions)", 1e6), "latency": ("latency (ms)", 1.0)}
 
 
 @dataclass(frozen=True)
@@ -181,31 +214,27 @@ def fronts(
     front: Sequence[Mapping[str, Any]],
     random_front: Sequence[Mapping[str, Any]],
     marks: Sequence[Mark],
-    costs: Sequence[str],
+    cost: str,
 ) -> Draw:
-    """Accuracy against each cost: fronts by generation, the final one, random search's, and the released networks."""
+    """Accuracy against a cost: fronts by generation, the last one, random search's, and the released networks."""
 
     def draw(paper: Paper) -> Figure:
-        figure, panels = _axes(len(costs), 7.0 if len(costs) == 1 else 4.2 * len(costs), 4.6)
-        colours = paper.colours(len(generations))
-        for axes, cost in zip(panels, costs, strict=True):
-            title, unit = COSTS[cost]
-            for generation, colour in zip(generations, colours, strict=True):
-                x, y = _line(generation["front"], cost, unit)
-                axes.plot(x, y, ".-", color=colour, alpha=0.55, lw=0.9, ms=3)
-            if random_front:
-                x, y = _line(random_front, cost, unit)
-                axes.plot(x, y, "s--", color=paper.muted, lw=1.3, ms=3.5, label="random search, same budget")
-            x, y = _line(front, cost, unit)
-            axes.plot(x, y, "o", color=paper.second, ms=5, label="front of the search", zorder=5)
-            if cost == "macs":
-                _draw_marks(axes, marks, paper)
-            axes.set(xlabel=title)
-            axes.margins(x=0.05, y=0.1)
-        panels[0].set(ylabel="top-1 with inherited weights (%)")
-        panels[0].legend(loc="lower right")
+        figure, axes = _axes(height=4.2)
+        title, unit = COSTS[cost]
+        for generation, colour in zip(generations, paper.colours(len(generations)), strict=True):
+            axes.plot(*_line(generation["front"], cost, unit), ".-", color=colour, alpha=0.55, lw=0.9, ms=3)
+        if random_front:
+            line = _line(random_front, cost, unit)
+            axes.plot(*line, "s--", color=paper.muted, lw=1.3, ms=3.5, label="random search, same budget")
+        x, y = ([record[key] / by for record in front] for key, by in ((cost, unit), ("accuracy", 1.0)))
+        axes.plot(x, y, "o", color=paper.second, ms=4.5, label="front of the search", zorder=5)
+        if cost == "macs":
+            _draw_marks(axes, marks, paper)
+        axes.set(xlabel=title, ylabel="top-1 with inherited weights (%)")
+        axes.margins(x=0.05, y=0.1)
+        axes.legend(loc="lower right")
         if len(generations) > 1:
-            _generation_bar(figure, panels, paper, [row["generation"] for row in generations])
+            _generation_bar(figure, axes, paper, [row["generation"] for row in generations])
         return figure
 
     return draw
@@ -234,14 +263,14 @@ def _draw_marks(axes: Axes, marks: Sequence[Mark], paper: Paper) -> None:
         axes.annotate(letter, place[0], xycoords=place[1], xytext=(0, 5), textcoords="offset points", **style)
 
 
-def _generation_bar(figure: Figure, panels: Sequence[Axes], paper: Paper, numbers: Sequence[int]) -> None:
+def _generation_bar(figure: Figure, axes: Axes, paper: Paper, numbers: Sequence[int]) -> None:
     """What the colours of the fronts mean."""
     steps: Colormap = ListedColormap(paper.colours(256).tolist())
-    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(numbers[0], numbers[-1]), steps)
-    bar = figure.colorbar(scale, ax=list(panels), pad=0.02, aspect=30)
+    scale = ScalarMappable(Normalize(numbers[0], numbers[-1]), steps)
+    bar = figure.colorbar(scale, ax=axes, pad=0.02, aspect=30)
     bar.set_label("generation")
     bar.outline.set_visible(False)
-    bar.locator = matplotlib.ticker.MaxNLocator(integer=True, nbins=6)
+    bar.locator = MaxNLocator(integer=True, nbins=6)
     bar.update_ticks()
 
 
@@ -249,7 +278,7 @@ def hypervolume(table: Table, random_steps: Sequence[Sequence[float]]) -> Draw:
     """Hypervolume over the number of networks that were scored, of the search and of random search."""
 
     def draw(paper: Paper) -> Figure:
-        figure, (axes,) = _axes(1, 7.0, 3.4)
+        figure, axes = _axes(height=4.2)
         x, y = _present(table, "hypervolume", "evaluations")
         axes.plot(x, y, "o-", color=paper.main, lw=1.8, ms=4, label="search")
         random = np.array(random_steps, float).reshape(-1, 2)
@@ -276,7 +305,7 @@ def choice_frequency(genotypes: np.ndarray, allowed: np.ndarray, names: Sequence
     share = np.where(allowed, 100 * share, np.nan).T
 
     def draw(paper: Paper) -> Figure:
-        figure, (axes,) = _axes(1, max(4.0, 2.0 + 0.42 * layers), 1.1 + 0.32 * count)
+        figure, axes = _axes(max(4.0, 2.0 + 0.42 * layers), 1.1 + 0.32 * count)
         scale = colormaps["Blues" if paper is LIGHT else "cividis"].with_extremes(bad=paper.background)
         image = axes.imshow(share, cmap=scale, vmin=0, vmax=100, aspect="auto")
         axes.grid(False)
@@ -304,7 +333,7 @@ def ranking(table: Table, report: Mapping[str, Any]) -> Draw:
     """Known accuracy against what the supernet says, depth as colour."""
 
     def draw(paper: Paper) -> Figure:
-        figure, (axes,) = _axes(1, 5.6, 4.4)
+        figure, axes = _axes(height=4.2)
         depths = np.unique(table["blocks"])
         for depth, colour in zip(depths, paper.colours(len(depths)), strict=True):
             group = table["blocks"] == depth
@@ -319,11 +348,11 @@ def ranking(table: Table, report: Mapping[str, Any]) -> Draw:
     return draw
 
 
-def latency(validation: Mapping[str, Any]) -> Draw:
+def latency_check(validation: Mapping[str, Any]) -> Draw:
     """Measured latency of whole networks against the table's sums, MACs as colour."""
 
     def draw(paper: Paper) -> Figure:
-        figure, (axes,) = _axes(1, 5.6, 4.2)
+        figure, axes = _axes(height=4.2)
         rows = validation["measured"]
         predicted, measured, macs = (np.array([row[key] for row in rows]) for key in ("predicted", "measured", "macs"))
         ends = [min(predicted.min(), measured.min()), max(predicted.max(), measured.max())]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ import numpy as np
 import yaml
 
 from scarlet_models import saving
+from scarlet_models.cost import Cost
 from scarlet_models.errors import UserError
-from scarlet_models.space import SearchSpace
+from scarlet_models.networks import genotype_of
+from scarlet_models.space import Genotype, SearchSpace
 
 from . import latency_table
 from .supernet_file import NAME as SUPERNET
@@ -56,12 +60,12 @@ class Run:
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""
-        rows = list(csv.DictReader(self.text(name).splitlines()))
+        rows = list(csv.DictReader(self._whole_lines(name)))
         columns = {}
         for key in rows[0] if rows else ():
             try:
                 columns[key] = np.array([float(row[key] or "nan") for row in rows])
-            except (TypeError, ValueError):  # text, or a last row that a kill tore off
+            except (TypeError, ValueError):  # text
                 continue
         return columns
 
@@ -69,11 +73,28 @@ class Run:
         """What evolve wrote of each generation, in order."""
         return [self.json(f"generations/{path.name}") for path in sorted(self.path.glob("generations/*.json"))]
 
-    def evaluations(self) -> dict[str, float]:
-        """Top-1 in percent of each genotype in evaluations.jsonl."""
-        lines = self.text("evaluations.jsonl").splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
-        return {row["genotype"]: row["top1"] for row in rows}
+    def front(self) -> list[dict[str, Any]]:
+        """Records of an evolve run's networks that none dominates, so far."""
+        done, generations = self.json("search.json"), self.generations()
+        front: list[dict[str, Any]] = done["front"] if done else generations[-1]["front"] if generations else []
+        return front
+
+    def scores(self, like: Mapping[str, Any]) -> dict[str, float]:
+        """Top-1 in percent by genotype in evaluations.jsonl, of those that were scored as this record of a front was.
+
+        The file may hold scores by other supernets and pictures too.
+        """
+        groups: dict[str, dict[str, float]] = {}
+        for line in self._whole_lines("evaluations.jsonl"):
+            row = _parse(self.path / "evaluations.jsonl", json.loads, line)
+            score = {row.pop("genotype"): row.pop("top1")}
+            conditions = {key: value for key, value in row.items() if key not in ("loss", "pictures")}
+            groups.setdefault(json.dumps(conditions, sort_keys=True), {}).update(score)
+        return next((group for group in groups.values() if group.get(like["genotype"]) == like["accuracy"]), {})
+
+    def _whole_lines(self, name: str) -> list[str]:
+        """Lines of a text file; without the last one if a kill, or a run that goes on, has left it torn."""
+        return [line for line in self.text(name).splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _parse(path: Path, parser: Any, text: str) -> Any:
@@ -83,20 +104,36 @@ def _parse(path: Path, parser: Any, text: str) -> Any:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
 
 
+@contextmanager
+def readable(run: Run) -> Iterator[None]:
+    """Turns what files of another shape than expected lead to into a UserError that names the run."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise UserError(
+            f"{run.path} is no run of {run.kind} that can be read ({type(error).__name__}: {error}): "
+            "a file in it is damaged or of another version"
+        ) from error
+
+
 def find_runs(folders: Sequence[Path]) -> list[Run]:
     """All runs in the folders and up to two levels below, in a pipeline's order.
 
     Raises:
         UserError: a folder is not there, or nothing was found.
     """
-    runs: dict[tuple[str, Path], Run] = {}
     for root in folders:
         if not root.is_dir():
             raise UserError(f"there is no folder {root}")
+    top = Path(os.path.commonpath([root.resolve() for root in folders])) if folders else Path()
+    runs: dict[tuple[str, Path], Run] = {}
+    for root in folders:
         for folder in _within(root, DEPTH):
-            label = str(folder.relative_to(root)) if folder != root else folder.resolve().name
+            label = folder.resolve().relative_to(top) if folder.resolve() != top else Path(top.name)
             for kind in _kinds(folder):
-                runs.setdefault((kind, folder.resolve()), Run(kind, folder, label))
+                runs.setdefault((kind, folder.resolve()), Run(kind, folder, str(label)))
     if not runs:
         raise UserError(
             f"nothing to report in {', '.join(map(str, folders))}: give the folder of a run of train, evolve, rank, "
@@ -136,29 +173,73 @@ def _kinds(folder: Path) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Setting:
-    """The space of a search's networks, and the pictures and classes that their MACs are counted for."""
+    """A space, and the pictures and classes that costs are counted for."""
 
     space: SearchSpace
     image_size: int
     num_classes: int
 
+    def cost(self, genotype: Genotype | str) -> Cost:
+        """MACs and params of a network."""
+        return Genotype.parse(genotype, self.space).cost(self.image_size, self.num_classes)
+
 
 def find_setting(run: Run, runs: Sequence[Run]) -> Setting | None:
-    """The setting of an evolve run: of the supernet in its options, or of one among the runs; None if it is not known.
+    """The setting of an evolve run; None if it is not known, or does not give the costs that the run has on record.
 
-    A supernet among the runs counts if its sha256 is the one that the search names.
+    The space is that of the supernet in its options, or of one among the runs, or else one of the package by name.
     """
-    search = run.json("search.json") or {}
-    places = [Path(str(run.config().get("supernet") or ""))]
-    places += [other.path for other in runs if other.kind == "train"]
+    search, options = run.json("search.json") or {}, run.config()
+    for space in _spaces(str(options.get("supernet") or ""), str(search.get("space") or options.get("space")), runs):
+        size, classes = options.get("input_size") or space.input_size, options.get("num_classes") or space.num_classes
+        setting = Setting(space, size, classes)
+        if all(_agrees(setting, record) for record in run.front()):
+            return setting
+    return None
+
+
+def _spaces(supernet: str, name: str, runs: Sequence[Run]) -> Iterator[SearchSpace]:
+    places = [Path(supernet), *(run.path for run in runs if run.kind == "train")]
     for place in places:
         file = (place / SUPERNET if place.is_dir() else place).with_suffix(".json")
         if file.is_file():
-            content = _parse(file, json.loads, file.read_text(encoding="utf-8"))
-            if search.get("supernet") in (None, "", content.get("sha256")):
-                return Setting(SearchSpace.load(content["space"]), content["image_size"], content["num_classes"])
+            yield SearchSpace.load(_parse(file, json.loads, file.read_text(encoding="utf-8"))["space"])
+    if name in SearchSpace.names() or Path(name).is_file():
+        yield SearchSpace.load(name)
+
+
+def _agrees(setting: Setting, record: Mapping[str, Any]) -> bool:
     try:
-        space = SearchSpace.load(search["space"])
-    except (KeyError, UserError):
+        return setting.cost(record["genotype"]) == Cost(record["macs"], record["params"])
+    except UserError:  # it has other layers
+        return False
+
+
+def network_of(run: Run) -> tuple[Genotype, Setting] | None:
+    """The network that a retrain or export run is about; None where it is none of a space, and for other runs."""
+    if run.kind not in ("retrain", "export"):
         return None
-    return Setting(space, space.input_size, space.num_classes)
+    with readable(run):
+        genotype, size, classes = _exported(run) or _configured(run)
+    if genotype is None:
+        return None
+    space = genotype.space
+    return genotype, Setting(space, size or space.input_size, classes or space.num_classes)
+
+
+def _exported(run: Run) -> tuple[Genotype | None, int, int] | None:
+    """Genotype, size and classes of the network that is saved in the folder; None where there is none yet."""
+    files = sorted(run.path.glob(f"exported/*/{saving.CONFIG}" if run.kind == "retrain" else saving.CONFIG))
+    if not files:
+        return None
+    content = run.json(str(files[0].relative_to(run.path)))
+    size, classes = content["pretrained_cfg"]["input_size"][-1], content["num_classes"]
+    return genotype_of(f"local-dir:{files[0].parent}"), size, classes
+
+
+def _configured(run: Run) -> tuple[Genotype | None, int, int]:
+    """The same by a retraining's options; 0 is the space's own."""
+    options = run.config()
+    text, phases = options["genotype"], options["phases"]
+    genotype = Genotype.parse(text, options["space"]) if text else genotype_of(options["model"])
+    return genotype, phases[-1][1] if phases else options["image_size"], 0

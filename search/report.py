@@ -1,0 +1,109 @@
+"""One page about a search: curves, fronts, networks, options and commands, with all figures inside it.
+
+Give the folder of `run`, or any folders of train, rank, latency, evolve, retrain and export, or ones that hold such
+folders; those that are still going on too. Writes index.html, which loads nothing from elsewhere, and figures as PNG.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from scarlet_models.errors import UserError
+from scarlet_models.files import write_atomically
+from scarlet_models.version import __version__
+
+from .progress import log_to_stderr
+from .report_commands import commands, configurations
+from .report_runs import find_runs
+from .report_sections import networks, section_of
+from .report_summary import summarize
+
+EXAMPLE = """  scarlet-search report runs/search
+  scarlet-search report runs/supernet runs/evolve runs/retrain --out pages/first"""
+
+PAGE = "index.html"
+
+
+@dataclass
+class Options:
+    """Options of report.
+
+    Args:
+        folders: Folders of runs, or that hold such folders.
+        out: The folder for the page; empty for "report" in the first of the folders.
+        json: Print the files as one JSON object.
+    """
+
+    folders: list[str] = field(metadata={"positional": True})
+    out: str = ""
+    json: bool = False
+
+
+def main(options: Options) -> None:
+    """Write the page and print where it is.
+
+    Raises:
+        UserError: no folder, no run in it, a damaged file, or a folder that cannot be written.
+    """
+    log_to_stderr()
+    if not options.folders:
+        raise UserError("FOLDERS is missing: give the folder of a run; see --help")
+    folders = [Path(folder) for folder in options.folders]
+    out = Path(options.out) if options.out else folders[0] / "report"
+    page, pictures = build(folders)
+    for name, picture in pictures.items():
+        _write(out / f"{name}.png", picture)
+    _write(out / PAGE, page.encode())
+    if options.json:
+        print(json.dumps({"report": str(out / PAGE), "figures": [str(out / f"{name}.png") for name in pictures]}))
+    else:
+        print(out / PAGE)
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))
+
+
+def build(folders: list[Path]) -> tuple[str, dict[str, bytes]]:
+    """The page, and the figures on light paper as PNG by name.
+
+    Raises:
+        UserError: no folder, no run in it, or a damaged file.
+    """
+    runs = find_runs(folders)
+    sections = [section_of(run, runs) for run in runs]
+    if drawings := networks(runs):
+        last = max((number for number, run in enumerate(runs, 1) if run.kind == "evolve"), default=0)
+        sections.insert(last, drawings)
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=folders[0].resolve().name,
+            version=__version__,
+            summary=summarize(runs),
+            sections=sections,
+            commands=commands(folders, runs),
+            configurations=configurations(runs),
+        )
+    )
+    return page, {figure.name: figure.picture.light for section in sections for figure in section.figures}
+
+
+def _environment() -> Environment:
+    loader = PackageLoader("scarlet_models.search", "")
+    environment = Environment(
+        autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["data_uri"] = _data_uri
+    return environment
+
+
+def _data_uri(picture: bytes) -> Markup:
+    return Markup("data:image/png;base64,") + base64.b64encode(picture).decode()
