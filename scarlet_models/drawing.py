@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 from matplotlib.textpath import TextPath
 
@@ -39,7 +40,7 @@ def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
     """
     tallest = max(_height(block) for block in blocks)
     chain, entries = (len(blocks) + 1) * PITCH, _legend(blocks)
-    texts = _text_length(title, 15), _text_length(subtitle, 8.5), sum(_length(label) for label, _, _ in entries)
+    texts = _text_length(title, 15, "bold"), _text_length(subtitle, 8.5), sum(_length(label) for label, _, _ in entries)
     width = 2 * MARGIN + max(chain, *texts)
     height = LEGEND + 0.7 + tallest + LABELS + HEADING
     figure = Figure(figsize=(width, height), facecolor="white")
@@ -168,5 +169,6 @@ def _length(label: str) -> float:
     return SAMPLE + 0.09 + _text_length(label, 8) + 0.3
 
 
-def _text_length(text: str, size: float) -> float:
-    return TextPath((0, 0), text, size=size).get_extents().width / 72 if text else 0
+def _text_length(text: str, size: float, weight: str = "normal") -> float:
+    path = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight))
+    return path.get_extents().width / 72 if text else 0

@@ -38,8 +38,8 @@ class Paper:
     third: str
     ramp: tuple[float, float]  # the part of viridis that stands out from the background
 
-    def settings(self) -> dict[str, Any]:
-        """matplotlib's."""
+    def settings(self) -> Any:
+        """matplotlib's; its stubs list every key, so that no dictionary made here has the type."""
         inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.titlecolor")
         return {
             **dict.fromkeys(inked, self.ink),
@@ -222,19 +222,20 @@ def fronts(
         figure, axes = _axes(height=4.2)
         title, unit = COSTS[cost]
         for generation, colour in zip(generations, paper.colours(len(generations)), strict=True):
-            axes.plot(*_line(generation["front"], cost, unit), ".-", color=colour, alpha=0.55, lw=0.9, ms=3)
+            axes.plot(*_line(generation["front"], cost, unit), color=colour, alpha=0.7, lw=1)
         if random_front:
             line = _line(random_front, cost, unit)
             axes.plot(*line, "s--", color=paper.muted, lw=1.3, ms=3.5, label="random search, same budget")
         x, y = ([record[key] / by for record in front] for key, by in ((cost, unit), ("accuracy", 1.0)))
-        axes.plot(x, y, "o", color=paper.second, ms=4.5, label="front of the search", zorder=5)
+        axes.plot(x, y, "o", color=paper.second, ms=3, alpha=0.5, mew=0, zorder=4)
+        axes.plot(*_line(front, cost, unit), "o-", color=paper.second, lw=1.4, ms=5, label="the search", zorder=5)
         if cost == "macs":
             _draw_marks(axes, marks, paper)
-        axes.set(xlabel=title, ylabel="top-1 with inherited weights (%)")
+        axes.set(xlabel=title, ylabel="top-1 by the search's scores (%)")
         axes.margins(x=0.05, y=0.1)
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside lower center", ncols=2)
         if len(generations) > 1:
-            _generation_bar(figure, axes, paper, [row["generation"] for row in generations])
+            _generation_bar(figure, axes, paper, [row["generation"] + 1 for row in generations])
         return figure
 
     return draw
@@ -242,7 +243,8 @@ def fronts(
 
 def _line(records: Sequence[Mapping[str, Any]], cost: str, unit: float) -> tuple[list[float], list[float]]:
     """Cost and accuracy of what no other record beats in these two, in order of cost."""
-    x, y = [], []
+    x: list[float] = []
+    y: list[float] = []
     for record in sorted(records, key=lambda record: (record[cost], -record["accuracy"])):
         if not y or record["accuracy"] > y[-1]:
             x.append(record[cost] / unit)
@@ -259,7 +261,7 @@ def _draw_marks(axes: Axes, marks: Sequence[Mark], paper: Paper) -> None:
         else:
             axes.plot([x], [mark.accuracy], "*", color=paper.third, ms=12, zorder=6)
             place = ((x, mark.accuracy), "data")
-        style = {"color": paper.third, "weight": "bold", "ha": "center", "va": "bottom", "zorder": 7}
+        style: dict[str, Any] = {"color": paper.third, "weight": "bold", "ha": "center", "va": "bottom", "zorder": 7}
         axes.annotate(letter, place[0], xycoords=place[1], xytext=(0, 5), textcoords="offset points", **style)
 
 

@@ -211,8 +211,9 @@ def _search_figures(
     chance, marks = found.get("random") or {}, _marks(run, front, setting)
     for cost in ("macs", "latency"):
         if cost in front[0]:
-            caption = "The front of each generation and of the whole search"
-            caption += ", and of as many random networks." if chance else "."
+            caption = "The most accurate networks for their cost: of each generation, of the whole search"
+            caption += ", and of as many random networks" if chance else ""
+            caption += ". Small points are on the front for another objective."
             if marks and cost == "macs":
                 caption += (
                     " A, B and C are the released networks: a star where one was scored, else a line at its MACs."
@@ -268,15 +269,17 @@ def _identity(genotype: Genotype | str, setting: Setting) -> str:
 def networks(runs: Sequence[Run]) -> Section | None:
     """Drawings of what was retrained and exported, and of the ends and the knee of each front."""
     drawn: dict[str, Figure] = {}
-    for title, genotype, setting in _chosen(runs):
-        drawn.setdefault(_identity(genotype, setting), _drawing(len(drawn) + 1, title, genotype, setting))
+    for title, caption, genotype, setting in _chosen(runs):
+        figure = Figure(f"network_{len(drawn) + 1}", _drawing(title, genotype, setting), caption, wide=True)
+        drawn.setdefault(_identity(genotype, setting), figure)
     return Section("The networks", "", (), list(drawn.values())) if drawn else None
 
 
-def _chosen(runs: Sequence[Run]) -> Iterator[tuple[str, Genotype, Setting]]:
+def _chosen(runs: Sequence[Run]) -> Iterator[tuple[str, str, Genotype, Setting]]:
+    """Title, caption, genotype and setting of what is worth a drawing; it may come twice."""
     for run in runs:
         if found := network_of(run):
-            yield f"{'Retrained' if run.kind == 'retrain' else 'Exported'}: {run.label}", *found
+            yield f"{'Retrained' if run.kind == 'retrain' else 'Exported'} network", run.label, *found
     for run in runs:
         if run.kind == "evolve" and (front := run.front()) and (setting := find_setting(run, runs)):
             ends = {
@@ -285,25 +288,25 @@ def _chosen(runs: Sequence[Run]) -> Iterator[tuple[str, Genotype, Setting]]:
                 "Fewest MACs of the front": min(front, key=lambda record: record["macs"]),
             }
             for title, record in ends.items():
-                genotype = Genotype.parse(record["genotype"], setting.space)
-                yield f"{title}: {record['accuracy']:.2f}% with inherited weights", genotype, setting
+                caption = f"{run.label}: top-1 {record['accuracy']:.2f}% by the search's scores"
+                yield title, caption, Genotype.parse(record["genotype"], setting.space), setting
 
 
-def _drawing(number: int, title: str, genotype: Genotype, setting: Setting) -> Figure:
+def _drawing(title: str, genotype: Genotype, setting: Setting) -> Picture:
+    """Of a network, on white paper only."""
     with torch.device("meta"):
         model = scarlet_net(genotype=genotype, space=setting.space, num_classes=setting.num_classes)
     cost = setting.cost(genotype)
     facts = [f"{setting.image_size} px", f"{short(cost.macs)} MACs", f"{short(cost.params)} params", str(genotype)]
     blocks = layout(model, setting.image_size, genotype)
-    picture = Picture(figures.png(drawing.draw(blocks, title, "   ·   ".join(facts))))
-    return Figure(f"network_{number}", picture, "", wide=True)
+    return Picture(figures.png(drawing.draw(blocks, title, "   ·   ".join(facts))))
 
 
 def _retraining(run: Run, _: Sequence[Run]) -> Section:
     table, options = run.table("metrics.csv"), run.config()
     epochs = len(table.get("epoch", ()))
     wanted = sum(count for count, _ in options["phases"]) if options["phases"] else options["epochs"]
-    text = [f"{options['genotype'] or options['model']}, {epochs} of {wanted} epochs on its own."]
+    text = [f"Network {options['genotype'] or options['model']}: {epochs} of {wanted} epochs on its own."]
     if (held := holdout_top1(run)) is not None:
         text.append(f"Top-1 {held:.2f}% of the held-out pictures after the last epoch.")
     if final := run.json("final.json"):
