@@ -57,6 +57,36 @@ def scarlet_net(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     return _create("scarlet_net", pretrained, **kwargs)
 
 
+def retinanet_scarlet(name: str = "scarlet_a", num_classes: int = 91, **kwargs: typing.Any) -> nn.Module:
+    """torchvision's RetinaNet over the features of a SCARLET network.
+
+    name is a network's or a genotype; num_classes counts the background. weights_backbone=True starts from the
+    network's weights; the detector itself has none. Other arguments: out_channels, taps, extra_levels, anchor_scale,
+    trainable_stages, frozen_norm, and those of torchvision's detector.
+    """
+    return _detector("retinanet", name, num_classes, **kwargs)
+
+
+def fasterrcnn_scarlet(name: str = "scarlet_a", num_classes: int = 91, **kwargs: typing.Any) -> nn.Module:
+    """torchvision's Faster R-CNN with FPN over a SCARLET network. Arguments as for retinanet_scarlet."""
+    return _detector("fasterrcnn", name, num_classes, **kwargs)
+
+
+def ssdlite_scarlet(name: str = "scarlet_a", num_classes: int = 91, **kwargs: typing.Any) -> nn.Module:
+    """SSDlite on torchvision's SSD over a SCARLET network.
+
+    Arguments as for retinanet_scarlet, but instead of a pyramid's: size, taps, extra_channels.
+    """
+    return _detector("ssdlite", name, num_classes, **kwargs)
+
+
+def _detector(kind: str, name: str, num_classes: int, **kwargs: typing.Any) -> nn.Module:
+    import scarlet_models  # noqa: F401  # registers the networks
+    from scarlet_models.detection.models import DETECTORS
+
+    return DETECTORS[kind](name, num_classes, **kwargs)
+
+
 def _create(name: str, pretrained: bool, **kwargs: typing.Any) -> nn.Module:
     import timm
 

@@ -2,7 +2,8 @@
 
 A subcommand is a module with a docstring (its help), a string EXAMPLE, a dataclass Options whose docstring describes
 every field under "Args:", and main(options). A field with metadata {"positional": True} is given without dashes; one
-without a default must be given. Modules import torch inside main, so that help is quick.
+without a default must be given. Modules import torch inside main, so that help is quick. A module with a PROGRAM
+instead is a subcommand that has subcommands of its own.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Program:
         modules: Subcommand -> module, where that has another name.
         recipes: Folder of YAML files that --config knows by their bare names.
         extra: The extra of scarlet-models that has what the modules import.
+        example: Shown below the overview.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Program:
     modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     recipes: Path | None = None
     extra: str = ""
+    example: str = ""
 
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run one subcommand; return the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
@@ -65,6 +68,8 @@ class Program:
                 stream.reconfigure(errors="backslashreplace")
         try:
             module = self.load(command)
+            if hasattr(module, "PROGRAM"):
+                return int(module.PROGRAM.run(arguments[1:]))
             options = self.parse(command, module, arguments[1:])
             importlib.import_module("scarlet_models.models")  # registers them with timm
             with warnings.catch_warnings():
@@ -139,7 +144,8 @@ class Program:
         if self.recipes:
             names = ", ".join(sorted(path.stem for path in self.recipes.glob("*.yaml")))
             lines += ["", f"recipes that come with it, for --config: {names}"]
-        return "\n".join([*lines, "", f"{self.name} COMMAND --help says more, with an example."])
+        lines += ["", f"{self.name} COMMAND --help says more, with an example."]
+        return "\n".join([*lines, *(["", "example:", self.example] if self.example else [])])
 
 
 def _positionals_last(arguments: Sequence[str], types: Mapping[str, Any]) -> list[str]:
@@ -276,6 +282,7 @@ PROGRAM = Program(
         "export": "write ONNX and torch.export programs and check them",
         "benchmark": "latency and throughput next to timm's mobile networks",
         "plot": "draw an architecture as PNG or SVG",
+        "detect": "train, evaluate and use object detectors: train, eval, predict",
         "env": "versions, machine, threads and store folder, for bug reports",
     },
 )

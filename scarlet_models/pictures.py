@@ -26,8 +26,8 @@ def find_pictures(name: str) -> Iterator[Path]:
     yield from inside or [path]
 
 
-def read_picture(source: Path | bytes) -> Image.Image:
-    """A picture as 8-bit RGB, turned the way its camera was held.
+def read_picture(source: Path | bytes, upright: bool = True) -> Image.Image:
+    """A picture as 8-bit RGB, turned the way its camera was held; with `upright` false, as its pixels are stored.
 
     CMYK, greyscale, palette and 16-bit pictures are converted; of an animation this is the first frame.
 
@@ -43,7 +43,7 @@ def read_picture(source: Path | bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow's about size, which is checked here, and about broken EXIF
             with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as picture:
                 _check_size(picture)
-                return _to_rgb(ImageOps.exif_transpose(picture))
+                return _to_rgb(ImageOps.exif_transpose(picture) if upright else picture)
     except UserError:
         raise
     except UnidentifiedImageError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +51,31 @@ def save(
         UserError: the folder cannot be written, or holds other files; what was there before is untouched.
     """
     folder, more = Path(folder), more or {}
-    _refuse_other_files(folder, {CONFIG, WEIGHTS, *more})
     if label_names is not None and len(label_names) != model.num_classes:
         raise UserError(f"{len(label_names)} label names for a network with {model.num_classes} classes")
+    with whole_folder(folder, {CONFIG, WEIGHTS, *more}) as new:
+        write_config(model, new / CONFIG, model_args, data_config, label_names)
+        write_weights(half_precision(model) if half else model.state_dict(), new / WEIGHTS)
+        for name, content in more.items():
+            (new / name).write_bytes(content)
+
+
+@contextmanager
+def whole_folder(folder: Path, names: set[str]) -> Iterator[Path]:
+    """A new folder to fill, which then takes the place of `folder`; if filling fails, what was there is untouched.
+
+    Args:
+        folder: Where it will be.
+        names: Files that such a folder may hold: one that holds others is not replaced.
+
+    Raises:
+        UserError: The folder cannot be written, or holds other files.
+    """
+    _refuse_other_files(folder, names)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True, exist_ok=True)
-        write_config(model, temporary / CONFIG, model_args, data_config, label_names)
-        tensors = half_precision(model) if half else model.state_dict()
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        (temporary / WEIGHTS).write_bytes(safetensors.torch.save(plain, metadata={"format": "pt"}))
-        for name, content in more.items():
-            (temporary / name).write_bytes(content)
+        yield temporary
         for path in (*temporary.iterdir(), temporary):
             fsync(path)
         _replace(folder, temporary)
@@ -69,6 +83,12 @@ def save(
         raise UserError(f"cannot write {folder}: {error.strerror or error}; free space or mend the folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.write_bytes(safetensors.torch.save(plain, metadata={"format": "pt"}))
 
 
 def load(folder: Path | str) -> nn.Module:

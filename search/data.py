@@ -10,7 +10,7 @@ import hashlib
 import os
 import random
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -321,17 +321,23 @@ def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int
 
 
 def load_batches(
-    dataset: Dataset[Any], batches: Sequence[Sequence[int]], workers: int, pin_memory: bool = False
-) -> DataLoader[tuple[Tensor, Tensor]]:
+    dataset: Dataset[Any],
+    batches: Sequence[Sequence[int]],
+    workers: int,
+    pin_memory: bool = False,
+    collate: Callable[[list[Any]], Any] | None = None,
+) -> DataLoader[Any]:
     """A loader that gives exactly these batches in this order: images (N, 3, H, W) float32, labels (N,) int64.
 
-    Workers start with each iteration, so a run that resumes inside an epoch needs no state of theirs.
+    With `collate` a batch is what that makes of the list of the data set's items. Workers start with each iteration, so
+    a run that resumes inside an epoch needs no state of theirs.
     """
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists will do
         num_workers=workers,
         pin_memory=pin_memory,
+        collate_fn=collate,
         generator=torch.Generator(),  # else starting the workers would advance the global generator
     )
 

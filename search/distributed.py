@@ -51,6 +51,14 @@ class World:
         dist.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, in the order of ranks, on every rank; tensors in it must lie on the CPU."""
+        if self.size == 1:
+            return [value]
+        box: list[Any] = [None] * self.size
+        dist.all_gather_object(box, value)
+        return box
+
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value, on every rank; tensors in it must lie on the CPU."""
         if self.size == 1:

@@ -17,7 +17,8 @@ _logger = logging.getLogger(__name__)
 def log_to_stderr() -> None:
     """Sends log messages with the time of day to stderr."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
-    logging.getLogger("timm").setLevel(logging.WARNING)
+    for chatty in ("timm", "faster_coco_eval"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class Progress:

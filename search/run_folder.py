@@ -53,7 +53,7 @@ class RunOptions:
 
 # Options that do not change what a run computes, or whose effect env.json records.
 FREE_OPTIONS = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
-FREE_OPTIONS |= {"threads", "workers", "device"}
+FREE_OPTIONS |= {"threads", "workers", "device", "images", "annotations", "val_images", "val_annotations"}
 FREE_ENVIRONMENT = {"git_commit", "host"}
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 

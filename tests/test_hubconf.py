@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ENTRIES = ["scarlet_a", "scarlet_a2", "scarlet_a4", "scarlet_b", "scarlet_c", "scarlet_net"]
+DETECTORS = ["fasterrcnn_scarlet", "retinanet_scarlet", "ssdlite_scarlet"]
+ENTRIES = sorted([*DETECTORS, "scarlet_a", "scarlet_a2", "scarlet_a4", "scarlet_b", "scarlet_c", "scarlet_net"])
 
 # What stands before each script: site-packages without this package, and without the .pth files of editable installs.
 PREAMBLE = """
@@ -63,6 +64,9 @@ assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 assert sys.modules["scarlet_models"].__file__.startswith(clone)
 net = torch.hub.load(clone, "scarlet_net", source="local", genotype="0,1,2,3,0", space="mini", features_only=True)
 assert [tap.shape[1] for tap in net(torch.zeros(1, 3, 32, 32))] == [8, 16, 32]
+for name in {DETECTORS}:
+    detector = torch.hub.load(clone, name, source="local", name="scarlet_c", num_classes=4).eval()
+    assert set(detector([torch.zeros(3, 40, 60)])[0]) == {{"boxes", "labels", "scores"}}
 assert clone not in sys.path
 """
     done = _run(script, packages, clone)

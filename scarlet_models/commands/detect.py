@@ -1,0 +1,23 @@
+"""Object detectors over SCARLET networks, on pictures with boxes in COCO's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scarlet_models.cli import Program
+
+PROGRAM = Program(
+    "scarlet-models detect",
+    "scarlet_models",
+    {
+        "train": "train RetinaNet, Faster R-CNN or SSDlite over a network, and export it",
+        "eval": "average precision of a trained detector on pictures with boxes",
+        "predict": "find things on pictures: draw their boxes, print them as JSON",
+    },
+    modules={"train": "search.detect_train", "eval": "commands.detect_eval", "predict": "commands.detect_predict"},
+    recipes=Path(__file__).parents[1] / "detection" / "recipes",
+    extra="detection",
+    example="""  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd
+  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.tar --annotations bccd.json --split test
+  scarlet-models detect predict photos/ --model runs/bccd/exported/bccd --out found""",
+)

@@ -1,0 +1,95 @@
+"""Average precision of a trained detector, as COCO measures it: a table, or JSON.
+
+Under torchrun the pictures are shared among the processes, with none left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scarlet_models.errors import UserError
+
+EXAMPLE = """  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.tar --annotations bccd.json --split test
+  torchrun --nproc-per-node 8 --no-python scarlet-models detect eval runs/coco/exported/coco \\
+      --images val2017 --annotations instances_val2017.json --json > ap.json"""
+
+
+@dataclass
+class Options:
+    """Options of detect eval.
+
+    Args:
+        model: Folder of a detector that train exported.
+        images: Folder or uncompressed tar of the pictures.
+        annotations: Their boxes: JSON in COCO's instances format.
+        split: Split of the JSON's own "splits"; empty for all pictures.
+        detections: Also write all that was found into this file, in COCO's results format.
+        batch_size: Pictures seen at once by a process.
+        workers: Processes that decode pictures; 0 does it in the main process.
+        threads: CPU threads for torch; 0 leaves its own choice.
+        device: auto, cpu, cuda or cuda:N.
+        json: Print the figures as one JSON object.
+    """
+
+    model: str = field(metadata={"positional": True})
+    images: str = ""
+    annotations: str = ""
+    split: str = ""
+    detections: str = ""
+    batch_size: int = 8
+    workers: int = 0
+    threads: int = 0
+    device: str = "auto"
+    json: bool = False
+
+
+def main(options: Options) -> None:
+    """Score the detector and print the figures on the first process."""
+    import torch
+
+    from scarlet_models.detection.coco import CocoPictures
+    from scarlet_models.detection.detector import load
+    from scarlet_models.files import write_atomically
+    from scarlet_models.search import distributed
+    from scarlet_models.search.detect_data import score
+
+    if options.batch_size < 1:
+        raise UserError("--batch-size must be 1 or more")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with distributed.start(options.device) as world:
+        detector = load(options.model)
+        detector.model.to(world.device)
+        pictures = CocoPictures(options.images, options.annotations, options.split)
+        figures, found = score(detector, pictures, options.batch_size, options.workers, world)
+        if not world.is_main:
+            return
+        if options.detections:
+            write_atomically(Path(options.detections), lambda file: file.write(json.dumps(found).encode()))
+        facts = {"model": options.model, "split": options.split, "pictures": len(pictures), "detections": len(found)}
+        if options.json:
+            print(json.dumps({**facts, **figures}))
+        else:
+            _show({**facts, **figures})
+
+
+def _show(report: dict[str, Any]) -> None:
+    from scarlet_models.detection.average_precision import FIGURES
+    from scarlet_models.terminal import console, table
+
+    out = console()
+    out.print(f"{report['model']}: {report['pictures']} pictures, {report['detections']} detections")
+    figures = table(*(f">{name}" for name in FIGURES))
+    figures.add_row(*(_percent(report[name]) for name in FIGURES))
+    out.print(figures)
+    by_category = table("category", ">AP50")
+    for name, value in report["AP50_of"].items():
+        by_category.add_row(name, _percent(value))
+    out.print(by_category)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,225 @@
+"""Pictures with boxes in COCO's format: an instances JSON, and a folder or tar that holds the pictures.
+
+What is not as it should be is dealt with as COCO's own tools do, or refused before anything runs:
+
+- A picture that is missing, or whose size is not the annotated one, is refused.
+- Pictures without boxes stay: there is nothing to find on them.
+- Crowd boxes are not trained on; in evaluation what is found inside them counts neither way.
+- Boxes without extent are not trained on, with a warning; in evaluation they count as missed.
+- Greyscale, CMYK, palette and 16-bit pictures are read as RGB.
+- A picture is turned as its EXIF says, unless only the stored one has the annotated size.
+- Category ids may have gaps: labels count from 1 in the order of ids, as 0 is torchvision's background.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tarfile
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.pictures import read_picture
+
+_FILES = {"folder": "a folder", "tar": "an uncompressed tar"}
+
+
+class CocoPictures:
+    """A split of such a data set.
+
+    Args:
+        images: Folder or uncompressed tar; a file name of the JSON may lie in any folder inside.
+        annotations: The JSON; "images", "annotations" and "categories" as in COCO's instances.
+        split: Key of the JSON's own "splits", a list of file names for each; empty for all pictures.
+
+    Attributes:
+        records: COCO's entry of each picture, in the order of their ids.
+        categories: COCO's id and name of each category, in the order of ids; label i is the i-th, from 1.
+
+    Raises:
+        UserError: Files that are not there or not as described above. The message names the first that is wrong.
+    """
+
+    def __init__(self, images: str, annotations: str, split: str = "") -> None:
+        self.name = annotations
+        content = _read_json(Path(annotations))
+        self.categories = _categories(content, annotations)
+        self.records = _records(content, annotations, split)
+        self._boxes = _boxes_by_picture(content, annotations, self.categories)
+        self.files = PictureFiles(Path(images))
+        self.files.check([record["file_name"] for record in self.records])
+        if degenerate := sum(_is_degenerate(box) for record in self.records for box in self._boxes[record["id"]]):
+            warnings.warn(f"{annotations}: {degenerate} boxes without extent are not trained on", stacklevel=2)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def picture(self, index: int) -> Image.Image:
+        """A picture as RGB, of the annotated size.
+
+        Raises:
+            UserError: It cannot be read, or has another size.
+        """
+        record = self.records[index]
+        data, size = self.files.read(record["file_name"]), (record["width"], record["height"])
+        try:
+            picture = read_picture(data)
+            if picture.size != size:
+                picture = read_picture(data, upright=False)
+        except UserError as error:
+            raise UserError(f"{record['file_name']}: {error}") from None
+        if picture.size != size:
+            found, wanted = ("{} x {}".format(*numbers) for numbers in (picture.size, size))
+            raise UserError(f"{record['file_name']} is {found}, {self.name} says {wanted}")
+        return picture
+
+    def boxes(self, index: int) -> tuple[Tensor, Tensor]:
+        """What to train on: boxes x1, y1, x2, y2 in pixels, float32 of shape (n, 4), and their labels, int64 (n,)."""
+        label = {category["id"]: number for number, category in enumerate(self.categories, 1)}
+        kept = [box for box in self._boxes[self.records[index]["id"]] if not (box["iscrowd"] or _is_degenerate(box))]
+        boxes = torch.tensor([box["bbox"] for box in kept], dtype=torch.float32).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        return boxes, torch.tensor([label[box["category_id"]] for box in kept], dtype=torch.int64)
+
+    def ground_truth(self) -> dict[str, Any]:
+        """What to evaluate against, as COCO's tools take it, crowds and boxes without extent among it."""
+        boxes = [box for record in self.records for box in self._boxes[record["id"]]]
+        numbered = [{**box, "id": number} for number, box in enumerate(boxes, 1)]  # the tools lose an id of 0
+        return {"images": self.records, "annotations": numbered, "categories": self.categories}
+
+    def digest(self) -> str:
+        """A sha256 that names pictures and boxes, wherever they lie."""
+        return hashlib.sha256(json.dumps(self.ground_truth()).encode()).hexdigest()
+
+
+class PictureFiles:
+    """Files in a folder or an uncompressed tar, found by the end of their paths, and read by any process.
+
+    Raises:
+        UserError: It is neither.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._places: dict[str, list[tuple[PurePosixPath, Any]]] = defaultdict(list)
+        if path.is_dir():
+            for file in path.rglob("*"):
+                self._add(PurePosixPath(file.relative_to(path).as_posix()), file)
+        else:
+            for member in _members(path):
+                self._add(PurePosixPath(member.name), (member.offset_data, member.size))
+
+    def _add(self, name: PurePosixPath, place: Any) -> None:
+        self._places[name.name].append((name, place))
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuses names that are not there, or that more than one file has."""
+        for fault, wrong in (("not in", lambda n: n == 0), ("more than once in", lambda n: n > 1)):
+            if bad := [name for name in names if wrong(len(self._find(name)))]:
+                raise UserError(f"{len(bad)} of {len(names)} pictures are {fault} {self.path}, {bad[0]} for one")
+
+    def read(self, name: str) -> bytes:
+        """The content of the file."""
+        (place,) = self._find(name)
+        if isinstance(place, Path):
+            return place.read_bytes()
+        offset, size = place
+        with self.path.open("rb") as file:  # a handle of its own, as workers would move a shared one
+            file.seek(offset)
+            return file.read(size)
+
+    def _find(self, name: str) -> list[Any]:
+        end = PurePosixPath(name).parts
+        return [place for path, place in self._places[PurePosixPath(name).name] if path.parts[-len(end) :] == end]
+
+
+def _members(path: Path) -> list[tarfile.TarInfo]:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return [member for member in archive if member.isfile()]
+    except (OSError, tarfile.TarError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{path} is neither a folder nor an uncompressed tar of pictures: {reason}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not in COCO's format: it is a {type(content).__name__}, not a mapping")
+    return content
+
+
+def _entries(content: Mapping[str, Any], path: str, key: str, wanted: Mapping[str, type | tuple[type, ...]]) -> Any:
+    """The entries under a key, after checking that each has what COCO asks for."""
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        raise UserError(f"{path} is not in COCO's format: it has no list {key!r}")
+    for number, entry in enumerate(entries):
+        for name, kind in wanted.items():
+            if not isinstance(entry, dict) or not isinstance(entry.get(name), kind):
+                raise UserError(f"{path}: entry {number} of {key!r} has no {name!r} as COCO has it")
+    return entries
+
+
+def _categories(content: Mapping[str, Any], path: str) -> list[dict[str, Any]]:
+    entries = _entries(content, path, "categories", {"id": int, "name": str})
+    found = sorted(({"id": entry["id"], "name": entry["name"]} for entry in entries), key=lambda entry: entry["id"])
+    if not found or len({entry["id"] for entry in found}) < len(found):
+        raise UserError(f"{path}: {'two categories have one id' if found else 'there are no categories'}")
+    return found
+
+
+def _records(content: Mapping[str, Any], path: str, split: str) -> list[dict[str, Any]]:
+    wanted = {"id": int, "file_name": str, "width": int, "height": int}
+    entries = _entries(content, path, "images", wanted)
+    if len({entry["id"] for entry in entries}) < len(entries):
+        raise UserError(f"{path}: two pictures have one id")
+    if split:
+        splits = content.get("splits") or {}
+        if split not in splits:
+            raise UserError(f"{path} has no split {split!r}; it has {', '.join(splits) or 'none'}")
+        names = set(splits[split])
+        if absent := names - {entry["file_name"] for entry in entries}:
+            raise UserError(f"{path}: {len(absent)} pictures of split {split} have no entry, {min(absent)} for one")
+        entries = [entry for entry in entries if entry["file_name"] in names]
+    if not entries:
+        raise UserError(f"{path}: there are no pictures")
+    kept = [{name: entry[name] for name in wanted} for entry in entries]
+    return sorted(kept, key=lambda record: record["id"])
+
+
+def _boxes_by_picture(
+    content: Mapping[str, Any], path: str, categories: Sequence[Mapping[str, Any]]
+) -> dict[int, list[dict[str, Any]]]:
+    entries = _entries(content, path, "annotations", {"image_id": int, "category_id": int, "bbox": list})
+    pictures, known = {entry["id"] for entry in content["images"]}, {category["id"] for category in categories}
+    boxes: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for number, entry in enumerate(entries):
+        box = entry["bbox"]
+        if len(box) != 4 or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in box):
+            raise UserError(f"{path}: the box of annotation {number} is {box}, not x, y, width, height")
+        for what, value, those in (("picture", entry["image_id"], pictures), ("category", entry["category_id"], known)):
+            if value not in those:
+                raise UserError(f"{path}: annotation {number} is of {what} {value}, which is not in it")
+        kept = {"image_id": entry["image_id"], "category_id": entry["category_id"], "bbox": box}
+        area = entry.get("area", box[2] * box[3])
+        boxes[entry["image_id"]].append({**kept, "area": area, "iscrowd": int(entry.get("iscrowd", 0))})
+    return boxes
+
+
+def _is_degenerate(box: Mapping[str, Any]) -> bool:
+    return bool(min(box["bbox"][2:]) <= 0)

@@ -1,0 +1,293 @@
+"""Trains a detector over a network on pictures with boxes in COCO's format, and exports it.
+
+One process a GPU or CPU: start it plainly, or with torchrun. Killed at any moment, --resume goes on to the same result.
+The run's folder gets metrics.csv with average precision on the validation pictures, TensorBoard events, and the
+detector, which eval and predict take.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from scarlet_models.detection.average_precision import FIGURES
+from scarlet_models.detection.coco import CocoPictures
+from scarlet_models.detection.detector import Detector, describe
+from scarlet_models.errors import UserError
+
+from . import distributed
+from .data import epoch_batches, load_batches, mix_seed
+from .depthwise import accelerate_depthwise
+from .detect_data import Augmented, Target, score, train_transform, transpose
+from .distributed import World
+from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
+from .progress import Progress, log_to_stderr
+from .run_folder import RunFolder, RunOptions
+
+EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd
+  scarlet-models detect train --config runs/bccd/config.yaml --resume
+  torchrun --nproc-per-node 8 --no-python scarlet-models detect train --config retinanet_coco_1x \\
+      --images train2017 --annotations instances_train2017.json --val-images val2017 \\
+      --val-annotations instances_val2017.json --out runs/coco"""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Options(OptimizerOptions, RunOptions):  # fields: last base first
+    """Options of detect train.
+
+    Args:
+        images: Folder or uncompressed tar of the pictures.
+        annotations: Their boxes: JSON in COCO's instances format.
+        split: Train on this split of the JSON's own "splits"; empty for all pictures.
+        val_images: Pictures to measure on after epochs; those of --images if empty.
+        val_annotations: Their boxes; those of --annotations if empty.
+        val_split: Split to measure on. With neither this nor --val-annotations nothing is measured.
+        val_every: Epochs between measurements; the last epoch is always measured.
+        workers: Processes that decode and augment pictures; 0 does it in the main process.
+        detector: What is built over the network's features.
+        model: The network: a name, a genotype, or local-dir:FOLDER of a trained one.
+        space: Search space of a genotype: a name or a YAML file.
+        pretrained: Start from the network's weights.
+        detector_args: More arguments of the detector: out_channels, taps, extra_levels, anchor_scale, trainable_stages,
+            frozen_norm, and torchvision's own.
+        short_side: Shorter side in pixels that pictures are resized to; for ssdlite the side of a square.
+        long_side: Where the longer side would exceed this, it becomes this.
+        hflip: Probability of a horizontal flip.
+        vflip: Probability of a vertical flip.
+        color_jitter: Strength of brightness, contrast and saturation changes; 0 for none.
+        epochs: How often to see every training picture.
+        decay_milestones: Epochs after which schedule "multistep" lowers the learning rate.
+        decay_rate: Factor of each of these drops.
+        channels_last: Memory layout of convolutions.
+        fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
+        name: Name of the exported folder; empty for the name of --out.
+    """
+
+    out: str = "runs/detect"
+    images: str = ""
+    annotations: str = ""
+    split: str = ""
+    val_images: str = ""
+    val_annotations: str = ""
+    val_split: str = ""
+    val_every: int = 1
+    workers: int = 2
+    detector: Literal["retinanet", "fasterrcnn", "ssdlite"] = "retinanet"
+    model: str = "scarlet_a"
+    space: str = "scarlet"
+    pretrained: bool = True
+    detector_args: dict[str, Any] = field(default_factory=dict)
+    short_side: int = 800
+    long_side: int = 1333
+    hflip: float = 0.5
+    vflip: float = 0.0
+    color_jitter: float = 0.0
+    epochs: int = 12
+    batch_size: int = 16
+    lr: float = 0.01
+    weight_decay: float = 1e-4
+    decay_milestones: list[float] = field(default_factory=list)
+    decay_rate: float = 0.1
+    channels_last: bool = False
+    fast_depthwise: bool = True
+    name: str = ""
+
+
+def main(options: Options) -> None:
+    """Trains to the end and exports.
+
+    Raises:
+        UserError: A bad option, unreadable data or weights, a full disk, a loss that is not finite.
+    """
+    log_to_stderr()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with distributed.start(options.device) as world:
+        if not world.is_main:
+            logging.disable(logging.INFO)
+        torch.use_deterministic_algorithms(world.device.type == "cpu", warn_only=True)  # costs nothing there
+        training = Training(options, world)
+        training.run()
+        report = training.export()
+        if world.is_main and options.json:
+            print(json.dumps(report))
+
+
+class Training:
+    """A run: the detector, what trains it, and how far it is.
+
+    Randomness is no part of the state: every step and every picture seeds its own from the seed and its number.
+    """
+
+    def __init__(self, options: Options, world: World) -> None:
+        self.options, self.world = options, world
+        self.local_batch = local_batch(options, world.size)
+        self.pictures = CocoPictures(options.images, options.annotations, options.split)
+        self.validation = _validation(options)
+        self.steps_per_epoch = len(self.pictures) // options.batch_size
+        if self.steps_per_epoch < 1 or options.epochs < 1 or options.val_every < 1:
+            raise UserError(
+                f"nothing to train: {options.epochs} epochs of {len(self.pictures)} pictures in batches of "
+                f"{options.batch_size}; change --epochs, --batch-size or --val-every"
+            )
+        self._build()
+        self.run_folder = RunFolder(options, world)
+        self.step = 0
+        self.sums: dict[str, float] = {}  # losses of the epoch so far, times pictures
+        self.results: dict[str, Any] = {}  # of the last measurement
+        self.saved = time.monotonic()
+        if state := self.run_folder.take_state():
+            self._restore(state)
+
+    def _build(self) -> None:
+        options, device = self.options, self.world.device
+        torch.manual_seed(options.seed)
+        sides = (options.short_side, options.long_side)
+        arguments = (options.model, options.space, options.detector_args, sides, self.pictures.categories)
+        with self.world.main_first():
+            self.detector = Detector(
+                describe(options.detector, *arguments), options.model if options.pretrained else ""
+            )
+        self.model: nn.Module = self.detector.model
+        if options.fast_depthwise and device.type == "cpu":
+            accelerate_depthwise(self.model)
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
+        self.transform = train_transform(self.detector.resize, options.hflip, options.vflip, options.color_jitter)
+        self.optimizer = make_optimizer(self.model, options)
+        drops = {"decay_milestones": options.decay_milestones, "decay_rate": options.decay_rate}
+        self.scheduler = make_scheduler(
+            self.optimizer, options, options.epochs, self.steps_per_epoch, options.warmup_epochs, **drops
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+
+    def run(self) -> None:
+        """All epochs that remain."""
+        total = self.options.epochs * self.steps_per_epoch
+        with Progress(total, self.step, self.run_folder.path.name, quiet=not self.world.is_main) as progress:
+            while self.step < total:
+                epoch = self.step // self.steps_per_epoch
+                speed = self._train_epoch(epoch, progress)
+                row = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
+                seen = self.steps_per_epoch * self.options.batch_size
+                row |= {name: value / seen for name, value in self.sums.items()}
+                if (epoch + 1) % self.options.val_every == 0 or self.step == total:
+                    row |= self._measure()
+                self.run_folder.record(self.step, {**row, "pictures_per_second": round(speed, 2)})
+                self.sums = {}
+                self._checkpoint()
+                figures = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in ("epoch", "lr"))
+                _logger.info("epoch %d/%d  %s  %.1f pictures/s", epoch + 1, self.options.epochs, figures, speed)
+        self.run_folder.close()
+
+    def _train_epoch(self, epoch: int, progress: Progress) -> float:
+        """The steps of an epoch that remain. Returns pictures per second."""
+        options, world = self.options, self.world
+        first = self.step % self.steps_per_epoch
+        batches = epoch_batches(range(len(self.pictures)), options.batch_size, options.seed, epoch)[first:]
+        parts = batches[:, world.rank :: world.size].reshape(-1, self.local_batch)
+        dataset = Augmented(self.pictures, self.transform, options.seed, epoch)
+        pin = world.device.type == "cuda"
+        loader = iter(load_batches(dataset, parts.tolist(), options.workers, pin, collate=transpose))
+        started = time.monotonic()
+        for _ in range(len(batches)):
+            loss = self._train_step(loader)
+            progress.advance(f"epoch {epoch + 1}/{options.epochs}  loss {loss:.3f}")
+            within = self.step % self.steps_per_epoch  # the end of an epoch is saved once its figures are recorded
+            if within and time.monotonic() - self.saved > 60 * options.checkpoint_minutes:
+                self._checkpoint()
+        return len(batches) * options.batch_size / (time.monotonic() - started)
+
+    def _train_step(self, loader: Iterator[tuple[list[Tensor], list[Target]]]) -> float:
+        """One optimizer step, over the parts of a batch and over all ranks. Returns the loss before it."""
+        options, world = self.options, self.world
+        self.scheduler.step_update(self.step)
+        torch.manual_seed(mix_seed(options.seed, self.step, world.rank))  # Faster R-CNN draws the regions it trains on
+        self.model.train()
+        losses: dict[str, Tensor] = {}
+        for _ in range(options.accumulate):
+            part = self._forward(*next(loader))
+            self.scaler.scale(part["loss"] / options.accumulate).backward()
+            for name, value in part.items():
+                losses[name] = losses.get(name, 0) + value.detach() / options.accumulate
+        # Averaging the running statistics too leaves all ranks with one state, so rank 0's checkpoint is everyone's.
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        statistics = [b for b in self.model.buffers() if b.is_floating_point()]
+        world.mean_([*gradients, *statistics, *losses.values()])
+        self._update(losses["loss"])
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.item() * options.batch_size
+        return losses["loss"].item()
+
+    def _forward(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+        """The detector's losses, and "loss", their sum."""
+        device = self.world.device
+        moved = [{key: value.to(device, non_blocking=True) for key, value in target.items()} for target in targets]
+        dtype = torch.float16 if self.options.amp == "fp16" else torch.bfloat16
+        with torch.autocast(device.type, dtype=dtype, enabled=self.options.amp != "none"):
+            losses: dict[str, Tensor] = self.model([image.to(device, non_blocking=True) for image in images], moved)
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+    def _update(self, loss: Tensor) -> None:
+        """Applies the gradients, unless the loss or they are not finite: then nothing changes and the run stops."""
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_grad or float("inf"))
+        overflow_is_normal = self.options.amp == "fp16"  # the scaler skips such a step and lowers its scale
+        if not (loss.isfinite() and (norm.isfinite() or overflow_is_normal)):
+            raise UserError(
+                f"loss {loss.item():.4g}, gradient norm {norm.item():.4g} at step {self.step}: training diverged; "
+                f"the last good checkpoint is kept in {self.run_folder.checkpoints}; lower --lr or set --clip-grad"
+            )
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def _measure(self) -> dict[str, float]:
+        """COCO's figures on the validation pictures, where there are any."""
+        if self.validation is None:
+            return {}
+        self.results, _ = score(self.detector, self.validation, self.local_batch, self.options.workers, self.world)
+        return {f"val_{name}": self.results[name] for name in FIGURES if self.results[name] is not None}
+
+    def export(self) -> dict[str, Any]:
+        """Writes the detector on rank 0. Returns where it is, and the last figures."""
+        folder = self.run_folder.path / "exported" / (self.options.name or self.run_folder.path.resolve().name)
+        with self.world.main_first():
+            if self.world.is_main:
+                self.detector.save(folder)
+                _logger.info("exported the detector to %s", folder)
+        return {"exported": str(folder), "steps": self.step, **self.results}
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+
+    def _checkpoint(self) -> None:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        more = {"sums": self.sums, "results": self.results, "data": self.pictures.digest()}
+        self.run_folder.save(self.step, {**state, **more})
+        self.saved = time.monotonic()
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        if state["data"] != self.pictures.digest():
+            raise UserError(f"{self.run_folder.path} was trained on other pictures or boxes: restore its data")
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.step, self.sums, self.results = state["step"], state["sums"], state["results"]
+        _logger.info("resumed at step %d of %d", self.step, self.options.epochs * self.steps_per_epoch)
+
+
+def _validation(options: Options) -> CocoPictures | None:
+    if not (options.val_annotations or options.val_split):
+        return None
+    images, annotations = options.val_images or options.images, options.val_annotations or options.annotations
+    return CocoPictures(images, annotations, options.val_split)
