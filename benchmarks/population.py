@@ -6,7 +6,8 @@ give the same scores. The floor is one pass over the loaders, plus each distinct
 there; the ideal ratio is that of the same two sums for one candidate after another and for the trie.
 
 python benchmarks/population.py --data-dir imagenette.tar --sizes 64 96 224
-python benchmarks/population.py --data-dir imagenette.tar --genotypes generation_05.json generation_20.json
+python benchmarks/population.py --data-dir imagenette.tar --generations 0 \
+    --searched runs/evolve/generations/0004.json runs/evolve/generations/0019.json
 """
 
 from __future__ import annotations
@@ -226,9 +227,7 @@ def main() -> None:
     parser.add_argument("--space", default="scarlet")
     parser.add_argument("--population", type=int, default=70, help="candidates in each population")
     parser.add_argument("--generations", type=int, nargs="+", default=[0, 5, 20], help="of the simulated search")
-    parser.add_argument(
-        "--genotypes", nargs="*", default=[], help="JSON files, each a list of genotypes of a real search"
-    )
+    parser.add_argument("--searched", nargs="*", default=[], help="generations of a real search, as evolve writes them")
     parser.add_argument("--pictures", type=int, default=256, help="held-out pictures to score on")
     parser.add_argument(
         "--calibration", type=int, default=256, help="pictures to calibrate batch norm with; 0 for none"
@@ -244,8 +243,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     space = SearchSpace.load(args.space)
     populations = simulated_search(space, args.population, args.generations, args.seed)
-    for file in map(Path, args.genotypes):
-        populations[file.stem] = [Genotype.parse(text, space) for text in json.loads(file.read_text())]
+    for file in map(Path, args.searched):
+        records = json.loads(file.read_text())["asked"]
+        populations[f"searched, generation {file.stem}"] = [Genotype.parse(r["genotype"], space) for r in records]
     for size in args.sizes:
         print(
             f"{size} px, batch {args.batch}, {args.threads} threads, {args.workers} workers, {args.device}:", flush=True

@@ -267,8 +267,9 @@ class Search:
             "surrogate_kendall": tau,
         }
         population = self._records(self.archive, self.archive.find(self.evolution.population))
+        asked = self._records(self.archive, np.flatnonzero(self.archive.born == generation))
         content = {key: row[key] for key in ("generation", "evaluations", "hypervolume")}
-        self.folder.record(generation, {**content, "population": population, "front": front}, row)
+        self.folder.record(generation, {**content, "asked": asked, "population": population, "front": front}, row)
         notes = [f"hypervolume {volume:.4f}" + ("" if by_chance is None else f" (random {by_chance:.4f})")]
         notes += [f"front {len(front)}"] + ([] if best is None else [f"best {best:.2f}%"])
         notes += [] if tau is None else [f"surrogate's Kendall tau {tau:.2f}"]

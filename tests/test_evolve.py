@@ -90,6 +90,7 @@ def test_the_folder_holds_what_the_report_and_the_pipeline_read(done: Path) -> N
     last = json.loads((done / "generations/0002.json").read_text())
     assert last["front"] == found["front"]
     assert len(last["population"]) == 8
+    assert len(last["asked"]) == 8 and {record["genotype"] for record in last["asked"]} <= set(known)
     assert last["evaluations"] == 24
     with (done / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
