@@ -1,4 +1,4 @@
-"""How long a search will take: a few timed steps of its arithmetic, scaled to the whole.
+"""How long the arithmetic of a stage takes: a few timed steps on random pictures.
 
 Reading and varying pictures is not in it, nor is what other programs take of the machine.
 """
@@ -10,19 +10,24 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scarlet_models.models import scarlet_net
 from scarlet_models.space import SearchSpace
 
 from .depthwise import accelerate_depthwise
+from .population import PopulationEvaluator
 from .sampler import FairSampler
 from .square import add_gradients
 from .supernet import Supernet
 
-PICTURES = 16  # of a timed step, at most; larger batches are scaled from it
+PICTURES = 8  # of a first step; if a whole batch would take longer than SECONDS, it is scaled from these
+SECONDS = 1.0
 ROUNDS = 3
+PATHS = 4
+
+Step = Callable[[Tensor, Tensor], object]
 
 
 def seconds_per_square(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
@@ -37,39 +42,35 @@ def seconds_per_square(space: SearchSpace, classes: int, size: int, batch: int, 
     """
     net = _on(Supernet(space, classes), device).train()
     paths = FairSampler(space).square()
-    images, labels = _pictures(min(batch, PICTURES), size, classes, device)
 
-    def step() -> None:
+    def step(images: Tensor, labels: Tensor) -> None:
         add_gradients(net, paths, images, labels)
         net.zero_grad(set_to_none=True)
 
-    return _median(step, device) * batch / len(images)
+    return _seconds_per_batch(step, batch, size, classes, device)
 
 
-def seconds_per_path(space: SearchSpace, classes: int, size: int, pictures: int, device: torch.device) -> float:
-    """Time of scoring one path on its own on so many pictures; shapes and device as above."""
-    net = _on(Supernet(space, classes), device).eval()
-    path = FairSampler(space).square()[0]
-    images, _ = _pictures(PICTURES, size, classes, device)
+def seconds_per_path(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
+    """Time of a path of a population on a batch of pictures, arguments as above; paths that share more take less."""
+    net = _on(Supernet(space, classes), device)
+    paths = FairSampler(space).square()[:PATHS]
 
-    @torch.inference_mode()
-    def step() -> None:
-        net(images, path)
+    def step(images: Tensor, labels: Tensor) -> None:
+        PopulationEvaluator(net, [(images, labels)]).evaluate(paths)
 
-    return _median(step, device) * pictures / len(images)
+    return _seconds_per_batch(step, batch, size, classes, device) / len(paths)
 
 
 def seconds_per_step(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
     """Time of one step of training a network of middling choices on its own; arguments as above."""
     choices = [layer.choices[len(layer.choices) // 2] for layer in space.layers]
     model = _on(scarlet_net(genotype=choices, space=space, num_classes=classes), device).train()
-    images, labels = _pictures(min(batch, PICTURES), size, classes, device)
 
-    def step() -> None:
+    def step(images: Tensor, labels: Tensor) -> None:
         F.cross_entropy(model(images), labels).backward()
         model.zero_grad(set_to_none=True)
 
-    return _median(step, device) * batch / len(images)
+    return _seconds_per_batch(step, batch, size, classes, device)
 
 
 def _on(net: nn.Module, device: torch.device) -> nn.Module:
@@ -78,19 +79,20 @@ def _on(net: nn.Module, device: torch.device) -> nn.Module:
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
 
 
-def _pictures(count: int, size: int, classes: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def _seconds_per_batch(step: Step, batch: int, size: int, classes: int, device: torch.device) -> float:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(count, 3, size, size, generator=generator)
-    labels = torch.randint(classes, (count,), generator=generator)
-    return images.to(device, memory_format=torch.channels_last), labels.to(device)
 
-
-def _median(step: Callable[[], None], device: torch.device) -> float:
-    times = []
-    for _ in range(ROUNDS + 1):
+    def timed(count: int) -> float:
+        images = torch.randn(count, 3, size, size, generator=generator)
+        images = images.to(device, memory_format=torch.channels_last)
+        labels = torch.randint(classes, (count,), generator=generator).to(device)
         started = time.perf_counter()
-        step()
+        step(images, labels)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])  # the first warms up
+        return time.perf_counter() - started
+
+    few = min(batch, PICTURES)
+    timed(few)  # warms up
+    count = batch if timed(few) * batch / few < SECONDS else few
+    return statistics.median(timed(count) for _ in range(ROUNDS)) * batch / count

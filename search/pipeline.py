@@ -8,8 +8,11 @@ import logging
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from .run_folder import FREE_OPTIONS
 _logger = logging.getLogger(__name__)
 
 JOURNAL = "stages.json"
+_STDERR = 2
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,15 @@ class Pipeline:
         return same and (self.out / stage.name / stage.product).exists()
 
     def options_of(self, stage: Stage) -> Any:
-        """What its command is started with, as that command's Options."""
-        from .cli import PROGRAM
+        """What its command is started with, as that command's Options.
 
-        return PROGRAM.load(stage.command).Options(**_resolve(stage))
+        Raises:
+            UserError: it has no such option, or one has a bad value.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            config = Path(scratch) / "options.yaml"
+            config.write_text(yaml.safe_dump(_resolve(stage)))
+            return _parse(stage, ["--config", str(config)])
 
     def run(self, stage: Stage) -> Path:
         """Runs a stage unless it is done; returns its folder.
@@ -97,13 +106,10 @@ class Pipeline:
         _run(stage, Path(f"{folder}.yaml"), resume)
         if not (folder / stage.product).exists():
             raise UserError(f"{stage.name} ended without {folder / stage.product}: the reason is above")
-        self.done[stage.name] = {
-            "options": options,
-            "command": command,
-            "why": stage.why,
-            "seconds": round(time.monotonic() - started, 1),
-        }
+        seconds = round(time.monotonic() - started, 1)
+        self.done[stage.name] = {"options": options, "command": command, "why": stage.why, "seconds": seconds}
         self._write()
+        _logger.info("%s: done in %s", stage.name, timedelta(seconds=round(seconds)))
         return folder
 
     def _check_kept(self, stage: Stage, options: dict[str, Any]) -> None:
@@ -163,12 +169,12 @@ def _resolve(stage: Stage) -> dict[str, Any]:
     """The stage's options over those of its recipe, in the form that YAML and JSON give back."""
     from .cli import PROGRAM
 
-    options = dict(stage.options)
+    options = {name.replace("-", "_"): value for name, value in stage.options.items()}  # --train.batch-size
     if recipe := options.pop("config", ""):
         path = Path(PROGRAM.find_recipe(recipe))
         try:
-            options = {**yaml.safe_load(path.read_text()), **options}
-        except (OSError, yaml.YAMLError) as error:
+            options = {**dict(yaml.safe_load(path.read_text())), **options}
+        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
             raise UserError(f"{stage.name}: there is no recipe {recipe} ({str(error).splitlines()[0]})") from error
     known = {field.name for field in dataclasses.fields(PROGRAM.load(stage.command).Options)}
     if unknown := sorted(options.keys() - known):
@@ -176,6 +182,15 @@ def _resolve(stage: Stage) -> dict[str, Any]:
             f"{stage.name}: {stage.command} has no option {unknown[0]}; scarlet-search {stage.command} --help"
         )
     return dict(json.loads(json.dumps(options)))
+
+
+def _parse(stage: Stage, arguments: list[str]) -> Any:
+    from .cli import PROGRAM
+
+    try:
+        return PROGRAM.parse(stage.command, PROGRAM.load(stage.command), arguments)
+    except UserError as error:
+        raise UserError(f"{stage.name}: {error}") from None
 
 
 def _run(stage: Stage, config: Path, resume: bool) -> None:
@@ -190,9 +205,10 @@ def _run(stage: Stage, config: Path, resume: bool) -> None:
     resumable = "resume" in {field.name for field in dataclasses.fields(module.Options)}
     arguments = ["--config", str(config), *(["--resume"] if resume and resumable else [])]
     if stage.processes == 1:
-        module.main(PROGRAM.parse(stage.command, module, arguments))
+        with redirect_stdout(sys.stderr):  # stdout is for what comes of all stages
+            module.main(_parse(stage, arguments))
         return
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={stage.processes}"]
     command = [*launcher, "-m", "scarlet_models.search", stage.command, *arguments]
-    if status := subprocess.run(command).returncode:
+    if status := subprocess.run(command, stdout=_STDERR).returncode:
         raise UserError(f"{stage.name} failed with status {status}; the reason is above")

@@ -7,9 +7,11 @@ result and that it reads digits it has never seen. Run it again to see that noth
 from __future__ import annotations
 
 import json
+import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -23,7 +25,9 @@ from .progress import log_to_stderr
 EXAMPLE = """  scarlet-search quickstart
   scarlet-search quickstart --out runs/second --seed 1"""
 
-SHOWN = 10  # digits that are read at the end
+SHOWN = 10  # digits that are printed at the end
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -52,45 +56,48 @@ def main(options: Options) -> None:
         UserError: a bad option, or a folder that cannot be written.
     """
     log_to_stderr()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     started = time.monotonic()
     digits = Path(options.out) / "digits"
+    _logger.info("digits: scikit-learn's 1,797 handwritten digits are the pictures, in %s", digits)
     write_digits(digits)
     settings = _settings(options, digits)
-    search = run.Search(settings)
-    search.show_plan()
-    result = search.run()
+    result = run.carry_out(settings)
+    _logger.info("timm loads the network, which reads the digits of the test split, that nothing has seen before")
     result["read"] = read_digits(result["exported"], settings)
     result["seconds"] = round(time.monotonic() - started, 1)
     if options.json:
         print(json.dumps(result))
-        return
-    run.show(result)
-    pairs = "  ".join(f"{said}" if said == true else f"{said} (is {true})" for true, said in result["read"])
-    print(f"it reads  {pairs}")
-    print(f"{result['seconds']:.0f} seconds; next: scarlet-search run --config digits --data-dir PICTURES")
+    else:
+        _show(result)
 
 
 def _settings(options: Options, digits: Path) -> run.Options:
     from .cli import PROGRAM
 
-    arguments = ["--config", "digits", "--data-dir", str(digits), "--out", options.out, "--name", "quickstart"]
-    for key in ("seed", "threads", "device"):
-        arguments += [f"--{key}", str(getattr(options, key))]
-    parsed: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), arguments)
-    return parsed
+    recipe: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), ["--config", "digits"])
+    given = {key: getattr(options, key) for key in ("out", "seed", "threads", "device", "json")}
+    return replace(recipe, data_dir=str(digits), name="quickstart", **given)
 
 
-def read_digits(exported: str, settings: run.Options) -> list[tuple[str, str]]:
-    """What is on some pictures of the test split, and what the exported network says, loaded as timm's users do."""
+def read_digits(exported: str, settings: run.Options) -> list[dict[str, str]]:
+    """What is on each picture of the test split, and what the exported network says, loaded as timm's users do."""
     model = timm.create_model(f"local-dir:{exported}", pretrained=True).eval()
     config = resolve_model_data_config(model)
     pictures = Pictures(settings, settings.test_split)
     transform = eval_transform(config["input_size"][-1], config)
-    chosen = range(0, len(pictures), len(pictures) // SHOWN)
-    images = torch.stack([transform(pictures[i][0]) for i in chosen])
+    images = torch.stack([transform(pictures[i][0]) for i in range(len(pictures))])
     with torch.inference_mode():
         said = model(images).argmax(1).tolist()
     names = pictures.classes
-    return [(names[pictures.labels[i]], names[label]) for i, label in zip(chosen, said, strict=True)]
+    return [{"digit": names[true], "said": names[label]} for true, label in zip(pictures.labels, said, strict=True)]
+
+
+def _show(result: dict[str, Any]) -> None:
+    run.show(result)
+    read = result["read"]
+    right = sum(one["digit"] == one["said"] for one in read)
+    some = read[:: len(read) // SHOWN][:SHOWN]
+    texts = [one["said"] if one["said"] == one["digit"] else f"{one['said']} (is {one['digit']})" for one in some]
+    print(f"\nit reads {right} of {len(read)} new digits right; some of them: {'  '.join(texts)}")
+    print(f"{result['seconds']:.0f} seconds. Your own pictures, a folder with train/CLASS/*.jpg and test/CLASS/*.jpg:")
+    print("scarlet-search run --config digits --data-dir PICTURES --out runs/first")

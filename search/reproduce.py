@@ -9,15 +9,14 @@ recipes are ours.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space import Genotype
+from scarlet_models.terminal import short
 
 from . import run
 from .progress import log_to_stderr
@@ -26,6 +25,8 @@ EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
   scarlet-search reproduce scarlet_a --data-dir imagenet --processes 8
   scarlet-search reproduce scarlet_c --data-dir imagenet --skip-search
   scarlet-search reproduce scarlet_b --recipe imagenette --data-dir imagenette.tar"""
+
+_SHARED = ("data_dir", "dataset", "processes", "seed", "threads", "device", "plan", "json")  # with run
 
 PAPER_TOP1 = {"scarlet_a": 76.9, "scarlet_b": 76.3, "scarlet_c": 75.6}  # percent, ImageNet, table 3
 
@@ -70,21 +71,17 @@ def main(options: Options) -> None:
         UserError: no such network, a bad option or recipe, unreadable data, or a stage that failed.
     """
     log_to_stderr()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    search = run.Search(as_run(options))
-    search.show_plan()
-    if options.plan:
+    result = run.carry_out(as_run(options))
+    if not result:
         return
-    result = {**search.run(), "released": released(options.network)}
+    known = result["released"] = released(options.network)
     if options.json:
         print(json.dumps(result))
         return
     run.show(result)
-    known = result["released"]
-    print(f"released  {known['genotype']}")
+    print(f"\nreleased   {known['genotype']}")
     print(
-        f"          {known['macs']:,} MACs, {known['params']:,} params, {known['paper_top1']}% on ImageNet in the paper"
+        f"           {short(known['macs'])} MACs, {short(known['params'])} params; {known['paper_top1']}% in the paper"
     )
 
 
@@ -98,17 +95,14 @@ def as_run(options: Options) -> run.Options:
 
     if options.network not in GENOTYPES:
         raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
+    recipe: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), ["--config", options.recipe])
     known = released(options.network)
-    arguments = ["--config", options.recipe, "--out", options.out or str(Path("runs") / options.network)]
     if options.skip_search:
-        arguments += ["--genotype", known["genotype"], "--space", "scarlet"]
+        recipe = replace(recipe, genotype=known["genotype"], space="scarlet")
     else:
-        arguments += ["--max-macs", str(known["macs"])]
-    for key in ("data_dir", "dataset", "processes", "seed", "threads", "device"):
-        if value := getattr(options, key):
-            arguments += [f"--{key.replace('_', '-')}", str(value)]
-    parsed: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), [*arguments, "--name", options.network])
-    return parsed
+        recipe = replace(recipe, max_macs=known["macs"])
+    given = {key: value for key in _SHARED if (value := getattr(options, key))}
+    return replace(recipe, **given, out=options.out or str(Path("runs") / options.network), name=options.network)
 
 
 def released(network: str) -> dict[str, Any]:

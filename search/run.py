@@ -2,8 +2,9 @@
 
 Each stage is one of the other commands, whose options are written to a file in the run's folder. What is done is not
 done again: start the same line once more after a kill, or with other limits, under which scores on file are not
-measured twice. Under --processes N, training and search run as N processes of torchrun; to spread them over several
-machines, run the commands that are printed by hand.
+measured twice. Options of a stage follow its name: --train.epochs 20, --evolve.population 40. Under --processes N,
+training and search run as N processes of torchrun; to spread them over several machines, run the commands that are
+printed by hand.
 
 The network that is picked is the most accurate one of the front (--pick accuracy; fewer MACs win a tie), or the one at
 its knee (--pick knee): farthest above the line from the cheapest to the most accurate, both axes scaled to that range.
@@ -11,11 +12,11 @@ its knee (--pick knee): farthest above the line from the cheapest to the most ac
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import logging
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,14 +26,16 @@ import torch
 from scarlet_models.errors import UserError
 from scarlet_models.space import Genotype, SearchSpace
 
-from . import distributed, estimate
+from .candidates import Candidates
 from .data import DataOptions, Pictures, split_holdout
+from .objectives import Costs, read_bounds, read_objectives
 from .pipeline import Pipeline, Stage
+from .plan import as_data, make_plan, show_plan
 from .progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
-  scarlet-search run --config digits --data-dir pictures --max-latency 15ms --out runs/quick
+  scarlet-search run --config digits --data-dir pictures --max-latency 15ms --train.epochs 40 --out runs/quick
   scarlet-search run --config paper_imagenet --data-dir imagenet --processes 8 --out runs/paper"""
 
 _logger = logging.getLogger(__name__)
@@ -45,17 +48,18 @@ class Options(DataOptions):
     Args:
         out: The run's folder; each stage has one in it.
         space: Search space: a name or a YAML file.
-        min_macs: Fewest MACs of the network, such as 200M.
+        min_macs: Fewest MACs of the network, such as 200M; costs are those at the space's own picture size and number
+            of classes, or at --evolve.input_size and --evolve.num_classes.
         max_macs: Most MACs of the network.
         min_params: Fewest parameters of the network.
         max_params: Most parameters of the network.
         max_latency: Longest time for a picture on this device, such as 15ms; its blocks are measured first.
         pick: Which network of the front to retrain.
         genotype: Retrain this one and search nothing.
-        train: Options of train, with a recipe's name under "config".
+        train: Options of train, as in --train.epochs 20; a recipe's name under "config".
         latency: Options of latency.
         evolve: Options of evolve.
-        retrain: Options of retrain, with a recipe's name under "config".
+        retrain: Options of retrain; a recipe's name under "config".
         name: Name of the exported network; empty for the name of --out.
         final: Score the retrained network on the test split at the end.
         processes: How many to start under torchrun for training and search.
@@ -63,7 +67,7 @@ class Options(DataOptions):
         threads: CPU threads for torch; 0 leaves its own choice.
         device: auto, cpu, cuda or cuda:N.
         plan: Print the stages and how long they may take, and do nothing.
-        json: Print the result as one JSON object.
+        json: Print the result, or the plan, as one JSON object.
     """
 
     out: str = "runs/search"
@@ -96,17 +100,28 @@ def main(options: Options) -> None:
         UserError: a bad option, unreadable data, limits that no network meets, or a stage that failed.
     """
     log_to_stderr()
+    result = carry_out(options)
+    if result and options.json:
+        print(json.dumps(result))
+    elif result:
+        show(result)
+
+
+def carry_out(options: Options) -> dict[str, Any]:
+    """Prints the plan, then runs what is not done of it. Returns what came of it: nothing if only the plan was wanted.
+
+    Raises:
+        UserError: as for `main`.
+    """
     if options.threads:
         torch.set_num_threads(options.threads)
     search = Search(options)
-    search.show_plan()
-    if options.plan:
-        return
-    result = search.run()
-    if options.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    steps = make_plan(search)
+    if not options.json:
+        show_plan(search, steps)
+    elif options.plan:
+        print(json.dumps(as_data(search, steps)))
+    return {} if options.plan else search.run()
 
 
 class Search:
@@ -116,7 +131,7 @@ class Search:
         options: Of run.
 
     Raises:
-        UserError: a bad option, an unreadable space or data set.
+        UserError: a bad option, an unreadable space or data set, limits that no network meets.
     """
 
     def __init__(self, options: Options) -> None:
@@ -129,34 +144,61 @@ class Search:
         self.pipeline = Pipeline(Path(options.out))
         self.pictures = Pictures(options, options.train_split)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
-        if not self.split.holdout and not options.genotype:
+        if not options.genotype:
+            self._check_limits()
+
+    def _check_limits(self) -> None:
+        """Here a mistake costs nothing yet; that of a latency shows when the blocks are measured."""
+        if not self.split.holdout:
             raise UserError("--holdout 0 leaves no pictures to search by; 0.1 is usual")
+        wanted = self.pipeline.options_of(self.searching()[-1])
+        read_objectives(wanted.objectives)
+        Candidates(Costs(self.space, wanted.input_size, wanted.num_classes), read_bounds(wanted))
 
     def run(self) -> dict[str, Any]:
         """Carries out all stages that are not done; returns what came of them."""
-        found: dict[str, Any] = {"genotype": self.options.genotype}
-        if not found["genotype"]:
-            for stage in self.searching():
-                folder = self.pipeline.run(stage)
-            found = pick(_front(folder), self.options.pick)
-            _logger.info("picked the network %s", ", ".join(f"{key} {value}" for key, value in found.items()))
+        for stage in self.searching():
+            self.pipeline.run(stage)
+        found = self.picked()
+        _logger.info("the network is %s", found["genotype"])
         retrained = self.pipeline.run(self.retraining(found["genotype"]))
-        exported = self.pipeline.run(self.exporting(retrained))
-        report = self.pipeline.run(self.reporting())
+        exported, report = (self.pipeline.run(stage) for stage in (self.exporting(), self.reporting()))
         cost = Genotype.parse(found["genotype"], self.space).cost()
         return {
-            **found,
             "macs": cost.macs,
             "params": cost.params,
+            **found,
             **_figures(retrained),
             "exported": str(exported),
             "report": str(report / "index.html"),
         }
 
+    def stages(self) -> list[Stage]:
+        """All stages; that of retraining has no genotype yet where the search is not done."""
+        searching = self.searching()
+        found = self.picked()["genotype"] if all(map(self.pipeline.is_done, searching)) else ""
+        return [*searching, self.retraining(found), self.exporting(), self.reporting()]
+
+    def picked(self) -> dict[str, Any]:
+        """The network to retrain, with what the search knows of it.
+
+        Raises:
+            UserError: no network is within the limits.
+        """
+        if self.options.genotype:
+            return {"genotype": self.options.genotype}
+        path = self.pipeline.out / "evolve" / "search.json"
+        front = json.loads(path.read_text())["front"]
+        if not front:
+            raise UserError(f"{path} has no network within the limits: widen them")
+        return pick(front, self.options.pick)
+
     def searching(self) -> list[Stage]:
-        """The stages up to the front."""
+        """The stages up to the front; none for a given genotype."""
         options = self.options
-        supernet = Path(options.out) / "train"
+        if options.genotype:
+            return []
+        supernet = str(self.pipeline.out / "train")
         stages = [
             Stage(
                 "train",
@@ -171,14 +213,14 @@ class Search:
         limits = {name: getattr(options, name) for name in ("min_macs", "max_macs", "min_params", "max_params")}
         if self.times_blocks():
             stages.append(self._timing())
-            limits |= {"latency_table": str(Path(options.out) / "latency" / "table.json")}
+            limits |= {"latency_table": str(self.pipeline.out / "latency" / "table.json")}
             limits |= {"max_latency": options.max_latency}
         stages.append(
             Stage(
                 "evolve",
                 "evolve",
                 "generations of networks are scored with the supernet's weights; the best trade-offs are the front",
-                self._common("evolve") | {"supernet": str(supernet)} | options.evolve | _given(limits),
+                self._common("evolve") | supernet | options.evolve | _given(limits),
                 "search.json",
                 processes=options.processes,
             )
@@ -212,10 +254,10 @@ class Search:
             processes=options.processes,
         )
 
-    def exporting(self, retrained: Path) -> Stage:
+    def exporting(self) -> Stage:
         """The network as timm, ONNX and people read it."""
-        source = str(retrained / "exported" / self.name)
-        what = "files that timm, ONNX and people read"
+        source = str(self.pipeline.out / "retrain" / "exported" / self.name)
+        what = "the network becomes files that timm, ONNX and people read"
         return Stage(f"exported/{self.name}", "export", what, {"network": source}, "config.json")
 
     def reporting(self) -> Stage:
@@ -223,7 +265,7 @@ class Search:
         return Stage(
             "report",
             "report",
-            "one page with curves, fronts and networks",
+            "curves, fronts and networks are drawn on one page",
             {"folders": [self.options.out]},
             "index.html",
         )
@@ -241,56 +283,6 @@ class Search:
         known = {f.name for f in dataclasses.fields(PROGRAM.load(command).Options)}
         values = {name: getattr(self.options, name) for name in shared if name in known}
         return {name: value for name, value in values.items() if name != "threads" or value}
-
-    def show_plan(self) -> None:
-        """Prints the stages, what is done, and an estimate of the time for the rest."""
-        from scarlet_models.terminal import console, table
-
-        stages = [] if self.options.genotype else self.searching()
-        stages.append(self.retraining(self.options.genotype or "the picked one"))
-        shown = table("stage", "command", ">estimate", "what for")
-        total = 0.0
-        for stage in stages:
-            done = self.pipeline.is_done(stage)
-            seconds = 0.0 if done else self.seconds(stage)
-            total += seconds
-            shown.add_row(stage.name, stage.command, "done" if done else _duration(seconds), stage.why)
-        shown.add_row("exported", "export", "seconds", "files that timm, ONNX and people read")
-        shown.add_row("report", "report", "seconds", "one page with curves, fronts and networks")
-        out = console()
-        out.print(
-            f"\n[bold]plan[/]  space {self.space.name}, {len(self.split.train):,} pictures to learn from, "
-            f"{len(self.split.holdout):,} held out to choose by, in {self.options.out}\n"
-        )
-        out.print(shown)
-        out.print(f"\nabout {_duration(total)} of arithmetic, by a few timed steps; reading pictures comes on top\n")
-
-    def seconds(self, stage: Stage) -> float:
-        """Estimate for a stage of train, evolve or retrain; 0 for others."""
-        device, world = distributed.pick_device(self.options.device), self.options.processes
-        classes, wanted = len(self.pictures.classes), self.pipeline.options_of(stage)
-        if stage.command == "train":
-            size = wanted.image_size or self.space.input_size
-            steps = wanted.steps or wanted.epochs * (len(self.split.train) // wanted.batch_size)
-            share = max(wanted.batch_size // world, 1)
-            return steps * estimate.seconds_per_square(self.space, classes, size, share, device)
-        if stage.command == "evolve":
-            train = self.pipeline.options_of(self.searching()[0])
-            size = train.image_size or self.space.input_size
-            pictures = (wanted.pictures or len(self.split.holdout)) + wanted.calibration_pictures
-            paths = wanted.population * wanted.generations * (2 if wanted.random else 1) / world
-            return paths * estimate.seconds_per_path(self.space, classes, size, pictures, device)
-        if stage.command == "retrain":
-            share = max(wanted.batch_size // world, 1)
-            steps = len(self.split.train) // wanted.batch_size
-            phases = wanted.phases or [(wanted.epochs, wanted.image_size)]
-            return sum(
-                count
-                * steps
-                * estimate.seconds_per_step(self.space, classes, size or self.space.input_size, share, device)
-                for count, size in phases
-            )
-        return 0.0
 
 
 def pick(front: list[dict[str, Any]], rule: str) -> dict[str, Any]:
@@ -311,20 +303,12 @@ def pick(front: list[dict[str, Any]], rule: str) -> dict[str, Any]:
     return front[int(above.argmax())]
 
 
-def _front(folder: Path) -> list[dict[str, Any]]:
-    front: list[dict[str, Any]] = json.loads((folder / "search.json").read_text())["front"]
-    if not front:
-        raise UserError(f"{folder} found no network within the limits: widen them")
-    return front
-
-
 def _figures(retrained: Path) -> dict[str, Any]:
     """What retraining measured: the last row of metrics.csv, and the test figures where there are."""
-    import csv
-
     with (retrained / "metrics.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    figures: dict[str, Any] = {"holdout_top1": max(float(last[key]) for key in last if key.endswith("holdout_top1"))}
+    held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
+    figures: dict[str, Any] = {"holdout_top1": max(held_out)} if held_out else {}
     if (retrained / "final.json").exists():
         figures["test_top1"] = json.loads((retrained / "final.json").read_text())["top1"]
     return figures
@@ -334,21 +318,20 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds))) if seconds >= 1 else "a second"
-
-
 def show(result: dict[str, Any]) -> None:
     """Prints what came of a search."""
     from scarlet_models.terminal import console, short
 
     out = console()
-    out.print(f"\nnetwork   {result['genotype']}")
-    out.print(f"          {short(result['macs'])} MACs, {short(result['params'])} params")
-    if "accuracy" in result:
-        out.print(f"supernet  {result['accuracy']:.2f}% of the held-out pictures with inherited weights")
-    out.print(f"retrained {result['holdout_top1']:.2f}% of the held-out pictures")
+    latency = f", {result['latency']:.2f} ms" if "latency" in result else ""
+    out.print(f"\nnetwork    {result['genotype']}")
+    out.print(f"           {short(result['macs'])} MACs, {short(result['params'])} params{latency}")
+    shares = {"accuracy": "with the supernet's weights", "holdout_top1": "after retraining"}
+    for key, when in shares.items():
+        if key in result:
+            out.print(f"held out   {result[key]:.2f}% right {when}")
     if "test_top1" in result:
-        out.print(f"test      {result['test_top1']:.2f}%")
-    out.print(f"model     timm.create_model('local-dir:{result['exported']}', pretrained=True)")
-    out.print(f"report    {result['report']}")
+        out.print(f"test       {result['test_top1']:.2f}% right")
+    out.print(f"report     {result['report']}")
+    out.print(f"model      timm.create_model('local-dir:{result['exported']}', pretrained=True)")
+    out.print(f"classify   scarlet-models classify PICTURES --model local-dir:{result['exported']}")
