@@ -198,7 +198,7 @@ class Search:
         options = self.options
         if options.genotype:
             return []
-        supernet = str(self.pipeline.out / "train")
+        supernet = {"supernet": str(self.pipeline.out / "train")}
         stages = [
             Stage(
                 "train",
