@@ -58,17 +58,19 @@ class Supernet(nn.Module):
         self.num_classes = self.space.num_classes if num_classes is None else num_classes
         self.stabilizer = variant_name(stabilizer)
         self.in_chans = in_chans
-        layers = [nn.ModuleDict() for _ in self.space.layers]
+        layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]
         for index in range(len(self.space.choices)):
             # A network with this choice wherever it may stand gives its blocks away.
             donor = self._standalone(_donor(self.space, index))
             blocks = [block for stage in donor.blocks for block in stage][bool(self.space.stem.separable) :]
             for layer, choices, block in zip(self.space.layers, layers, blocks, strict=True):
-                if index == self.space.identity and layer.keeps_shape:
-                    block = identity_module(layer.out_channels, self.stabilizer, init)
-                if index in layer.choices:
-                    choices[str(index)] = block
-        self.layers = nn.ModuleList(layers)
+                if index in layer.choices and not (index == self.space.identity and layer.keeps_shape):
+                    choices[index] = block
+        # Last, so that the blocks of one seed start alike whatever stands for an identity.
+        for layer, choices in zip(self.space.layers, layers, strict=True):
+            if layer.keeps_shape and self.space.identity in layer.choices:
+                choices[self.space.identity] = identity_module(layer.out_channels, self.stabilizer, init)
+        self.layers = nn.ModuleList(nn.ModuleDict({str(i): each[i] for i in sorted(each)}) for each in layers)
         separable = {"separable": donor.blocks[0][0]} if self.space.stem.separable else {}
         self.stem = nn.Sequential(OrderedDict(conv_stem=donor.conv_stem, bn1=donor.bn1, **separable))
         self.head = nn.Sequential(

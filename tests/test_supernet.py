@@ -228,3 +228,14 @@ def test_a_space_of_the_users_own(images: torch.Tensor) -> None:
     assert list(net.layers[0]) == ["1"]
     assert list(net.layers[1]) == ["0", "1"]
     assert net(images, "1,0,1,0,0").shape == (4, 10)
+
+
+@pytest.mark.parametrize("init", ["identity", "orthogonal"])
+def test_blocks_of_one_seed_start_alike_whatever_stands_for_an_identity(init: str) -> None:
+    nets = []
+    for options in ({"stabilizer": False}, {"init": init}):
+        torch.manual_seed(0)
+        nets.append(Supernet("nas_bench_macro", num_classes=10, **options).state_dict())
+    plain, stabilized = nets
+    assert plain.keys() < stabilized.keys()
+    assert all(torch.equal(value, stabilized[key]) for key, value in plain.items())
