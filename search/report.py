@@ -20,7 +20,7 @@ from scarlet_models.version import __version__
 
 from .progress import log_to_stderr
 from .report_commands import commands, configurations
-from .report_runs import find_runs
+from .report_runs import KINDS, find_runs
 from .report_sections import networks, section_of
 from .report_summary import summarize
 
@@ -79,13 +79,14 @@ def build(folders: list[Path]) -> tuple[str, dict[str, bytes]]:
     runs = find_runs(folders)
     sections = [section_of(run, runs) for run in runs]
     if drawings := networks(runs):
-        last = max((number for number, run in enumerate(runs, 1) if run.kind == "evolve"), default=0)
-        sections.insert(last, drawings)
+        before = [run for run in runs if KINDS.index(run.kind) <= KINDS.index("evolve")]
+        sections.insert(len(before), drawings)
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(
             title=folders[0].resolve().name,
+            folders=folders,
             version=__version__,
             summary=summarize(runs),
             sections=sections,

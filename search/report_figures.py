@@ -222,13 +222,14 @@ def fronts(
         figure, axes = _axes(height=4.2)
         title, unit = COSTS[cost]
         for generation, colour in zip(generations, paper.colours(len(generations)), strict=True):
-            axes.plot(*_line(generation["front"], cost, unit), color=colour, alpha=0.7, lw=1)
+            axes.plot(*_line(generation["front"], cost, unit), color=colour, alpha=0.7, lw=1, ds="steps-post")
         if random_front:
             line = _line(random_front, cost, unit)
-            axes.plot(*line, "s--", color=paper.muted, lw=1.3, ms=3.5, label="random search, same budget")
+            axes.plot(*line, "s--", color=paper.muted, lw=1.3, ms=3.5, ds="steps-post", label="random, same budget")
         x, y = ([record[key] / by for record in front] for key, by in ((cost, unit), ("accuracy", 1.0)))
         axes.plot(x, y, "o", color=paper.second, ms=3, alpha=0.5, mew=0, zorder=4)
-        axes.plot(*_line(front, cost, unit), "o-", color=paper.second, lw=1.4, ms=5, label="the search", zorder=5)
+        line = _line(front, cost, unit)
+        axes.plot(*line, "o-", color=paper.second, lw=1.4, ms=5, ds="steps-post", label="the search", zorder=5)
         if cost == "macs":
             _draw_marks(axes, marks, paper)
         axes.set(xlabel=title, ylabel="top-1 by the search's scores (%)")
@@ -307,7 +308,7 @@ def choice_frequency(genotypes: np.ndarray, allowed: np.ndarray, names: Sequence
     share = np.where(allowed, 100 * share, np.nan).T
 
     def draw(paper: Paper) -> Figure:
-        figure, axes = _axes(max(4.0, 2.0 + 0.42 * layers), 1.1 + 0.32 * count)
+        figure, axes = _axes(max(WIDTH, 2.0 + 0.42 * layers), 1.1 + 0.32 * count)
         scale = colormaps["Blues" if paper is LIGHT else "cividis"].with_extremes(bad=paper.background)
         image = axes.imshow(share, cmap=scale, vmin=0, vmax=100, aspect="auto")
         axes.grid(False)
@@ -342,8 +343,7 @@ def ranking(table: Table, report: Mapping[str, Any]) -> Draw:
             style = {"s": 14, "alpha": 0.8, "linewidths": 0, "color": colour}
             axes.scatter(table["predicted"][group], table["known"][group], label=f"{depth:.0f}", **style)
         axes.set(xlabel="top-1 of the supernet's path (%)", ylabel="known accuracy (%)")
-        if "kendall_tau" in report:
-            axes.set_title(f"Kendall's tau {Estimate(**report['kendall_tau'])}")
+        axes.set_title(f"Kendall's tau {Estimate(**report['kendall_tau'])}")
         axes.legend(title="blocks", loc="best", markerscale=1.5)
         return figure
 

@@ -79,19 +79,6 @@ class Run:
         front: list[dict[str, Any]] = done["front"] if done else generations[-1]["front"] if generations else []
         return front
 
-    def scores(self, like: Mapping[str, Any]) -> dict[str, float]:
-        """Top-1 in percent by genotype in evaluations.jsonl, of those that were scored as this record of a front was.
-
-        The file may hold scores by other supernets and pictures too.
-        """
-        groups: dict[str, dict[str, float]] = {}
-        for line in self._whole_lines("evaluations.jsonl"):
-            row = _parse(self.path / "evaluations.jsonl", json.loads, line)
-            score = {row.pop("genotype"): row.pop("top1")}
-            conditions = {key: value for key, value in row.items() if key not in ("loss", "pictures")}
-            groups.setdefault(json.dumps(conditions, sort_keys=True), {}).update(score)
-        return next((group for group in groups.values() if group.get(like["genotype"]) == like["accuracy"]), {})
-
     def _whole_lines(self, name: str) -> list[str]:
         """Lines of a text file; without the last one if a kill, or a run that goes on, has left it torn."""
         return [line for line in self.text(name).splitlines(keepends=True) if line.endswith("\n")]
@@ -182,6 +169,10 @@ class Setting:
     def cost(self, genotype: Genotype | str) -> Cost:
         """MACs and params of a network."""
         return Genotype.parse(genotype, self.space).cost(self.image_size, self.num_classes)
+
+    def key(self, genotype: Genotype | str) -> str:
+        """The same for all genotypes that give one standalone network."""
+        return f"{self.space.name} {Genotype.parse(genotype, self.space).canonical()}"
 
 
 def find_setting(run: Run, runs: Sequence[Run]) -> Setting | None:

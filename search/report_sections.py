@@ -97,7 +97,7 @@ def _training(run: Run, _: Sequence[Run]) -> Section:
             _figure(run, "loss", figures.supernet_loss(table), loss),
             _figure(run, "top1", figures.supernet_top1(table), top1),
         ]
-    return Section("The supernet learns", run.label, text, drawn)
+    return Section("The supernet", run.label, text, drawn)
 
 
 def _ranking(run: Run, _: Sequence[Run]) -> Section:
@@ -124,7 +124,7 @@ def _ranking(run: Run, _: Sequence[Run]) -> Section:
             numbers = [f"{row[key]:.2f}" for key in ("best", "regret", "mean", "mean_regret")]
             rows.append([f"{kind}, top {row['k']}", *numbers])
     columns = ("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
-    return Section("How well it ranks", run.label, text, drawn, Listing(columns, rows))
+    return Section("Ranking", run.label, text, drawn, Listing(columns, rows))
 
 
 def _timing(run: Run, _: Sequence[Run]) -> Section:
@@ -150,7 +150,7 @@ def _search(run: Run, runs: Sequence[Run]) -> Section:
     found, generations, front = run.json("search.json") or {}, run.generations(), run.front()
     setting = find_setting(run, runs)
     drawn = list(_search_figures(run, found, generations, front, setting)) if front else []
-    retrained = {_identity(*network) for other in runs if (network := network_of(other))}
+    retrained = {network[1].key(network[0]) for other in runs if (network := network_of(other))}
     return Section(
         "The search",
         run.label,
@@ -189,9 +189,10 @@ def _search_text(run: Run, found: Mapping[str, Any], generations: Sequence[Mappi
 
 def _limit(name: str, low: float | None, high: float | None) -> str:
     ends = [None if end is None else _amount(name, end) for end in (low, high)]
+    what = {"macs": "MACs"}.get(name, name)
     if None not in ends:
-        return f"{name} from {ends[0]} to {ends[1]}"
-    return f"{name} at most {ends[1]}" if ends[0] is None else f"{name} at least {ends[0]}"
+        return f"{what} from {ends[0]} to {ends[1]}"
+    return f"{what} at most {ends[1]}" if ends[0] is None else f"{what} at least {ends[0]}"
 
 
 def _amount(name: str, value: float) -> str:
@@ -208,7 +209,7 @@ def _search_figures(
     front: Sequence[Mapping[str, Any]],
     setting: Setting | None,
 ) -> Iterator[Figure]:
-    chance, marks = found.get("random") or {}, _marks(run, front, setting)
+    chance, marks = found.get("random") or {}, _marks(generations, setting)
     for cost in ("macs", "latency"):
         if cost in front[0]:
             caption = "The most accurate networks for their cost: of each generation, of the whole search"
@@ -237,14 +238,15 @@ def _search_figures(
             f"What the {len(front)} networks of the front choose in each layer, in percent; {drawing.TIMES}: not "
             "allowed there. Identities of a stage are counted in its last layers, as their order makes no difference."
         )
-        yield Figure(f"{run.slug}_choices", figures.render(draw), caption, wide=len(space.layers) > 8)
+        yield Figure(f"{run.slug}_choices", figures.render(draw), caption, wide=len(space.layers) > 7)
 
 
-def _marks(run: Run, front: Sequence[Mapping[str, Any]], setting: Setting | None) -> list[Mark]:
-    """The released networks, where the search is in their space."""
+def _marks(generations: Sequence[Mapping[str, Any]], setting: Setting | None) -> list[Mark]:
+    """The released networks, where the search is in their space; accuracies of those in one of its populations."""
     if setting is None or setting.space != SearchSpace.load("scarlet"):
         return []
-    scores = run.scores(front[0])
+    records = [record for row in generations for record in [*row["population"], *row["front"]]]
+    scores = {record["genotype"]: record["accuracy"] for record in records}
     released = {name: Genotype.parse(text, setting.space) for name, text in GENOTYPES.items()}
     return [Mark(name, setting.cost(g).macs, scores.get(str(g.canonical()))) for name, g in released.items()]
 
@@ -256,14 +258,9 @@ def _front_listing(front: Sequence[Mapping[str, Any]], retrained: set[str], sett
     for record in front:
         numbers = [_amount(key, record[key]) for key in ("accuracy", "macs", "params")]
         more = [_amount(key, record[key]) if key in record else "" for key in known]
-        mark = " (retrained)" if setting and _identity(record["genotype"], setting) in retrained else ""
+        mark = " (retrained)" if setting and setting.key(record["genotype"]) in retrained else ""
         rows.append([*numbers, *more, record["genotype"] + mark])
     return Listing([">accuracy %", ">MACs", ">params", *(headings[key] for key in known), "genotype"], rows)
-
-
-def _identity(genotype: Genotype | str, setting: Setting) -> str:
-    """The same for all genotypes that give one standalone network."""
-    return f"{setting.space.name} {Genotype.parse(genotype, setting.space).canonical()}"
 
 
 def networks(runs: Sequence[Run]) -> Section | None:
@@ -271,7 +268,7 @@ def networks(runs: Sequence[Run]) -> Section | None:
     drawn: dict[str, Figure] = {}
     for title, caption, genotype, setting in _chosen(runs):
         figure = Figure(f"network_{len(drawn) + 1}", _drawing(title, genotype, setting), caption, wide=True)
-        drawn.setdefault(_identity(genotype, setting), figure)
+        drawn.setdefault(setting.key(genotype), figure)
     return Section("The networks", "", (), list(drawn.values())) if drawn else None
 
 
@@ -279,7 +276,7 @@ def _chosen(runs: Sequence[Run]) -> Iterator[tuple[str, str, Genotype, Setting]]
     """Title, caption, genotype and setting of what is worth a drawing; it may come twice."""
     for run in runs:
         if found := network_of(run):
-            yield f"{'Retrained' if run.kind == 'retrain' else 'Exported'} network", run.label, *found
+            yield f"{'Retrained' if run.kind == 'retrain' else 'Exported'} network", f"From {run.path}.", *found
     for run in runs:
         if run.kind == "evolve" and (front := run.front()) and (setting := find_setting(run, runs)):
             ends = {
@@ -288,7 +285,7 @@ def _chosen(runs: Sequence[Run]) -> Iterator[tuple[str, str, Genotype, Setting]]
                 "Fewest MACs of the front": min(front, key=lambda record: record["macs"]),
             }
             for title, record in ends.items():
-                caption = f"{run.label}: top-1 {record['accuracy']:.2f}% by the search's scores"
+                caption = f"From {run.path}: top-1 {record['accuracy']:.2f}% by the search's scores."
                 yield title, caption, Genotype.parse(record["genotype"], setting.space), setting
 
 
@@ -320,7 +317,7 @@ def _retraining(run: Run, _: Sequence[Run]) -> Section:
             _figure(run, "loss", figures.retraining_loss(table), "Mean loss of the training pictures by epoch."),
             _figure(run, "top1", figures.retraining_top1(table), "Top-1 by epoch; training pictures are distorted."),
         ]
-    return Section("The network is trained on its own", run.label, text, drawn)
+    return Section("Retraining", run.label, text, drawn)
 
 
 def holdout_top1(run: Run) -> float | None:
@@ -333,4 +330,4 @@ def holdout_top1(run: Run) -> float | None:
 def _export(run: Run, _: Sequence[Run]) -> Section:
     files = [(path.name, f"{path.stat().st_size / 1e6:.2f}") for path in sorted(run.path.iterdir()) if path.is_file()]
     text = [f'timm.create_model("local-dir:{run.path}", pretrained=True), after import scarlet_models']
-    return Section("Exported", run.label, text, (), Listing(("file", ">MB"), files))
+    return Section("Export", run.label, text, (), Listing(("file", ">MB"), files))

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scarlet_models.cost import Cost
+from scarlet_models.drawing import TIMES
 from scarlet_models.space import SearchSpace
 from scarlet_models.terminal import short
 
-from .report_runs import Run, Setting, find_setting, network_of
+from .report_runs import Run, find_setting, network_of
 from .report_sections import holdout_top1
 from .run import pick
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -33,36 +37,39 @@ class Summary:
 
 
 def summarize(runs: Sequence[Run]) -> Summary:
-    """The summary of the first run of each kind."""
+    """The summary of the first run of each kind: its network is the one that was retrained, else the front's best."""
     first = {run.kind: run for run in reversed(runs)}
-    setting = find_setting(first["evolve"], runs) if "evolve" in first else None
-    trained = [found for kind in ("retrain", "export") if kind in first and (found := network_of(first[kind]))]
-    front = first["evolve"].front() if "evolve" in first else []
+    search = first.get("evolve")
+    setting, front = (find_setting(search, runs), search.front()) if search else (None, [])
+    network = next(
+        (found for kind in ("retrain", "export") if kind in first and (found := network_of(first[kind]))), None
+    )
     best = pick(front, "accuracy") if front else None
+    if network and setting:
+        key = network[1].key(network[0])
+        best = next((record for record in front if setting.key(record["genotype"]) == key), None)
     info = (first["train"].json("supernet.json") or {}) if "train" in first else {}
     spaces = [SearchSpace.load(info["space"])] if info else []
-    spaces += [known.space for known in (setting, *(pair[1] for pair in trained)) if known]
-    tiles = [*_space(spaces), *_data(first, info)]
-    if "evolve" in first:
-        tiles += _search(first["evolve"])
-    tiles += _accuracy(first, best)
-    if trained:
-        genotype, own = trained[0]
-        return Summary([*tiles, _cost(own, str(genotype))], str(genotype))
+    spaces += [known.space for known in (network and network[1], setting) if known]
+    tiles = [*_space(spaces), *_data(first, info), *_search(search), *_accuracy(first.get("retrain"), best)]
+    if network:
+        genotype, own = network
+        return Summary([*tiles, _cost(own.cost(genotype), f", {own.image_size} px")], str(genotype))
     if best:
-        cost = Tile("MACs", short(best["macs"]), f"{short(best['params'])} params")
-        return Summary([*tiles, cost], best["genotype"])
+        return Summary([*tiles, _cost(Cost(best["macs"], best["params"]))], best["genotype"])
     return Summary(tiles, "")
 
 
 def _space(spaces: Sequence[SearchSpace]) -> Iterator[Tile]:
-    if spaces:
-        space = spaces[0]
+    for space in spaces[:1]:
         yield Tile("Space", space.name, f"{len(space.layers)} layers, {_count(space.distinct)} distinct networks")
 
 
 def _count(number: int) -> str:
-    return f"{number:,}" if number < 1e6 else f"{number:.1e}".replace("e+", " · 10^")
+    if number < 1e6:
+        return f"{number:,}"
+    mantissa, exponent = f"{number:.1e}".split("e+")
+    return f"{mantissa} {TIMES} 10{exponent.translate(_RAISED)}"
 
 
 def _data(first: dict[str, Run], info: dict[str, Any]) -> Iterator[Tile]:
@@ -75,33 +82,29 @@ def _data(first: dict[str, Run], info: dict[str, Any]) -> Iterator[Tile]:
     yield Tile("Pictures", name, ", ".join(remarks))
 
 
-def _search(run: Run) -> Iterator[Tile]:
-    generations, found = run.generations(), run.json("search.json") or {}
-    if generations:
+def _search(run: Run | None) -> Iterator[Tile]:
+    generations = run.generations() if run else []
+    if run and generations:
+        found = run.json("search.json") or {}
         remark = f"{len(generations)} generations"
         if found.get("random"):
-            own, chance = (
-                side["hypervolume"][-1][1] for side in ({"hypervolume": found["hypervolume"]}, found["random"])
-            )
+            own, chance = (side["hypervolume"][-1][1] for side in (found, found["random"]))
             remark += f"; hypervolume {own:.3f}, random {chance:.3f}"
         yield Tile("Networks scored", f"{generations[-1]['evaluations']:,}", remark)
 
 
-def _accuracy(first: dict[str, Run], best: dict[str, Any] | None) -> Iterator[Tile]:
-    inherited = f"{best['accuracy']:.2f}% the best with inherited weights" if best else ""
-    if "retrain" in first:
-        held, final = holdout_top1(first["retrain"]), first["retrain"].json("final.json")
-        remarks = [f"{held:.2f}% of the held-out pictures"] if final and held is not None else []
-        if final:
-            yield Tile("Top-1, test", f"{final['top1']:.2f}%", "; ".join([*remarks, *filter(None, [inherited])]))
-            return
-        if held is not None:
-            yield Tile("Top-1, held out", f"{held:.2f}%", inherited)
-            return
-    if best:
-        yield Tile("Top-1, held out", f"{best['accuracy']:.2f}%", "with inherited weights, the best of the front")
+def _accuracy(run: Run | None, scored: dict[str, Any] | None) -> Iterator[Tile]:
+    """Top-1 of the best known kind: of test pictures, of held-out ones, by the search's scores; the others below it."""
+    figures = {}
+    if run:
+        final, held = run.json("final.json"), holdout_top1(run)
+        figures = {"test": final["top1"]} if final else {}
+        figures |= {} if held is None else {"held out": held}
+    figures |= {"by the search's scores": scored["accuracy"]} if scored else {}
+    if figures:
+        (kind, value), *others = figures.items()
+        yield Tile(f"Top-1, {kind}", f"{value:.2f}%", "; ".join(f"{key} {other:.2f}%" for key, other in others))
 
 
-def _cost(setting: Setting, genotype: str) -> Tile:
-    cost = setting.cost(genotype)
-    return Tile("MACs", short(cost.macs), f"{short(cost.params)} params, {setting.image_size} px")
+def _cost(cost: Cost, more: str = "") -> Tile:
+    return Tile("MACs", short(cost.macs), f"{short(cost.params)} params{more}")
