@@ -6,6 +6,7 @@ As in torchvision, `num_classes` counts the background, labels begin at 1, and p
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -48,11 +49,11 @@ def retinanet_scarlet(
             torchvision's: min_size, max_size, score_thresh, ...
 
     Raises:
-        UserError: As `build_features`; or out_channels is no multiple of 8.
+        UserError: As `build_features`; an unknown option; or out_channels is no multiple of 8.
     """
     if out_channels < 8 or out_channels % 8:
         raise UserError(f"the heads normalise groups of 8 channels: out_channels {out_channels} is no multiple of 8")
-    own, others = _split(options)
+    own, others = _split(options, RetinaNet)
     backbone = ScarletFPN(name, out_channels=out_channels, taps=taps, extra_levels=extra_levels, **own)
     sizes = [tuple(anchor_scale * stride * 2 ** (step / 3) for step in range(3)) for stride in backbone.strides]
     anchors = AnchorGenerator(tuple(sizes), ((0.5, 1.0, 2.0),) * len(sizes))
@@ -75,7 +76,7 @@ def fasterrcnn_scarlet(
 
     Regions are pooled from the levels that are the network's own, not from extra ones; anchors have one size a level.
     """
-    own, others = _split(options)
+    own, others = _split(options, FasterRCNN)
     backbone = ScarletFPN(name, out_channels=out_channels, taps=taps, extra_levels=extra_levels, **own)
     sizes = tuple((anchor_scale * stride,) for stride in backbone.strides)
     anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
@@ -106,7 +107,7 @@ def ssdlite_scarlet(
         taps: The network's own maps; (3, 4) are strides 16 and 32.
         extra_channels: Of the further maps, each of half the last one's side.
     """
-    own, others = _split(options)
+    own, others = _split(options, SSD)
     norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)  # as torchvision's own SSDlite
     backbone = _SmallerMaps(build_features(name, taps, **own), extra_channels, norm)
     anchors = DefaultBoxGenerator([[2, 3] for _ in backbone.channels], min_ratio=0.2, max_ratio=0.95)
@@ -147,8 +148,11 @@ class _SmallerMaps(nn.Module):
         return OrderedDict((str(number), feature) for number, feature in enumerate(maps))
 
 
-def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the backbone, and those of torchvision's detector."""
+def _split(options: dict[str, Any], detector: type[nn.Module]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the backbone, and those of torchvision's detector, which itself would let unknown ones pass."""
+    known = {*BACKBONE_OPTIONS, *inspect.signature(detector).parameters} - {"kwargs"}
+    if unknown := sorted(set(options) - known):
+        raise UserError(f"{detector.__name__} has no argument {unknown[0]!r}; it has {', '.join(sorted(known))}")
     own = {key: value for key, value in options.items() if key in BACKBONE_OPTIONS}
     return own, {key: value for key, value in options.items() if key not in own}
 
