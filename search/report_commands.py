@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from .pipeline import Pipeline
-from .report_runs import Run
+from .pipeline import JOURNAL, Pipeline
+from .report_runs import Run, readable
 
 _CONFIGS = {
     "train": ("config.yaml", "env.json"),
@@ -37,10 +37,11 @@ def commands(folders: Sequence[Path], runs: Sequence[Run]) -> list[Command]:
     """The stages of pipelines in the folders, and a command for each run that is no stage of theirs."""
     found, covered = [], set()
     for folder in folders:
-        for name, stage in Pipeline(folder).done.items():
-            took = str(timedelta(seconds=round(stage["seconds"])))
-            found.append(Command(stage["command"], stage["why"], took))
-            covered.add((folder / name).resolve())
+        with readable(folder / JOURNAL, "list of stages"):
+            for name, stage in Pipeline(folder).done.items():
+                took = str(timedelta(seconds=round(stage["seconds"])))
+                found.append(Command(stage["command"], stage["why"], took))
+                covered.add((folder / name).resolve())
     return found + [Command(line) for run in runs if run.path.resolve() not in covered for line in _lines(run)]
 
 

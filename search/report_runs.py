@@ -92,16 +92,21 @@ def _parse(path: Path, parser: Any, text: str) -> Any:
 
 
 @contextmanager
-def readable(run: Run) -> Iterator[None]:
-    """Turns what files of another shape than expected lead to into a UserError that names the run."""
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Turns what files of another shape than expected lead to into a UserError that names the path.
+
+    Args:
+        path: What is being read.
+        what: It should be, in words.
+    """
     try:
         yield
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(
-            f"{run.path} is no run of {run.kind} that can be read ({type(error).__name__}: {error}): "
-            "a file in it is damaged or of another version"
+            f"{path} is no {what} that can be read ({type(error).__name__}: {error}): a file is damaged or of another "
+            "version"
         ) from error
 
 
@@ -210,7 +215,7 @@ def network_of(run: Run) -> tuple[Genotype, Setting] | None:
     """The network that a retrain or export run is about; None where it is none of a space, and for other runs."""
     if run.kind not in ("retrain", "export"):
         return None
-    with readable(run):
+    with readable(run.path, f"run of {run.kind}"):
         genotype, size, classes = _exported(run) or _configured(run)
     if genotype is None:
         return None

@@ -66,7 +66,7 @@ def section_of(run: Run, runs: Sequence[Run]) -> Section:
         "retrain": _retraining,
         "export": _export,
     }
-    with readable(run):
+    with readable(run.path, f"run of {run.kind}"):
         return makers[run.kind](run, runs)
 
 

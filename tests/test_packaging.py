@@ -18,6 +18,7 @@ DATA = (
     "weights/manifest.json",
     "py.typed",
     "search/recipes/cifar10_cpu.yaml",
+    "search/report.html.j2",
     "search/supernets/manifest.json",
 )
 
