@@ -170,5 +170,5 @@ def _length(label: str) -> float:
 
 
 def _text_length(text: str, size: float, weight: str = "normal") -> float:
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(weight=weight))
-    return path.get_extents().width / 72 if text else 0
+    font = FontProperties(weight=weight)
+    return TextPath((0, 0), text, size=size, prop=font).get_extents().width / 72 if text else 0

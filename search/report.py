@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from scarlet_models.errors import UserError
@@ -81,29 +81,25 @@ def build(folders: list[Path]) -> tuple[str, dict[str, bytes]]:
     if drawings := networks(runs):
         before = [run for run in runs if KINDS.index(run.kind) <= KINDS.index("evolve")]
         sections.insert(len(before), drawings)
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=folders[0].resolve().name,
-            folders=folders,
-            version=__version__,
-            summary=summarize(runs),
-            sections=sections,
-            commands=commands(folders, runs),
-            configurations=configurations(runs),
-        )
+    page = _template().render(
+        title=folders[0].resolve().name,
+        folders=folders,
+        version=__version__,
+        summary=summarize(runs),
+        sections=sections,
+        commands=commands(folders, runs),
+        configurations=configurations(runs),
     )
     return page, {figure.name: figure.picture.light for section in sections for figure in section.figures}
 
 
-def _environment() -> Environment:
+def _template() -> Template:
     loader = PackageLoader("scarlet_models.search", "")
     environment = Environment(
         autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["data_uri"] = _data_uri
-    return environment
+    return environment.get_template("report.html.j2")
 
 
 def _data_uri(picture: bytes) -> Markup:

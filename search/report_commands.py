@@ -35,14 +35,16 @@ class Command:
 
 def commands(folders: Sequence[Path], runs: Sequence[Run]) -> list[Command]:
     """The stages of pipelines in the folders, and a command for each run that is no stage of theirs."""
-    found, covered = [], set()
+    found: list[Command] = []
+    covered: set[tuple[str, Path]] = set()
     for folder in folders:
         with readable(folder / JOURNAL, "list of stages"):
             for name, stage in Pipeline(folder).done.items():
                 took = str(timedelta(seconds=round(stage["seconds"])))
                 found.append(Command(stage["command"], stage["why"], took))
-                covered.add((folder / name).resolve())
-    return found + [Command(line) for run in runs if run.path.resolve() not in covered for line in _lines(run)]
+                covered.add((stage["command"].split()[1], (folder / name).resolve()))
+    others = [run for run in runs if (run.kind, run.path.resolve()) not in covered]
+    return found + [Command(line) for run in others for line in _lines(run)]
 
 
 def _lines(run: Run) -> Iterator[str]:
@@ -85,7 +87,6 @@ def configurations(runs: Sequence[Run]) -> dict[str, str]:
             for name, options in _rank_options(run):
                 found[f"{run.path / name}: options"] = yaml.safe_dump(options, sort_keys=False)
         if run.kind == "latency":
-            found[f"{run.path / 'table.json'}: facts"] = yaml.safe_dump(
-                run.json("table.json")["facts"], sort_keys=False
-            )
+            facts = run.json("table.json")["facts"]
+            found[f"{run.path / 'table.json'}: facts"] = yaml.safe_dump(facts, sort_keys=False)
     return {name: text for name, text in found.items() if text}

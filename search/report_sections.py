@@ -54,6 +54,7 @@ class Section:
     text: Sequence[str] = ()
     figures: Sequence[Figure] = ()
     listing: Listing | None = None
+    code: str = ""
 
 
 def section_of(run: Run, runs: Sequence[Run]) -> Section:
@@ -87,12 +88,13 @@ def _training(run: Run, _: Sequence[Run]) -> Section:
         ]
     drawn = []
     if steps:
-        fixed = options.get("eval_paths", "some")
         loss = "Mean cross-entropy over the paths of a step; the strong line is a running mean."
-        top1 = (
-            "Mean top-1 over the paths of a step, with their standard deviation as the band. Held out: "
-            f"{fixed} fixed paths on pictures that training never sees, by batch statistics; bars are deviations."
-        )
+        top1 = "Mean top-1 over the paths of a step, with their standard deviation as the band."
+        if "holdout_top1" in table:
+            top1 += (
+                f" Held out: {options['eval_paths']} fixed paths on pictures that training never sees, by batch "
+                "statistics; bars are deviations."
+            )
         drawn = [
             _figure(run, "loss", figures.supernet_loss(table), loss),
             _figure(run, "top1", figures.supernet_top1(table), top1),
@@ -328,6 +330,6 @@ def holdout_top1(run: Run) -> float | None:
 
 
 def _export(run: Run, _: Sequence[Run]) -> Section:
-    files = [(path.name, f"{path.stat().st_size / 1e6:.2f}") for path in sorted(run.path.iterdir()) if path.is_file()]
-    text = [f'timm.create_model("local-dir:{run.path}", pretrained=True), after import scarlet_models']
-    return Section("Export", run.label, text, (), Listing(("file", ">MB"), files))
+    files = [(path.name, f"{short(path.stat().st_size)}B") for path in sorted(run.path.iterdir()) if path.is_file()]
+    code = f'import scarlet_models, timm\ntimm.create_model("local-dir:{run.path}", pretrained=True)'
+    return Section("Export", run.label, listing=Listing(("file", ">size"), files), code=code)

@@ -41,9 +41,7 @@ def summarize(runs: Sequence[Run]) -> Summary:
     first = {run.kind: run for run in reversed(runs)}
     search = first.get("evolve")
     setting, front = (find_setting(search, runs), search.front()) if search else (None, [])
-    network = next(
-        (found for kind in ("retrain", "export") if kind in first and (found := network_of(first[kind]))), None
-    )
+    network = next((found for run in runs if (found := network_of(run))), None)
     best = pick(front, "accuracy") if front else None
     if network and setting:
         key = network[1].key(network[0])

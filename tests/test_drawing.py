@@ -73,6 +73,12 @@ def test_nothing_is_cut_off_and_no_labels_touch(name: str, space: str) -> None:
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
 
 
+def test_a_long_title_has_room() -> None:
+    figure = draw(_blocks("0,1,2,3,0", "mini"), "A network with a name that is much wider than its blocks are together")
+    figure.canvas.draw()
+    assert max(text.get_window_extent().x1 for text in figure.axes[0].texts) <= figure.bbox.x1
+
+
 def test_files_are_pictures_and_always_the_same(tmp_path: Path) -> None:
     blocks = _blocks("0,1,2,3,0", "mini")
     for name in ("a.png", "b.png", "a.svg", "b.svg", "a.pdf"):

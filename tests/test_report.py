@@ -192,7 +192,7 @@ def test_the_page_fetches_nothing(page: Page) -> None:
 
 def test_commands_are_such_as_the_program_takes(runs: Path, page: Page) -> None:
     """Each gives the very options that the run had."""
-    lines = [line for line in page.contents["pre"][0].splitlines() if line.startswith("scarlet-search")]
+    lines = [line for line in "\n".join(page.contents["pre"]).splitlines() if line.startswith("scarlet-search")]
     parsed = {}
     for line in lines:
         command, *arguments = shlex.split(line)[1:]
@@ -214,6 +214,13 @@ def test_stages_of_a_pipeline_tell_why_and_how_long(runs: Path, tmp_path: Path) 
     (tmp_path / "stages.json").write_text('{"latency": {}}')
     with pytest.raises(UserError, match=r"stages\.json is no list of stages"):
         make(tmp_path, tmp_path / "report")
+
+
+def test_an_exported_network_loads_as_the_page_says(page: Page) -> None:
+    (code,) = [text for text in page.contents["pre"] if text.startswith("import")]
+    lines = code.splitlines()
+    exec(lines[0], names := {})
+    assert str(eval(lines[1], names).genotype) in page.contents["header"][0]
 
 
 def test_options_are_there_to_the_letter(runs: Path, page: Page) -> None:
