@@ -24,7 +24,7 @@ def build_features(
     weights_backbone: bool = False,
     trainable_stages: int = STAGES,
     frozen_norm: bool = False,
-) -> nn.Module:
+) -> Any:  # timm's feature_info is nothing that nn.Module declares
     """timm's feature extractor of a network, partly frozen if wished.
 
     Args:
@@ -89,7 +89,7 @@ class ScarletFPN(nn.Module):
         super().__init__()
         if extra_levels not in (0, 1, 2):
             raise UserError(f"a pyramid has 0, 1 or 2 extra levels, not {extra_levels}")
-        self.body: Any = build_features(name, taps, **options)
+        self.body = build_features(name, taps, **options)
         extra = (None, LastLevelMaxPool(), LastLevelP6P7(out_channels, out_channels))[extra_levels]
         self.fpn = FeaturePyramidNetwork(self.body.feature_info.channels(), out_channels, extra)
         self.out_channels = out_channels
