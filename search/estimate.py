@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ ROUNDS = 3
 PATHS = 4
 
 Step = Callable[[Tensor, Tensor], object]
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def seconds_per_square(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
@@ -73,7 +75,7 @@ def seconds_per_step(space: SearchSpace, classes: int, size: int, batch: int, de
     return _seconds_per_batch(step, batch, size, classes, device)
 
 
-def _on(net: nn.Module, device: torch.device) -> nn.Module:
+def _on(net: _Module, device: torch.device) -> _Module:
     if device.type == "cpu":
         accelerate_depthwise(net)
     return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
