@@ -174,6 +174,12 @@ def _search_text(run: Run, found: Mapping[str, Any], generations: Sequence[Mappi
         f"NSGA-II scored {last['evaluations']:,} distinct networks in {len(generations)} generations. Objectives: "
         f"{', '.join(options.get('objectives', [])) or 'not on record'} (the numbers weigh the crowding distance)."
     )
+    ranks = run.table("metrics.csv").get("surrogate_kendall", np.empty(0))
+    if np.isfinite(ranks).any():
+        yield (
+            f"A regressor on the scores screened {options['surrogate']} networks for each generation; Kendall's tau of "
+            f"its predictions to what was then measured is {np.nanmean(ranks):.2f} on average."
+        )
     limits = [_limit(name, *ends) for name, ends in found.get("limits", {}).items()]
     if limits:
         yield f"Limits: {', '.join(limits)}."

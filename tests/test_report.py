@@ -340,7 +340,8 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     known = {str(space.sample(rng).canonical()): rng.uniform(60, 70) for _ in range(20)} | {GENOTYPES["scarlet_a"]: 75}
     (root / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in known.items()))
     table = {"truth": str(root / "known.csv"), "space": "scarlet", "seeds": ["A"]}
-    evolve.main(evolve.Options(**table, population=4, generations=2, input_size=96, out=str(root / "search")))
+    search = {"population": 4, "generations": 2, "surrogate": 8, "input_size": 96, "out": str(root / "search")}
+    evolve.main(evolve.Options(**table, **search))
     return root / "search"
 
 
@@ -350,6 +351,7 @@ def test_released_networks_are_marked_at_the_costs_of_the_search(released: Path)
     assert setting and setting.image_size == 96
     section = section_of(run, [run])
     assert "A, B and C are the released networks" in section.figures[0].caption
+    assert any(re.match(r"A regressor .* screened 8 networks .* is -?[01]\.\d\d on", text) for text in section.text)
     assert [figure.name for figure in section.figures if figure.wide] == ["search_choices"]
 
 
