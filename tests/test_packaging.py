@@ -17,6 +17,7 @@ DATA = (
     "spaces/mini.yaml",
     "weights/manifest.json",
     "py.typed",
+    "detection/recipes/bccd_cpu.yaml",
     "search/recipes/cifar10_cpu.yaml",
     "search/report.html.j2",
     "search/supernets/manifest.json",
