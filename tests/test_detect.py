@@ -352,8 +352,8 @@ def test_predict_goes_on_after_a_bad_picture_and_never_overwrites_one(
     ("arguments", "message"),
     [
         (["nosuch"], "scarlet-models detect: no command 'nosuch'"),
-        (["train"], "cannot read .: Is a directory"),
-        (["train", "--annotations", "nowhere.json"], "cannot read nowhere.json: No such file"),
+        (["train"], "give --images, a folder or tar, and --annotations"),
+        (["train", "--images", "x", "--annotations", "nowhere.json"], "cannot read nowhere.json: No such file"),
         (["train", "--detector", "yolo"], "--detector: 'yolo' is not one of retinanet, fasterrcnn, ssdlite"),
         (["train", "DATA", "--short-side", "90", "--long-side", "60"], "--short-side 90 must be above 0 and below"),
         (["train", "DATA", "--detector-args", "{nosuch: 1}"], "RetinaNet has no argument 'nosuch'"),
@@ -363,6 +363,7 @@ def test_predict_goes_on_after_a_bad_picture_and_never_overwrites_one(
         (["train", "DATA", "--split", "nosuch"], "has no split 'nosuch'"),
         (["eval"], "MODEL is missing"),
         (["eval", "nowhere"], "nowhere is not a trained detector"),
+        (["predict", "x.jpg"], "MODEL is missing"),
         (["predict", "x.jpg", "--model", "nowhere"], "nowhere is not a trained detector"),
     ],
 )

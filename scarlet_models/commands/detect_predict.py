@@ -38,7 +38,7 @@ class Options:
     """
 
     pictures: list[str] = field(metadata={"positional": True})
-    model: str = ""
+    model: str
     out: str = "found"
     threshold: float = 0.5
     device: str = "cpu"

@@ -50,6 +50,8 @@ class CocoPictures:
     """
 
     def __init__(self, images: str, annotations: str, split: str = "") -> None:
+        if not images or not annotations:
+            raise UserError("give --images, a folder or tar, and --annotations, a JSON in COCO's format")
         self.name = annotations
         content = _read_json(Path(annotations))
         self.categories = _categories(content, annotations)
