@@ -7,12 +7,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-K, T = TypeVar("K"), TypeVar("T")
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 @dataclass
@@ -74,7 +76,7 @@ def time_interleaved(
     def measure(model: nn.Module) -> tuple[float, float]:
         return median_seconds(lambda: model(one), repeats, device), median_seconds(lambda: model(many), 1, device)
 
-    timed = interleaved({name: lambda model=model: measure(model) for name, model in models.items()}, rounds, advance)
+    timed = interleaved({name: partial(measure, model) for name, model in models.items()}, rounds, advance)
     return {name: Timing(*map(list, zip(*rows, strict=True))) for name, rows in timed.items()}
 
 

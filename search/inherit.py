@@ -65,9 +65,8 @@ def inherit(model: nn.Module, genotype: Genotype, donor: nn.Module, donor_genoty
             nn.init.zeros_(block.bn3.weight)
 
 
-def _stages(model: Any) -> nn.Sequential:
-    stages: nn.Sequential = model.blocks
-    return stages
+def _stages(model: Any) -> Any:
+    return model.blocks
 
 
 def _first_stage(genotype: Genotype) -> int:

@@ -38,7 +38,7 @@ class TableScores:
 
     def __init__(self, truth: Mapping[Genotype, float], space: SearchSpace) -> None:
         self.space, self.classes = space, space.num_classes
-        self.networks = np.array([genotype.choices for genotype in truth])
+        self.networks: np.ndarray | None = np.array([genotype.choices for genotype in truth])
         self.known = {genotype.choices: accuracy for genotype, accuracy in truth.items()}
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ class PathScores:
         UserError: supernet, data or file cannot be read, or do not belong together.
     """
 
-    networks = None
+    networks: np.ndarray | None = None
 
     def __init__(self, options: Any, folder: Path, world: World) -> None:
         self.net, info = load_supernet(options.supernet)
@@ -102,6 +102,7 @@ class PathScores:
             batches, calibration = self.held.batches(device), None
             if self.calibration_pictures:
                 calibration, _ = self.held.calibration(self.calibration_pictures, device)
-            settings = {"chunk": _CHUNK, "memo": self.memo, "world": self.world, "progress": True}
-            self.evaluator = PopulationEvaluator(self.net, batches, calibration, **settings)
+            self.evaluator = PopulationEvaluator(
+                self.net, batches, calibration, chunk=_CHUNK, memo=self.memo, world=self.world, progress=True
+            )
         self.evaluator.evaluate(wanted)
