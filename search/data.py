@@ -103,6 +103,29 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
         picture, label = self.source[index]
         return picture.convert("RGB"), int(label)
 
+    def files(self) -> set[Path]:
+        """Where each picture lies, for folders and tars; nothing for other data sets."""
+        reader = getattr(self.source, "reader", None)
+        if not hasattr(reader, "samples"):
+            return set()
+        return {Path(reader.root, name) for name in self.source.filenames(absolute=True)}
+
+
+def check_test_split(options: DataOptions, train: Pictures) -> None:
+    """Compares the test split with the training split: timm takes the whole folder for a split that it does not find.
+
+    Raises:
+        UserError: it has other classes, or pictures of the training split.
+    """
+    test = Pictures(options, options.test_split)
+    if test.classes != train.classes:
+        raise UserError(f"--test-split {options.test_split} has {len(test.classes)} classes, not those of training")
+    if shared := test.files() & train.files():
+        raise UserError(
+            f"--test-split {options.test_split}: there is no such split, or it holds {len(shared):,} pictures of the "
+            f"training split {options.train_split}"
+        )
+
 
 def _open(options: DataOptions, split: str) -> Any:
     where = " ".join(filter(None, [options.dataset, options.data_dir])) or "nothing"

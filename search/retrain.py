@@ -37,6 +37,7 @@ from .data import (
     DataOptions,
     Pictures,
     Transformed,
+    check_test_split,
     epoch_batches,
     eval_transform,
     load_batches,
@@ -171,6 +172,8 @@ class Training:
         self.local_batch = local_batch(options, world.size)
         with world.main_first():
             self.pictures = Pictures(options, options.train_split)
+            if options.final:
+                check_test_split(options, self.pictures)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
         self.epochs = sum(count for count, _ in self.phases)
         self.steps_per_epoch = len(self.split.train) // options.batch_size

@@ -27,7 +27,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.space import Genotype, SearchSpace
 
 from .candidates import Candidates
-from .data import DataOptions, Pictures, split_holdout
+from .data import DataOptions, Pictures, check_test_split, split_holdout
 from .objectives import Costs, read_bounds, read_objectives
 from .pipeline import Pipeline, Stage
 from .plan import as_data, make_plan, show_plan
@@ -144,6 +144,8 @@ class Search:
         self.pipeline = Pipeline(Path(options.out))
         self.pictures = Pictures(options, options.train_split)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
+        if options.final:
+            check_test_split(options, self.pictures)
         if not options.genotype:
             self._check_limits()
 

@@ -21,6 +21,7 @@ from scarlet_models.search.data import (
     DataOptions,
     Pictures,
     Transformed,
+    check_test_split,
     epoch_batches,
     eval_transform,
     load_batches,
@@ -64,6 +65,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pictures(folder: Path) -> Pictures:
     return Pictures(DataOptions(data_dir=str(folder)), "train")
+
+
+def test_training_pictures_are_no_test_split(folder: Path, pictures: Pictures, tmp_path: Path) -> None:
+    check_test_split(DataOptions(data_dir=str(folder)), pictures)  # the same names, in another folder
+    for split in ("nosuch", "train"):
+        with pytest.raises(UserError, match=f"--test-split {split}: .* 60 pictures of the training split train"):
+            check_test_split(DataOptions(data_dir=str(folder), test_split=split), pictures)
+    (tmp_path / "val" / "ant").mkdir(parents=True)
+    _picture(0).save(tmp_path / "val/ant/0.png")
+    with pytest.raises(UserError, match="has 1 classes, not those of training"):
+        check_test_split(DataOptions(data_dir=str(tmp_path)), pictures)
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        tar.add(folder / "train", "train")
+    whole = DataOptions(data_dir=str(tmp_path / "all.tar"))
+    with pytest.raises(UserError, match="60 pictures of the training split"):
+        check_test_split(whole, Pictures(whole, whole.train_split))
 
 
 # The split

@@ -82,8 +82,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which each command has left a small run."""
     root = tmp_path_factory.mktemp("demo")
     write_pictures(root / "data")
+    shutil.copytree(root / "data/train", root / "data/test")
     data: dict[str, Any] = {"data_dir": str(root / "data"), "workers": 0}
-    split: dict[str, Any] = {**data, "holdout": 0.4, "batch_size": 8, "warmup_epochs": 0.0, "test_split": "train"}
+    split: dict[str, Any] = {**data, "holdout": 0.4, "batch_size": 8, "warmup_epochs": 0.0, "test_split": "test"}
     held: dict[str, Any] = {**data, "batch_size": 10, "calibration_pictures": 20}
     known = {str(g): 60 + sum(g.choices) for g in {g.canonical() for g in MINI}}
     (root / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in sorted(known.items())))

@@ -184,6 +184,7 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--processes", "0"], "--processes: 0 is not a positive number"),
         (["--processes", "5"], "does not divide into 5 process(es)"),
         (["--holdout", "0"], "--holdout 0 leaves no pictures"),
+        (["--final", "--test-split", "none"], "or it holds 60 pictures of the training split train"),
         (["--train", "5"], "--train: "),
         (["--train.no_such", "1"], "train has no option no_such"),
         (["--train.config", "no_such"], "train: there is no recipe no_such"),
