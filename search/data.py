@@ -105,7 +105,7 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
 
     def files(self) -> set[Path]:
         """Where each picture lies, for folders and tars; nothing for other data sets."""
-        reader = getattr(self.source, "reader", None)
+        reader: Any = getattr(self.source, "reader", None)
         if not hasattr(reader, "samples"):
             return set()
         return {Path(reader.root, name) for name in self.source.filenames(absolute=True)}
