@@ -122,10 +122,10 @@ class _Estimator:
     def _evolve(self, options: Any) -> float:
         size = self.search.pipeline.options_of(self.search.searching()[0]).image_size or self.space.input_size
         pictures = (options.pictures or len(self.search.split.holdout)) + options.calibration_pictures
-        paths = options.population * options.generations * (2 if options.random else 1) / self.processes
+        paths = min(options.population * options.generations * (2 if options.random else 1), self.space.size)
         batch = min(options.batch_size, pictures)
         seconds = estimate.seconds_per_path(self.space, self.classes, size, batch, self.device)
-        return paths * seconds * pictures / batch
+        return paths / self.processes * seconds * pictures / batch
 
     def _retrain(self, options: Any) -> float:
         phases, steps = options.phases or [(options.epochs, options.image_size)], self._steps_per_epoch(options)
