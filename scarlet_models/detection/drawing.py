@@ -40,5 +40,5 @@ def draw(picture: Image.Image, found: Found, names: Sequence[str]) -> Image.Imag
 
 
 def _colour(label: int) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(label * _TURN % 1, 1, 0.9)
+    red, green, blue = colorsys.hsv_to_rgb(label * _TURN % 1, 1, 0.75)
     return round(255 * red), round(255 * green), round(255 * blue)
