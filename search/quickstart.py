@@ -96,7 +96,8 @@ def _show(result: dict[str, Any]) -> None:
     run.show(result)
     read = result["read"]
     right = sum(one["digit"] == one["said"] for one in read)
-    some = read[:: len(read) // SHOWN][:SHOWN]
+    step = len(read) // SHOWN
+    some = read[step // 2 :: step]
     texts = [one["said"] if one["said"] == one["digit"] else f"{one['said']} (is {one['digit']})" for one in some]
     print(f"\nit reads {right} of {len(read)} new digits right; some of them: {'  '.join(texts)}")
     print(f"{result['seconds']:.0f} seconds. Your own pictures, a folder with train/CLASS/*.jpg and test/CLASS/*.jpg:")
