@@ -222,11 +222,13 @@ def test_two_processes_train_and_measure_as_one_does(data: dict[str, str], tmp_p
 
 
 @pytest.mark.slow
-def test_it_learns_to_find_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = write_shapes(tmp_path, 48)
-    options = _options(data, tmp_path / "run")
-    detect_train.main(dataclasses.replace(options, epochs=25, opt="adamw", lr=2e-3, val_every=25, json=True))
-    assert json.loads(capsys.readouterr().out)["AP50"] > 0.7
+def test_it_learns_to_find_shapes_from_the_shipped_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = _options(write_shapes(tmp_path, 48), tmp_path / "run")
+    options = dataclasses.replace(
+        options, model="scarlet_a.c10", pretrained=True, accumulate=1, epochs=30, val_every=30
+    )
+    detect_train.main(dataclasses.replace(options, opt="adamw", lr=1e-3, clip_grad=10.0, json=True))
+    assert json.loads(capsys.readouterr().out)["AP50"] > 0.5  # untrained ones have less than 0.2
 
 
 # The folder of a detector
