@@ -23,7 +23,7 @@ from test_rank import write_pictures
 from scarlet_models import Genotype
 from scarlet_models.models import GENOTYPES
 
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "space": "mini",
     "train_split": "train",
     "test_split": "test",
@@ -210,7 +210,7 @@ def test_a_mistake_costs_one_line_and_no_training(
 
 
 def _reproduce(root: Path, out: Path, *more: str) -> list[str]:
-    scarlet = {**RECIPE, "space": "scarlet", "evolve": {**RECIPE["evolve"], "batch_size": 2}}  # type: ignore[dict-item]
+    scarlet = {**RECIPE, "space": "scarlet", "evolve": {**RECIPE["evolve"], "batch_size": 2}}
     (root / "scarlet.yaml").write_text(yaml.safe_dump(scarlet))
     places = ["--recipe", str(root / "scarlet.yaml"), "--data-dir", str(root / "data"), "--out", str(out)]
     return ["reproduce", "scarlet_a", *places, *more]
