@@ -94,7 +94,7 @@ def test_from_an_exported_folder_with_other_classes(tmp_path: Path) -> None:
     head = model.get_classifier().weight.clone()  # type: ignore[operator]  # every timm model has it
     inherit_from(model, "1,3,1,1,1", "mini", str(tmp_path / "net"))
     assert torch.equal(model.conv_stem.weight, donor.conv_stem.weight)
-    assert torch.equal(model.get_classifier().weight, head)  # type: ignore[operator]
+    assert torch.equal(model.get_classifier().weight, head)  # type: ignore[operator]  # to mypy a network is a Module, which has no such method
 
 
 def test_networks_of_two_spaces_are_refused() -> None:
