@@ -28,7 +28,7 @@ from .depthwise import accelerate_depthwise
 from .detect_data import Augmented, Target, score, train_transform, transpose
 from .distributed import World
 from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
-from .progress import Progress, log_to_stderr
+from .progress import Progress
 from .run_folder import RunFolder, RunOptions
 
 EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd
@@ -108,13 +108,7 @@ def main(options: Options) -> None:
     Raises:
         UserError: A bad option, unreadable data or weights, a full disk, a loss that is not finite.
     """
-    log_to_stderr()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with distributed.start(options.device) as world:
-        if not world.is_main:
-            logging.disable(logging.INFO)
-        torch.use_deterministic_algorithms(world.device.type == "cpu", warn_only=True)  # costs nothing there
+    with distributed.start_training(options.device, options.threads) as world:
         training = Training(options, world)
         training.run()
         report = training.export()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from scarlet_models.errors import UserError
+
+from .progress import log_to_stderr
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,18 @@ class World:
 
 
 @contextmanager
-def start(device: str = "auto") -> Iterator[World]:
+def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
     """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone.
 
     Args:
         device: "auto" takes this process's GPU where there is one, else the CPU; else a torch device.
+        threads: Of this process's arithmetic; 0 leaves torch's number.
 
     Raises:
         UserError: The device is not there.
     """
+    if threads:
+        torch.set_num_threads(threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     place = pick_device(device)
     if size > 1:
@@ -101,6 +107,17 @@ def start(device: str = "auto") -> Iterator[World]:
     finally:
         if size > 1:
             dist.destroy_process_group()
+
+
+@contextmanager
+def start_training(device: str, threads: int) -> Iterator[World]:
+    """`start` for what trains: the log goes to stderr, on rank 0 alone; on a CPU only deterministic algorithms."""
+    log_to_stderr()
+    with start(device, threads) as world:
+        if not world.is_main:
+            logging.disable(logging.INFO)
+        torch.use_deterministic_algorithms(world.device.type == "cpu", warn_only=True)  # costs nothing there
+        yield world
 
 
 def pick_device(name: str) -> torch.device:

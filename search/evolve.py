@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
@@ -126,9 +125,7 @@ def main(options: Options) -> None:
     """
     log_to_stderr()
     _check(options)
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with distributed.start(options.device) as world:
+    with distributed.start(options.device, options.threads) as world:
         if not options.supernet:
             if world.is_main:
                 _search(options, _table_scores(options), world)

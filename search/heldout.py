@@ -58,9 +58,7 @@ def one_process(options: HeldOutOptions) -> Iterator[torch.device]:
     Raises:
         UserError: the device is not there, or torchrun started several processes.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with distributed.start(options.device) as world:
+    with distributed.start(options.device, options.threads) as world:
         if world.size > 1:
             raise UserError("this command runs in one process: start it without torchrun")
         yield world.device

@@ -1,4 +1,4 @@
-"""First weights for a network from a trained one of the same space, layer by layer, where their choices differ too.
+"""First weights for a network or a supernet from a trained network of its space, layer by layer, whatever the choices.
 
 A wider block repeats channels and shares out their outgoing weights (Net2Net, Chen et al., arXiv 1511.05641), a
 narrower one keeps those that matter most, and kernels are cropped or padded about their centre (as in Once-for-all, Cai
@@ -9,14 +9,16 @@ pass, and a block where the other network has an identity adds nothing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from scarlet_models import networks
 from scarlet_models.errors import UserError
-from scarlet_models.space import Genotype
+from scarlet_models.space import Genotype, SearchSpace
+
+from .supernet import Supernet
 
 _OPEN_GATE = 2.0  # hard sigmoid of it is 0.83: open, yet not where its gradient ends
 _NOISE = 0.02  # of a weight's deviation, so that repeated channels can part
@@ -34,12 +36,46 @@ def inherit_from(model: nn.Module, network: str, space: str, source: str) -> Non
     Raises:
         UserError: there is no such network, or the two are not of one space.
     """
+    genotype = networks.genotype_of(network, space)
+    if genotype is None:
+        raise UserError(f"{network} cannot inherit from {source}: it is no network of a search space")
+    inherit(model, genotype, *_donor_of(genotype.space, source))
+
+
+def inherit_supernet(net: Supernet, source: str) -> None:
+    """Fills stem, head and every choice of a supernet from one trained network; stabilizers stay as they are.
+
+    Args:
+        net: What to fill, in place.
+        source: Folder of an exported network, or timm's name of one that has weights.
+
+    Raises:
+        UserError: it is not a network of the supernet's space.
+    """
+    donor, genotype = _donor_of(net.space, source)
+    with torch.no_grad():
+        _fill_ends(net, donor)
+        donors = _by_layer(donor, genotype)
+        for index, choices in enumerate(net.layers):
+            for block in cast(nn.ModuleDict, choices).values():
+                if hasattr(block, "has_skip"):
+                    _fill_block(block, donors.get(index))
+
+
+def _fill_ends(net: Supernet, donor: Any) -> None:
+    for name, module in (*net.stem.named_children(), *net.head.named_children()):
+        counterpart = donor.blocks[0][0] if name == "separable" else getattr(donor, name)
+        if all(a.shape == b.shape for a, b in zip(module.parameters(), counterpart.parameters(), strict=True)):
+            module.load_state_dict(counterpart.state_dict())
+
+
+def _donor_of(space: SearchSpace, source: str) -> tuple[Any, Genotype]:
+    """A trained network of the space."""
     name = f"local-dir:{source}" if Path(source).is_dir() else source
-    donor = networks.create(name, pretrained=True)
-    genotype, donor_genotype = networks.genotype_of(network, space), networks.genotype_of(name)
-    if genotype is None or donor_genotype is None or genotype.space != donor_genotype.space:
-        raise UserError(f"{network} cannot inherit from {source}: both must be networks of one search space")
-    inherit(model, genotype, donor, donor_genotype)
+    donor, genotype = networks.create(name, pretrained=True), networks.genotype_of(name)
+    if genotype is None or genotype.space != space:
+        raise UserError(f"cannot inherit from {source}: it is no network of the space {space.name!r}")
+    return donor, genotype
 
 
 @torch.no_grad()
@@ -59,10 +95,15 @@ def inherit(model: nn.Module, genotype: Genotype, donor: nn.Module, donor_genoty
         if not name.startswith(inside) and own[name].shape == tensor.shape:
             own[name].copy_(tensor)
     for layer, block in blocks.items():
-        if layer in donors:
-            _morph(block, donors[layer])
-        elif block.has_skip:
-            nn.init.zeros_(block.bn3.weight)
+        _fill_block(block, donors.get(layer))
+
+
+def _fill_block(block: Any, donor: Any) -> None:
+    """From the donor's block in the same layer; None where the donor has an identity there."""
+    if donor is not None:
+        _morph(block, donor)
+    elif block.has_skip:
+        nn.init.zeros_(block.bn3.weight)
 
 
 def _stages(model: Any) -> Any:

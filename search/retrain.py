@@ -50,7 +50,7 @@ from .depthwise import accelerate_depthwise
 from .distributed import World
 from .inherit import inherit_from
 from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
-from .progress import Progress, log_to_stderr
+from .progress import Progress
 from .run_folder import RunFolder, RunOptions, describe_environment
 
 EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 --model scarlet_a --out runs/a
@@ -134,13 +134,7 @@ def main(options: Options) -> None:
     Raises:
         UserError: A bad option, unreadable data or weights, a full disk, a loss that is not finite.
     """
-    log_to_stderr()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with distributed.start(options.device) as world:
-        if not world.is_main:
-            logging.disable(logging.INFO)
-        torch.use_deterministic_algorithms(world.device.type == "cpu", warn_only=True)  # costs nothing there
+    with distributed.start_training(options.device, options.threads) as world:
         report = score(options, options.evaluate, world) if options.evaluate else retrain(options, world)
         if world.is_main and options.json:
             print(json.dumps(report))

@@ -38,8 +38,9 @@ from .data import (
 )
 from .depthwise import accelerate_depthwise
 from .distributed import World
+from .inherit import inherit_supernet
 from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
-from .progress import Progress, log_to_stderr
+from .progress import Progress
 from .run_folder import MetricsTable, RunFolder, RunOptions
 from .sampler import FairSampler, Sampler, UniformSampler
 from .square import add_gradients, batch_statistics, shared_parameters
@@ -64,6 +65,8 @@ class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fie
         space: Search space: a name or a YAML file.
         stabilizer: What an identity trains as: true (or linear), false (or skip), bn, relu.
         init: Initialisation of the stabilizers: default, identity, orthogonal or identity_noise.
+        inherit: Fill all choices from a trained network of the space, layer by layer, for few pictures or little time;
+            a folder that retrain exported, or a name that has weights. Goes well with --init identity.
         sampling: "fair" runs each choice equally often (FairNAS); "uniform" draws every path on its own.
         uniform_paths: Paths a step of sampling "uniform": 1 is SPOS, 0 as many as a fair square has.
         epochs: How often to see every training picture.
@@ -85,6 +88,7 @@ class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fie
     space: str = "scarlet"
     stabilizer: bool | str = True
     init: str = DEFAULT_INIT
+    inherit: str = ""
     sampling: Literal["fair", "uniform"] = "fair"
     uniform_paths: int = 0
     epochs: int = 60
@@ -110,12 +114,7 @@ def main(options: Options) -> None:
     Raises:
         UserError: A bad option, unreadable data, a full disk, a loss that is not finite.
     """
-    log_to_stderr()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with distributed.start(options.device) as world:
-        if not world.is_main:
-            logging.disable(logging.INFO)
+    with distributed.start_training(options.device, options.threads) as world:
         training = Training(options, world)
         training.run()
         report = training.finish()
@@ -146,6 +145,8 @@ class Training:
             )
         torch.manual_seed(options.seed)
         self.net = Supernet(self.space, len(self.pictures.classes), options.stabilizer, options.init)
+        if options.inherit:
+            inherit_supernet(self.net, options.inherit)
         self._build()
         self.step = 0
         self.tally = np.zeros((len(self.space.layers), len(self.space.choices), 3))  # paths, their top-1 and its square

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from scarlet_models.search.inherit import inherit, inherit_from
+from scarlet_models.search.inherit import inherit, inherit_from, inherit_supernet
+from scarlet_models.search.supernet import Supernet
 
 from scarlet_models import saving
 from scarlet_models.errors import UserError
@@ -98,7 +99,25 @@ def test_from_an_exported_folder_with_other_classes(tmp_path: Path) -> None:
 
 
 def test_networks_of_two_spaces_are_refused() -> None:
-    with pytest.raises(UserError, match="one search space"):
+    with pytest.raises(UserError, match="no network of the space 'mini'"):
         inherit_from(_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_a.c10")
     with pytest.raises(UserError, match="no network"):
         inherit_from(_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_z")
+
+
+def test_a_supernet_inherits_the_whole_network(tmp_path: Path) -> None:
+    """The donor's own path gives its logits, and a block where it has an identity adds nothing."""
+    donor = _net("2,3,0,1,3")
+    arguments = {"genotype": "2,3,0,1,3", "space": MINI.to_dict()}
+    saving.save(donor, tmp_path / "donor", arguments, {"input_size": (3, 32, 32)}, list("abcdefghij"))
+    net = Supernet(MINI, num_classes=10, init="identity").eval()
+    inherit_supernet(net, str(tmp_path / "donor"))
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(net(images, "2,3,0,1,3"), donor(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(net(images, "2,1,0,1,3"), donor(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_supernet_refuses_a_network_of_another_space() -> None:
+    with pytest.raises(UserError, match="no network of the space 'mini'"):
+        inherit_supernet(Supernet(MINI), "scarlet_a.c10")
