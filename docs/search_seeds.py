@@ -1,0 +1,88 @@
+"""Table and figure of docs/benchmarks.md on searches over seeds: are what they find the truly best networks?
+
+python docs/search_seeds.py --truth nasbench_macro_cifar10.json.gz docs/results/search/seed_*.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from scarlet_models.search.truth import load_truth
+from scipy import stats
+
+from scarlet_models.space import SearchSpace
+
+HERE = Path(__file__).parent
+NAMES = {"evolution": "the search", "random": "random search, as many networks"}
+FIGURES = {
+    "best": "its most accurate network: points below the best of the table",
+    "front": "its front: points below the table's best network that costs no more, mean",
+    "hypervolume": "hypervolume of its front by true accuracy, share of the table's",
+}
+
+Steps = tuple[np.ndarray, np.ndarray]
+
+
+def best_below(macs: np.ndarray, accuracy: np.ndarray) -> Steps:
+    """The fronts' steps: MACs in ascending order, and the best accuracy up to there."""
+    order = np.argsort(macs)
+    return macs[order], np.maximum.accumulate(accuracy[order])
+
+
+def table(searches: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: mean, deviation over seeds and of the difference, paired by seed, Student's 95% interval."""
+    lines = [f"| | {' | '.join(NAMES.values())} | difference [95%] |", "|---|---|---|---|"]
+    for key, meaning in FIGURES.items():
+        sides = [np.array([search["regret"][name][key] for search in searches]) for name in NAMES]
+        cells = [f"{side.mean():.3f} ± {side.std(ddof=1):.3f}" for side in sides]
+        difference = sides[0] - sides[1]
+        low, high = stats.ttest_1samp(difference, 0).confidence_interval(0.95)
+        lines.append(f"| {meaning} | {' | '.join(cells)} | {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}] |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(searches: Sequence[Mapping[str, Any]], known: Steps) -> Figure:
+    """True accuracy of the fronts against MACs, a line a seed, and the table's front."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, label), color in zip(NAMES.items(), ("tab:blue", "0.6"), strict=True):
+        for seed, search in enumerate(searches):
+            front = (search if name == "evolution" else search["random"])["front"]
+            macs, true = (np.array([record[key] for record in front]) for key in ("macs", "true_accuracy"))
+            axes.step(
+                *_millions(best_below(macs, true)), where="post", color=color, alpha=0.6, label=label * (not seed)
+            )
+    axes.step(*_millions(known), where="post", color="black", linewidth=1.5, label="the table's front")
+    axes.set(xlabel="MACs (M)", ylabel="true accuracy, %", ylim=(known[1].max() - 8, known[1].max() + 0.5))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _millions(steps: Steps) -> Steps:
+    return steps[0] / 1e6, steps[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("searches", nargs="+", type=Path, help="search.json of evolve, one a seed")
+    parser.add_argument("--truth", required=True, help="known accuracies, as evolve took them")
+    parser.add_argument("--space", default="nas_bench_macro")
+    args = parser.parse_args()
+    searches = [json.loads(path.read_text()) for path in args.searches]
+    space = SearchSpace.load(args.space)
+    truth = load_truth(args.truth, space)
+    macs, _ = space.costs(np.array([genotype.choices for genotype in truth]))
+    known = best_below(macs, np.array(list(truth.values())))
+    draw(searches, known).savefig(HERE / "figures" / "search_seeds.png", dpi=130)
+    print(f"{len(searches)} seeds, {searches[0]['evaluations']} networks each\n\n{table(searches)}")
+
+
+if __name__ == "__main__":
+    main()
