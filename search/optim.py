@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scarlet_models.errors import UserError
@@ -119,3 +121,34 @@ def make_scheduler(
     except (ValueError, AssertionError) as error:
         raise UserError(f"cannot make schedule {options.sched}: {error}") from error
     return scheduler
+
+
+def apply_gradients(
+    model: nn.Module,
+    optimizer: Optimizer,
+    scaler: torch.amp.GradScaler,
+    clip_grad: float,
+    loss: Tensor,
+    diverged: Callable[[str], UserError],
+) -> float:
+    """Clips and applies the gradients and clears them. Returns their norm before clipping.
+
+    Args:
+        model: What has them.
+        optimizer: Of its parameters.
+        scaler: Of the loss; it skips a step whose gradients overflow, and lowers its scale.
+        clip_grad: Largest norm; 0 for no limit.
+        loss: Of the step.
+        diverged: Makes the error from what is not finite.
+
+    Raises:
+        UserError: The loss or the gradients are not finite; nothing was updated.
+    """
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad or float("inf"))
+    if not (loss.isfinite() and (norm.isfinite() or scaler.is_enabled())):
+        raise diverged(f"loss {loss.item():.4g}, gradient norm {norm.item():.4g}")
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    return norm.item()

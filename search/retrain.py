@@ -49,7 +49,7 @@ from .data import (
 from .depthwise import accelerate_depthwise
 from .distributed import World
 from .inherit import inherit_from
-from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
+from .optim import OptimizerOptions, apply_gradients, local_batch, make_optimizer, make_scheduler
 from .progress import Progress
 from .run_folder import RunFolder, RunOptions, describe_environment
 
@@ -289,17 +289,14 @@ class Training:
 
     def _update(self, loss: Tensor) -> None:
         """Applies the gradients, unless the loss or they are not finite: then nothing changes and the run stops."""
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_grad or float("inf"))
-        overflow_is_normal = self.options.amp == "fp16"  # the scaler skips such a step and lowers its scale
-        if not (loss.isfinite() and (norm.isfinite() or overflow_is_normal)):
-            raise UserError(
-                f"loss {loss.item():.4g}, gradient norm {norm.item():.4g} at step {self.step}: training diverged; "
-                f"the last good checkpoint is kept in {self.run_folder.checkpoints}; lower --lr or set --clip-grad"
-            )
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        apply_gradients(
+            self.model,
+            self.optimizer,
+            self.scaler,
+            self.options.clip_grad,
+            loss,
+            lambda what: self.run_folder.diverged(what, self.step),
+        )
         self.step += 1
         if self.ema:
             self.ema.update(self.model, step=self.step)

@@ -118,6 +118,13 @@ class RunFolder:
         if self.world.is_main:
             self._write_text(name, json.dumps(content, indent=2) + "\n")
 
+    def diverged(self, what: str, step: int) -> UserError:
+        """The error of a training with a loss or gradients that are not finite: what they are, and what to do."""
+        return UserError(
+            f"{what} at step {step}: training diverged; the last good checkpoint is kept in {self.checkpoints}; "
+            "lower --lr or --clip-grad"
+        )
+
     def close(self) -> None:
         """Closes the TensorBoard events."""
         if self.events is not None:

@@ -39,7 +39,7 @@ from .data import (
 from .depthwise import accelerate_depthwise
 from .distributed import World
 from .inherit import inherit_supernet
-from .optim import OptimizerOptions, local_batch, make_optimizer, make_scheduler
+from .optim import OptimizerOptions, apply_gradients, local_batch, make_optimizer, make_scheduler
 from .progress import Progress
 from .run_folder import MetricsTable, RunFolder, RunOptions
 from .sampler import FairSampler, Sampler, UniformSampler
@@ -253,28 +253,27 @@ class Training:
         return torch.autocast(self.world.device.type, torch.float16 if self.options.amp == "fp16" else torch.bfloat16)
 
     def _update(self, paths: Sequence[Genotype], losses: Tensor) -> float:
-        """Applies the gradients, unless a loss or they are not finite. Returns their norm before clipping."""
-        self.scaler.unscale_(self.optimizer)
+        """Applies the gradients, unless a loss or they are not finite. Returns their norm before clipping.
+
+        Blocks that no path of the next square uses are left untouched by it, as they have no gradients then.
+        """
+        if bad := (~losses.isfinite()).nonzero().flatten().tolist():
+            what = f"loss {losses[bad[0]].item():.4g} of path {bad[0]} ({paths[bad[0]]})"
+            raise self.run_folder.diverged(what, self.step)
         if self.options.average_shared:
             for parameter in shared_parameters(self.net):
                 if parameter.grad is not None:
                     parameter.grad /= len(paths)
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.options.clip_grad or float("inf"))
-        bad = (~losses.isfinite()).nonzero().flatten().tolist()
-        overflow_is_normal = self.options.amp == "fp16"  # the scaler skips such a step and lowers its scale
-        if bad or not (norm.isfinite() or overflow_is_normal):
-            what = f"gradient norm {norm.item():.4g}"
-            if bad:
-                what = f"loss {losses[bad[0]].item():.4g} of path {bad[0]} ({paths[bad[0]]})"
-            raise UserError(
-                f"{what} at step {self.step}: training diverged; the last good checkpoint is kept in "
-                f"{self.run_folder.checkpoints}; lower --lr or --clip-grad"
-            )
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)  # blocks that no path of the next square uses are left untouched
+        norm = apply_gradients(
+            self.net,
+            self.optimizer,
+            self.scaler,
+            self.options.clip_grad,
+            losses.mean(),
+            lambda what: self.run_folder.diverged(what, self.step),
+        )
         self.step += 1
-        return norm.item()
+        return norm
 
     @torch.inference_mode()
     def evaluate(self) -> dict[str, float]:

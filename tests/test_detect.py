@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import itertools
 import json
@@ -10,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,12 @@ import timm
 import torch
 import yaml
 from PIL import Image, ImageDraw
+from runs import metrics, newest, same
 from scarlet_models.search import detect_train
 from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint
 from scarlet_models.search.detect_data import Augmented, train_transform
 from scarlet_models.search.detect_train import Options
 from scarlet_models.search.run_folder import plain
-from torch import Tensor
 from torchvision.transforms import v2
 
 from scarlet_models import saving
@@ -37,7 +35,6 @@ from scarlet_models.errors import UserError
 
 pytest.importorskip("faster_coco_eval")
 SIZE, CATEGORIES = 64, [{"id": 3, "name": "disc"}, {"id": 7, "name": "square"}]
-TIMED = "pictures_per_second"
 SCRIPT = str(Path(sys.executable).with_name("scarlet-models"))
 ELASTIC = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TORCHRUN = [sys.executable, *ELASTIC, "--no-python", SCRIPT]
@@ -110,26 +107,6 @@ def _copy_run(source: Options, out: Path) -> Options:
     return dataclasses.replace(source, out=str(out), resume=True)
 
 
-def _metrics(run: str) -> list[dict[str, str]]:
-    with (Path(run) / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != TIMED} for row in csv.DictReader(file)]
-
-
-def _newest(run: str) -> dict[str, Any]:
-    return load_checkpoint(list_checkpoints(Path(run) / "checkpoints")[0])
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equality bit for bit of nested containers of tensors."""
-    if isinstance(a, Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
-
-
 # Training
 
 
@@ -137,19 +114,19 @@ def test_a_run_that_resumes_inside_an_epoch_is_the_uninterrupted_one_bit_for_bit
     whole: Options, tmp_path: Path
 ) -> None:
     options = _copy_run(whole, tmp_path / "run")
-    newest, before = list_checkpoints(tmp_path / "run" / "checkpoints")
+    last, before = list_checkpoints(tmp_path / "run" / "checkpoints")
     assert load_checkpoint(before)["step"] == 3, "of 4, with two in an epoch"
-    newest.unlink()
+    last.unlink()
     shutil.rmtree(tmp_path / "run" / "exported")
     detect_train.main(dataclasses.replace(options, workers=1, allow_drift=True))
-    assert _same(_newest(whole.out), _newest(options.out))
-    assert _metrics(whole.out) == _metrics(options.out)
+    assert same(newest(whole.out), newest(options.out))
+    assert metrics(whole.out) == metrics(options.out)
     exported = [Path(run.out) / "exported" / "run" / "model.safetensors" for run in (whole, options)]
     assert exported[0].read_bytes() == exported[1].read_bytes()
 
 
 def test_metrics_have_losses_and_figures_of_each_epoch(whole: Options) -> None:
-    rows = _metrics(whole.out)
+    rows = metrics(whole.out)
     assert [(row["step"], row["epoch"]) for row in rows] == [("2", "1"), ("4", "2")]
     for row in rows:
         parts = float(row["classification"]) + float(row["bbox_regression"])
@@ -207,7 +184,7 @@ def test_two_processes_train_and_measure_as_one_does(data: dict[str, str], tmp_p
     (tmp_path / "two.yaml").write_text(yaml.safe_dump(plain(dataclasses.asdict(options))))
     command = [*TORCHRUN, "detect", "train", "--config", str(tmp_path / "two.yaml")]
     subprocess.run(command, check=True, capture_output=True, text=True)
-    one, two = _metrics(str(tmp_path / "one")), _metrics(options.out)
+    one, two = metrics(str(tmp_path / "one")), metrics(options.out)
     assert len(one) == len(two) == 2
     for mine, other in zip(one, two, strict=True):
         assert float(mine["loss"]) == pytest.approx(float(other["loss"]), rel=1e-3)
@@ -242,8 +219,8 @@ def test_a_folder_holds_everything_that_the_detector_needs(whole: Options, tmp_p
     assert config["categories"] == CATEGORIES and len(config["arguments"]["image_mean"]) == 3
     detector = detectors.load(folder)
     assert not detector.model.training
-    weights = _newest(whole.out)["model"]
-    assert _same(dict(detector.model.state_dict()), weights)
+    weights = newest(whole.out)["model"]
+    assert same(dict(detector.model.state_dict()), weights)
 
 
 def test_a_detector_keeps_what_its_weights_were_trained_with(tmp_path: Path) -> None:
@@ -260,7 +237,7 @@ def test_a_detector_keeps_what_its_weights_were_trained_with(tmp_path: Path) -> 
     assert torch.equal(again.model.backbone.body.conv_stem.weight, released.conv_stem.weight)
     picture = torch.rand(3, 64, 80)
     (one,), (other,) = (detector.find([picture], [(80, 64)]) for detector in (start, again))
-    assert len(one.scores) and _same(vars(one), vars(other))
+    assert len(one.scores) and same(vars(one), vars(other))
 
 
 def test_boxes_are_given_in_pixels_of_the_picture_before_it_was_resized(whole: Options) -> None:
@@ -304,7 +281,7 @@ def test_eval_gives_the_figures_of_the_run(
     status, out, _ = run(capsys, "eval", model, *where, "--json", "--detections", str(found))
     report = json.loads(out)
     assert status == 0 and report["pictures"] == 8
-    assert report["AP"] == pytest.approx(float(_metrics(whole.out)[-1]["val_AP"]), rel=1e-4)
+    assert report["AP"] == pytest.approx(float(metrics(whole.out)[-1]["val_AP"]), rel=1e-4)
     rows = json.loads(found.read_text())
     assert len(rows) == report["detections"] > 0
     assert {row["category_id"] for row in rows} <= {3, 7} and {row["image_id"] for row in rows} <= set(

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from runs import free_port
 from scarlet_models.search import cli, evolve
 from scarlet_models.search.latency_table import LatencyTable
 from scarlet_models.search.memo import Memo, Score
@@ -294,10 +294,7 @@ def test_killed_amid_a_generation_and_resumed(run: Path, done: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_two_processes_find_the_same_front(run: Path, done: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", free_port()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *launch, *command(run, tmp_path)], check=True, env=environment)
     assert result(tmp_path) == result(done)

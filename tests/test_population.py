@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import weakref
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from runs import free_port
 from scarlet_models.search import FairSampler, PopulationEvaluator, Supernet, population
 from scarlet_models.search.distributed import World
 from scarlet_models.search.memo import Memo, Score
@@ -365,9 +365,7 @@ def test_two_processes_give_the_scores_of_one(net: Supernet, tmp_path: Path) -> 
     expected = PopulationEvaluator(net, VAL, CALIBRATION, memo=memo).evaluate(PATHS)
     lines = memo.path.read_bytes().splitlines(keepends=True)
     memo.path.write_bytes(lines[0])  # one is known before
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     processes = []
     for rank in "01":
         ours = {

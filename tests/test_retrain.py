@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
 import random
-import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +18,7 @@ import timm
 import torch
 import yaml
 from PIL import Image
-from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint
+from runs import free_port, kill_after, metrics, newest, same
 from scarlet_models.search.data import DataOptions, Pictures, eval_transform, split_holdout
 from scarlet_models.search.retrain import Options, main
 from timm.data import resolve_model_data_config
@@ -32,7 +27,6 @@ from torch import Tensor
 from scarlet_models.errors import UserError
 
 CLASSES = ("blue", "green", "red")
-TIMED = "pictures_per_second"
 
 
 @pytest.fixture(scope="session")
@@ -85,26 +79,6 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
     return options
 
 
-def _metrics(run: str) -> list[dict[str, str]]:
-    with (Path(run) / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != TIMED} for row in csv.DictReader(file)]
-
-
-def _newest(run: str) -> dict[str, Any]:
-    return load_checkpoint(list_checkpoints(Path(run) / "checkpoints")[0])
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equality bit for bit of nested containers of tensors."""
-    if isinstance(a, Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
-
-
 def _command(options: Options, *more: str, processes: int = 1) -> list[str]:
     """The command line of these options, for another process."""
     arguments = []
@@ -116,28 +90,8 @@ def _command(options: Options, *more: str, processes: int = 1) -> list[str]:
     arguments = [argument.replace('"', "") if '="' in argument else argument for argument in arguments]
     start = [sys.executable]
     if processes > 1:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        start += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", str(port)]
+        start += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port()]
     return [*start, "-m", "scarlet_models.search", "retrain", *arguments, *more]
-
-
-def _kill_after(command: list[str], run: str, step: int, delay: float = 0.0) -> None:
-    """Starts a training and SIGKILLs it and its children once a checkpoint of this step or later is there."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
-    ) as process:
-        folder, deadline = Path(run) / "checkpoints", time.monotonic() + 300
-        while not any(int(path.stem[5:]) >= step for path in list_checkpoints(folder)):
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "no checkpoint in time"
-            time.sleep(0.01)
-        time.sleep(delay)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
 
 
 def test_a_run_leaves_everything_in_its_folder(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,7 +105,7 @@ def test_a_run_leaves_everything_in_its_folder(options: Options, capsys: pytest.
     assert (environment["threads"], environment["workers"], environment["world_size"]) == (1, 0, 1)
     assert list((run / "events").glob("events.out.tfevents.*"))
 
-    rows = _metrics(options.out)
+    rows = metrics(options.out)
     assert [int(row["epoch"]) for row in rows] == list(range(1, 7))
     assert [int(row["step"]) for row in rows] == list(range(3, 19, 3))
     assert [int(row["image_size"]) for row in rows] == [24] * 5 + [32]
@@ -174,7 +128,7 @@ def test_the_export_is_the_best_network_and_loads_through_timm(whole: Options, p
     assert tuple(config["input_size"]) == (3, 32, 32) and config["crop_pct"] == 1.0
     assert model.num_classes == 3 and model.pretrained_cfg["label_names"] == list(CLASSES)
 
-    state, results = _newest(whole.out), _metrics(whole.out)[-1]
+    state, results = newest(whole.out), metrics(whole.out)[-1]
     better = "ema" if float(results["ema_holdout_top1"]) >= float(results["holdout_top1"]) else "model"
     direct = timm.create_model("test_efficientnet", num_classes=3).eval()
     direct.load_state_dict(state[better])
@@ -218,10 +172,10 @@ def test_a_genotype_is_exported_with_its_whole_space(options: Options, tmp_path:
 
 def test_killed_at_any_step_and_resumed_is_bit_for_bit_the_same(options: Options, whole: Options) -> None:
     killed = dataclasses.replace(options, checkpoint_minutes=0.0)
-    _kill_after(_command(killed), killed.out, step=random.randint(1, 7), delay=random.uniform(0, 0.3))
+    kill_after(_command(killed), killed.out, step=random.randint(1, 7), delay=random.uniform(0, 0.3))
     main(dataclasses.replace(killed, resume=True))
-    assert _same(_newest(killed.out), _newest(whole.out))
-    assert _metrics(killed.out) == _metrics(whole.out)
+    assert same(newest(killed.out), newest(whole.out))
+    assert metrics(killed.out) == metrics(whole.out)
     exports = [Path(run.out) / "exported" / "run" / "model.safetensors" for run in (whole, killed)]
     assert exports[0].read_bytes() == exports[1].read_bytes()
 
@@ -256,8 +210,8 @@ def test_resuming_from_the_last_epoch_repeats_what_was_lost(
         with (Path(options.out) / "metrics.csv").open("a") as file:
             file.write("999,333,24,0,0,0,0,0,0\n7,")
     main(dataclasses.replace(options, resume=True))
-    assert _same(_newest(options.out), _newest(whole.out))
-    assert _metrics(options.out) == _metrics(whole.out)
+    assert same(newest(options.out), newest(whole.out))
+    assert metrics(options.out) == metrics(whole.out)
 
 
 def test_a_finished_run_resumes_to_score_the_test_split_once(
@@ -266,10 +220,10 @@ def test_a_finished_run_resumes_to_score_the_test_split_once(
     short = dataclasses.replace(options, phases=[(1, 24)])
     main(short)
     assert not (Path(options.out) / "final.json").exists()
-    before = _newest(options.out)
+    before = newest(options.out)
     main(dataclasses.replace(short, resume=True, final=True))
     final = json.loads((Path(options.out) / "final.json").read_text())
-    assert _same(_newest(options.out), before)
+    assert same(newest(options.out), before)
 
     def never(*_: Any) -> None:
         raise AssertionError("the test split was read again")
@@ -288,7 +242,7 @@ def test_a_finished_run_resumes_to_score_the_test_split_once(
     main(dataclasses.replace(short, evaluate=exported, json=True))
     held = json.loads(capsys.readouterr().out)
     assert held["pictures"] == 12
-    results = _metrics(options.out)[-1]
+    results = metrics(options.out)[-1]
     assert held["top1"] == pytest.approx(max(float(results[k]) for k in ("holdout_top1", "ema_holdout_top1")), abs=1e-3)
 
 
@@ -301,7 +255,7 @@ def test_accumulated_parts_equal_the_whole_batch(options: Options, tmp_path: Pat
     for parts in (1, 4):
         run = dataclasses.replace(plain, out=str(tmp_path / str(parts)), accumulate=parts)
         main(run)
-        states.append(_newest(run.out)["model"])
+        states.append(newest(run.out)["model"])
     start = timm.create_model("test_convnext", num_classes=3).state_dict()
     for key in states[0]:
         torch.testing.assert_close(states[1][key], states[0][key], rtol=1e-4, atol=1e-6)
@@ -314,10 +268,10 @@ def test_a_diverging_run_stops_with_its_step_and_its_last_good_checkpoint(
     monkeypatch.setattr("scarlet_models.search.optim.create_scheduler_v2", _explode_after(4))
     with pytest.raises(UserError, match=r"at step [5-8]: training diverged; the last good checkpoint is kept in .*run"):
         main(options)
-    newest = _newest(options.out)
-    assert newest["step"] == 3
-    assert all(tensor.isfinite().all() for tensor in newest["model"].values())
-    assert all(tensor.isfinite().all() for tensor in newest["ema"].values())
+    kept = newest(options.out)
+    assert kept["step"] == 3
+    assert all(tensor.isfinite().all() for tensor in kept["model"].values())
+    assert all(tensor.isfinite().all() for tensor in kept["ema"].values())
 
 
 def _explode_after(step: int) -> Any:
@@ -352,12 +306,12 @@ def test_two_runs_are_not_mixed(options: Options) -> None:
     with pytest.raises(UserError, match=r"holds out other pictures"):
         main(dataclasses.replace(changed, allow_drift=True, split_seed=1))
     main(dataclasses.replace(changed, allow_drift=True, batch_size=32, phases=[(2, 24)]))
-    assert [int(row["epoch"]) for row in _metrics(options.out)] == [1, 2]
+    assert [int(row["epoch"]) for row in metrics(options.out)] == [1, 2]
 
 
 def test_resume_before_the_first_checkpoint_starts_anew(options: Options) -> None:
     main(dataclasses.replace(options, phases=[(1, 24)], resume=True))
-    assert _newest(options.out)["step"] == 3
+    assert newest(options.out)["step"] == 3
 
 
 def test_training_starts_from_a_file_or_a_folder(
@@ -370,7 +324,7 @@ def test_training_starts_from_a_file_or_a_folder(
     for number, weights in enumerate((folder, folder / "model.safetensors")):
         run = dataclasses.replace(still, weights=str(weights), out=str(tmp_path / str(number)))
         main(run)
-        after = _newest(run.out)["model"]
+        after = newest(run.out)["model"]
         for key, tensor in safetensors.torch.load_file(folder / "model.safetensors").items():
             if "running" not in key and "tracked" not in key:
                 torch.testing.assert_close(after[key], tensor.float(), rtol=1e-5, atol=1e-6)
@@ -381,7 +335,7 @@ def test_a_head_of_other_classes_is_replaced_and_other_networks_are_refused(opti
     safetensors.torch.save_file(ten.state_dict(), tmp_path / "ten.safetensors")
     run = dataclasses.replace(options, phases=[(1, 24)])
     main(dataclasses.replace(run, weights=str(tmp_path / "ten.safetensors")))
-    assert _newest(options.out)["model"]["classifier.weight"].shape[0] == 3
+    assert newest(options.out)["model"]["classifier.weight"].shape[0] == 3
     other = timm.create_model("test_resnet", num_classes=3)
     safetensors.torch.save_file(other.state_dict(), tmp_path / "other.safetensors")
     (tmp_path / "torn.safetensors").write_bytes((tmp_path / "ten.safetensors").read_bytes()[:5000])
@@ -429,9 +383,9 @@ def test_a_network_of_one_picture_size_is_one_line(options: Options) -> None:
 
 def test_without_held_out_pictures_the_average_is_exported(options: Options) -> None:
     main(dataclasses.replace(options, holdout=0.0, phases=[(1, 24)]))
-    assert "holdout_top1" not in _metrics(options.out)[0]
+    assert "holdout_top1" not in metrics(options.out)[0]
     stored = safetensors.torch.load_file(Path(options.out) / "exported" / "run" / "model.safetensors")
-    assert _same(stored, dict(_newest(options.out)["ema"]))
+    assert same(stored, dict(newest(options.out)["ema"]))
 
 
 @pytest.mark.parametrize(
@@ -439,7 +393,7 @@ def test_without_held_out_pictures_the_average_is_exported(options: Options) -> 
 )
 def test_other_ways_to_train(options: Options, change: dict[str, Any]) -> None:
     main(dataclasses.replace(options, opt_args={}, phases=[(1, 24)], **change))
-    assert _newest(options.out)["step"] == 3
+    assert newest(options.out)["step"] == 3
 
 
 @pytest.mark.slow
@@ -453,11 +407,11 @@ def test_two_processes_train_resume_and_equal_one(options: Options, tmp_path: Pa
     main(runs["one"])
     subprocess.run(_command(runs["two"], processes=2), check=True, env=environment, capture_output=True)
     killed = dataclasses.replace(runs["killed"], checkpoint_minutes=0.0)
-    _kill_after(_command(killed, processes=2), killed.out, step=4)
+    kill_after(_command(killed, processes=2), killed.out, step=4)
     subprocess.run(_command(killed, "--resume", processes=2), check=True, env=environment, capture_output=True)
-    one, two, resumed = (_newest(run.out) for run in runs.values())
-    assert _same(two, resumed)
-    assert _metrics(runs["two"].out) == _metrics(killed.out)
+    one, two, resumed = (newest(run.out) for run in runs.values())
+    assert same(two, resumed)
+    assert metrics(runs["two"].out) == metrics(killed.out)
     for key in one["model"]:
         torch.testing.assert_close(two["model"][key], one["model"][key], rtol=1e-3, atol=1e-5)
     assert one["split"] == two["split"]
@@ -478,5 +432,5 @@ def test_killed_between_the_last_step_and_the_record_of_an_epoch(
         patched.setattr("scarlet_models.search.retrain.Training._measure", die)
         main(killed)
     main(dataclasses.replace(killed, resume=True))
-    assert _same(_newest(killed.out), _newest(whole.out))
-    assert _metrics(killed.out) == _metrics(whole.out)
+    assert same(newest(killed.out), newest(whole.out))
+    assert metrics(killed.out) == metrics(whole.out)

@@ -7,11 +7,8 @@ import dataclasses
 import json
 import os
 import random
-import signal
-import socket
 import subprocess
 import sys
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +19,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from runs import free_port, kill_after
 from scarlet_models.search import Supernet, cli, train
 from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint, sha256_of
 from scarlet_models.search.distributed import World
@@ -349,7 +347,7 @@ def test_killed_and_resumed_it_gives_the_same(pictures: Path, whole: Path, tmp_p
     """SIGKILL at a random moment, also while a checkpoint is written; then --resume."""
     options = _options(pictures, tmp_path / "run", checkpoint_minutes=0.0)
     delay = random.uniform(0, 0.5)
-    _kill_after(_command(options, tmp_path), options, step=2, delay=delay)
+    kill_after(_command(options, tmp_path), options.out, step=2, delay=delay)
     train.main(dataclasses.replace(options, resume=True))
     _assert_same_run(tmp_path / "run", whole)
 
@@ -461,30 +459,8 @@ def _command(options: Options, folder: Path, processes: int = 1) -> list[str]:
     _write_config(options, folder)
     start = [sys.executable]
     if processes > 1:
-        start += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", _free_port()]
+        start += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port()]
     return [*start, "-m", "scarlet_models.search", "train", "--config", str(folder / "options.yaml")]
-
-
-def _free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
-def _kill_after(command: list[str], options: Options, step: int, delay: float = 0.0) -> None:
-    """Starts a training and SIGKILLs it and its children once a checkpoint of this step or later is there."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
-    ) as process:
-        folder, deadline = Path(options.out) / "checkpoints", time.monotonic() + 300
-        while not any(int(path.stem[5:]) >= step for path in list_checkpoints(folder)):
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "no checkpoint in time"
-            time.sleep(0.01)
-        time.sleep(delay)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
 
 
 def _two_steps_of_a_rank(rank: int, port: str, options: Options, folder: Path) -> None:
@@ -499,7 +475,7 @@ def _two_steps_of_a_rank(rank: int, port: str, options: Options, folder: Path) -
 
 def test_two_ranks_with_half_the_batch_are_one_rank(options: Options, tmp_path: Path) -> None:
     split = dataclasses.replace(options, out=f"{options.out}2")
-    torch.multiprocessing.spawn(_two_steps_of_a_rank, (_free_port(), split, tmp_path), nprocs=2)
+    torch.multiprocessing.spawn(_two_steps_of_a_rank, (free_port(), split, tmp_path), nprocs=2)
     training = _training(options)
     feed = _double(list(training._batches(0, 0, 2)))
     rows = [training.train_step(feed) for _ in range(2)]
@@ -515,7 +491,7 @@ def test_two_processes_train_and_resume_bit_for_bit(pictures: Path, tmp_path: Pa
     run = _options(pictures, tmp_path / "whole")
     subprocess.run(_command(run, tmp_path, processes=2), check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     killed = _options(pictures, tmp_path / "killed", checkpoint_minutes=0.0)
-    _kill_after(_command(killed, tmp_path, processes=2), killed, step=3)
+    kill_after(_command(killed, tmp_path, processes=2), killed.out, step=3)
     resumed = dataclasses.replace(killed, resume=True)
     subprocess.run(_command(resumed, tmp_path, processes=2), check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     _assert_same_run(tmp_path / "killed", tmp_path / "whole")
