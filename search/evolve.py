@@ -28,7 +28,7 @@ from . import distributed
 from .archive import Archive
 from .candidates import Candidates
 from .distributed import World
-from .heldout import HeldOutOptions
+from .heldout import ScoreOptions
 from .hypervolume import hypervolume_of, reference_ranges
 from .nsga import Evolution
 from .objectives import Costs, read_bounds, read_objectives
@@ -55,7 +55,7 @@ _SHOWN = 20  # networks of the front that are printed
 
 
 @dataclass(kw_only=True)
-class Options(HeldOutOptions):
+class Options(ScoreOptions):
     """Options of evolve.
 
     Args:
@@ -81,8 +81,6 @@ class Options(HeldOutOptions):
         seeds: Genotypes to begin with besides random ones; A, B and C are the released networks.
         surrogate: Networks that a regressor on the scores so far screens for each generation; 0 for no regressor.
         random: Also score as many random networks inside the same limits.
-        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training.
-        calibration_pictures: Training pictures to take them from.
         truth: Known accuracies, to compare the front with; without a supernet, to search.
         space: Search space, where there is no supernet.
         json: Print the result as one JSON object.
@@ -110,8 +108,6 @@ class Options(HeldOutOptions):
     seeds: list[str] = field(default_factory=list)
     surrogate: int = 0
     random: bool = True
-    batch_norm: Literal["calibrated", "running"] = "calibrated"
-    calibration_pictures: int = 1000
     truth: str = ""
     space: str = ""
     json: bool = False
@@ -130,7 +126,7 @@ def main(options: Options) -> None:
             if world.is_main:
                 _search(options, _table_scores(options), world)
             return
-        scores = PathScores(options, Path(options.out), world)
+        scores = PathScores(options.supernet, options, Path(options.out), world)
         if world.is_main:
             try:
                 _search(options, scores, world)

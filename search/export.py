@@ -12,7 +12,6 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
-from torch import Tensor, nn
+from torch import nn
 
 from scarlet_models import saving
 from scarlet_models.errors import UserError
@@ -31,7 +30,7 @@ from scarlet_models.publish import CARD, card
 from scarlet_models.space import Genotype, SearchSpace
 
 from .heldout import HeldOut, HeldOutOptions, one_process
-from .population import HEAD, PopulationEvaluator, Trie
+from .population import HEAD, Batches, PopulationEvaluator, Trie
 from .progress import log_to_stderr
 from .supernet import Supernet
 from .supernet_file import load_supernet
@@ -154,7 +153,7 @@ def _genotype(name: str, space: SearchSpace) -> Genotype:
     return genotype
 
 
-def calibrate(net: Supernet, genotype: Genotype, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+def calibrate(net: Supernet, genotype: Genotype, batches: Batches) -> None:
     """Gives the path in the supernet the batch norm statistics that `PopulationEvaluator` scores it with."""
     trie: Trie = PopulationEvaluator(net, batches, batches).trie([genotype])
     node = trie.root
@@ -174,7 +173,7 @@ def _extract(net: Supernet, genotype: Genotype) -> nn.Module:
 
 
 @torch.inference_mode()
-def _top1(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[float, int]:
+def _top1(model: nn.Module, batches: Batches) -> tuple[float, int]:
     """Top-1 in percent, and over how many pictures."""
     hits = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches)
     count = sum(len(labels) for _, labels in batches)

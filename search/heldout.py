@@ -10,18 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from scarlet_models.errors import UserError
 
 from . import distributed
 from .data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
+from .population import Batches
 from .shipped import is_shipped
 from .supernet_file import SupernetInfo
+
+IN_MEMORY = 2 * 2**30  # bytes of pictures, float32, that are kept; more are decoded again in each pass
 
 
 @dataclass
@@ -49,6 +51,21 @@ class HeldOutOptions:
     batch_size: int = 250
     device: str = "auto"
     threads: int = 0
+
+
+@dataclass(kw_only=True)
+class ScoreOptions(HeldOutOptions):
+    """How paths are scored on them.
+
+    Args:
+        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training.
+        calibration_pictures: Training pictures to take them from.
+        amp: Reduced precision, for GPUs.
+    """
+
+    batch_norm: Literal["calibrated", "running"] = "calibrated"
+    calibration_pictures: int = 1000
+    amp: Literal["none", "bf16", "fp16"] = "none"
 
 
 @contextmanager
@@ -99,15 +116,11 @@ class HeldOut:
             raise UserError("the supernet was trained on all pictures: train one with --holdout to score its paths")
         self.held = self._choose(self.split.holdout, options.pictures)
 
-    def conditions(self, calibration_pictures: int) -> dict[str, Any]:
-        """All that a path's score depends on besides the path, as plain data: what `Memo` keeps scores apart by.
-
-        Args:
-            calibration_pictures: As for `calibration`; 0 for running statistics.
-        """
+    def conditions(self, options: ScoreOptions) -> dict[str, Any]:
+        """All that a path's score depends on besides the path, as plain data: what `Memo` keeps scores apart by."""
         keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
         config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
-        calibrated = calibration_pictures > 0
+        calibrated = options.batch_norm == "calibrated"
         return {
             "supernet": self.info.sha256,
             "split": self.split.hash,
@@ -115,16 +128,16 @@ class HeldOut:
             "image_size": self.info.image_size,
             "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
             "batch_norm": "calibrated" if calibrated else "running",
-            "calibration": self._digest(self._calibration(calibration_pictures)) if calibrated else None,
-            "dtype": "float32",
+            "calibration": self._digest(self._calibration(options.calibration_pictures)) if calibrated else None,
+            "dtype": "float32" if options.amp == "none" else options.amp,
         }
 
-    def batches(self, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-        """Images (N, 3, H, W) and labels (N,) of all chosen held-out pictures, in memory."""
+    def batches(self, device: torch.device) -> Batches:
+        """Images (N, 3, H, W) and labels (N,) of the chosen held-out pictures: in memory, or read anew each time."""
         return self._load(self._in_batches(self.held), device)
 
-    def calibration(self, count: int, device: torch.device) -> tuple[list[tuple[Tensor, Tensor]], str]:
-        """Batches of `count` training pictures, with the transform of evaluation, and a hash that names them."""
+    def calibration(self, count: int, device: torch.device) -> tuple[Batches, str]:
+        """As `batches` of `count` training pictures, with the transform of evaluation, and a hash that names them."""
         batches = self._calibration(count)
         return self._load(batches, device), self._digest(batches)
 
@@ -145,9 +158,10 @@ class HeldOut:
         text = "\n\n".join("\n".join(self.pictures.ids[i] for i in batch) for batch in batches)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _load(self, batches: list[list[int]], device: torch.device) -> list[tuple[Tensor, Tensor]]:
-        dataset = Transformed(self.pictures, eval_transform(self.info.image_size, self.info.data_config))
-        return [
-            (images.to(device, memory_format=torch.channels_last), labels.to(device))
-            for images, labels in load_batches(dataset, batches, self.options.workers)
-        ]
+    def _load(self, batches: list[list[int]], device: torch.device) -> Batches:
+        size = self.info.image_size
+        dataset = Transformed(self.pictures, eval_transform(size, self.info.data_config))
+        loader = load_batches(dataset, batches, self.options.workers, pin_memory=device.type == "cuda")
+        if sum(map(len, batches)) * 3 * size**2 * 4 > IN_MEMORY:
+            return loader
+        return [(images.to(device, memory_format=torch.channels_last), labels.to(device)) for images, labels in loader]

@@ -3,7 +3,7 @@
 Scores the paths of a fixed random sample of the distinct networks in a table of known accuracies, identities at the
 end of their stage, on pictures that were held out in training. Reports Kendall's tau-b and Spearman's correlation with
 bootstrap intervals, over all networks and within groups of equal depth, and what picking the supernet's best networks
-is worth. Writes rank_running or rank_calibrated (.csv, .json, .png); scores go to evaluations.jsonl in groups of 32, so
+is worth. Writes rank_running or rank_calibrated (.csv, .json, .png); scores go to evaluations.jsonl in groups of 64, so
 nothing is measured twice and a killed command repeats one group at most.
 """
 
@@ -15,7 +15,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically
 from scarlet_models.space import Genotype
 
-from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
+from .distributed import World
+from .heldout import HeldOut, ScoreOptions, folder_of, one_process
 from .memo import Memo
-from .population import PopulationEvaluator
 from .progress import log_to_stderr
 from .ranking import Estimate, bootstrap, kendall, spearman, top_k
+from .scores import path_evaluator
 from .supernet_file import load_supernet
 from .truth import load_truth
 
@@ -36,12 +37,11 @@ EXAMPLE = """  scarlet-search rank runs/macro --truth nasbench_macro_cifar10.jso
   scarlet-search rank runs/macro --truth known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
 
 
-CHUNK = 32  # networks scored in one pass over the pictures, which are in memory
 SMALLEST_GROUP = 10  # networks of one depth below which their order says too little to report
 
 
 @dataclass(kw_only=True)
-class Options(HeldOutOptions):
+class Options(ScoreOptions):
     """Options of rank.
 
     Args:
@@ -49,8 +49,6 @@ class Options(HeldOutOptions):
         truth: Known accuracies: NAS-Bench-Macro's JSON, or a CSV with the columns genotype and accuracy.
         networks: How many of the known networks to score; 0 for all.
         seed: Which of them, and of the bootstrap.
-        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training.
-        calibration_pictures: Training pictures to take them from.
         bootstrap: Resamples behind each interval; 0 for no intervals.
         top: How many of the supernet's best networks to look at.
         out: Folder for the results; empty for the supernet's own.
@@ -61,8 +59,6 @@ class Options(HeldOutOptions):
     truth: str
     networks: int = 500
     seed: int = 0
-    batch_norm: Literal["calibrated", "running"] = "calibrated"
-    calibration_pictures: int = 1000
     bootstrap: int = 1000
     top: list[int] = field(default_factory=lambda: [1, 5, 10])
     out: str = ""
@@ -112,14 +108,9 @@ def score(options: Options, device: torch.device) -> list[Row]:
     truth = load_truth(options.truth, net.space)
     networks = choose_networks(list(truth), options.networks, options.seed)
     held = HeldOut(options, info)
-    calibration_pictures = options.calibration_pictures if options.batch_norm == "calibrated" else 0
-    conditions = held.conditions(calibration_pictures)
-    memo = Memo(Path(options.out or folder_of(options.supernet)) / "evaluations.jsonl", conditions)
+    memo = Memo(Path(options.out or folder_of(options.supernet)) / "evaluations.jsonl", held.conditions(options))
     if any(memo.get(genotype) is None for genotype in networks):
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        batches = held.batches(device)
-        calibration = held.calibration(calibration_pictures, device)[0] if calibration_pictures else None
-        PopulationEvaluator(net, batches, calibration, chunk=CHUNK, memo=memo, progress=True).evaluate(networks)
+        path_evaluator(net, held, options, World(0, 1, device), memo).evaluate(networks)
     return [Row(g, count_blocks(g), truth[g], memo.known[str(g)].top1) for g in networks]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,12 +12,15 @@ import torch
 from scarlet_models.space import Genotype, SearchSpace
 
 from .distributed import World
-from .heldout import HeldOut
+from .heldout import HeldOut, ScoreOptions
 from .memo import Memo
 from .population import PopulationEvaluator
+from .supernet import Supernet
 from .supernet_file import load_supernet
 
-_CHUNK = 64  # networks whose batch norms are in memory together; their pictures are anyway
+# Networks in one pass over the pictures: few, so that a killed search repeats little, but a pass that decodes is dear.
+_CHUNK, _DECODING_CHUNK = 64, 256
+_PRECISIONS = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Scores(Protocol):
@@ -51,7 +54,8 @@ class PathScores:
     Rank 0 calls; the others `serve`, until rank 0 closes. The pictures are read when the first path is measured.
 
     Args:
-        options: Those of `heldout.HeldOutOptions`, and supernet, batch_norm and calibration_pictures.
+        supernet: As `load_supernet` takes it.
+        options: How its paths are scored.
         folder: Where evaluations.jsonl lies; rank 0 alone opens it.
         world: The processes.
 
@@ -61,14 +65,13 @@ class PathScores:
 
     networks: np.ndarray | None = None
 
-    def __init__(self, options: Any, folder: Path, world: World) -> None:
-        self.net, info = load_supernet(options.supernet)
+    def __init__(self, supernet: str, options: ScoreOptions, folder: Path, world: World) -> None:
+        self.net, info = load_supernet(supernet)
         self.source, self.space, self.classes, self.world = info.sha256, self.net.space, len(info.classes), world
         with world.main_first():
             self.held = HeldOut(options, info)
-        self.calibration_pictures = options.calibration_pictures if options.batch_norm == "calibrated" else 0
-        conditions = self.held.conditions(self.calibration_pictures)
-        self.memo = Memo(folder / "evaluations.jsonl", conditions) if world.is_main else None
+        self.options = options
+        self.memo = Memo(folder / "evaluations.jsonl", self.held.conditions(options)) if world.is_main else None
         self.evaluator: PopulationEvaluator | None = None
         self.measuring = False
 
@@ -97,12 +100,20 @@ class PathScores:
 
     def _measure(self, wanted: list[Genotype]) -> None:
         if self.evaluator is None:
-            device = self.world.device
-            self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-            batches, calibration = self.held.batches(device), None
-            if self.calibration_pictures:
-                calibration, _ = self.held.calibration(self.calibration_pictures, device)
-            self.evaluator = PopulationEvaluator(
-                self.net, batches, calibration, chunk=_CHUNK, memo=self.memo, world=self.world, progress=True
-            )
+            self.evaluator = path_evaluator(self.net, self.held, self.options, self.world, self.memo)
         self.evaluator.evaluate(wanted)
+
+
+def path_evaluator(
+    net: Supernet, held: HeldOut, options: ScoreOptions, world: World, memo: Memo | None
+) -> PopulationEvaluator:
+    """Scores paths of a supernet, which moves to the device, on its held-out pictures as the options say."""
+    net.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    batches, calibration = held.batches(world.device), None
+    if options.batch_norm == "calibrated":
+        calibration, _ = held.calibration(options.calibration_pictures, world.device)
+    chunk = _CHUNK if isinstance(batches, list) else _DECODING_CHUNK
+    dtype = _PRECISIONS[options.amp]
+    return PopulationEvaluator(
+        net, batches, calibration, chunk=chunk, dtype=dtype, memo=memo, world=world, progress=True
+    )

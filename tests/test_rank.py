@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scarlet_models.search import cli, rank
+from scarlet_models.search import cli, heldout, rank
 from scarlet_models.search.data import DataOptions, Pictures, split_holdout
-from scarlet_models.search.heldout import HeldOut, HeldOutOptions
+from scarlet_models.search.heldout import HeldOut, HeldOutOptions, ScoreOptions
 from scarlet_models.search.memo import Memo, Score
 from scarlet_models.search.ranking import Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.supernet import Supernet
@@ -163,9 +163,11 @@ def test_scores_never_come_from_pictures_of_the_training(run: Path) -> None:
     others = torch.cat([images for images, _ in calibration]).flatten(1)
     assert len(others) == 10
     assert torch.cdist(others, pictures).min() > 0
-    ten, again, eleven, none = (held.conditions(count)["calibration"] for count in (10, 10, 11, 0))
+    ten, again, eleven = (
+        held.conditions(ScoreOptions(calibration_pictures=count))["calibration"] for count in (10, 10, 11)
+    )
     assert ten == again == digest != eleven
-    assert none is None
+    assert held.conditions(ScoreOptions(batch_norm="running"))["calibration"] is None
 
 
 def test_other_pictures_are_refused(run: Path, tmp_path: Path) -> None:
@@ -223,6 +225,30 @@ def test_nothing_is_measured_twice(run: Path, tmp_path: Path, monkeypatch: pytes
     measured.clear()
     rank.score(options(run, tmp_path / "killed", batch_norm="running"), torch.device("cpu"))
     assert len(measured) == 12
+    measured.clear()
+    rank.score(options(run, tmp_path / "killed", amp="bf16"), torch.device("cpu"))
+    assert len(measured) == 12
+
+
+def test_more_pictures_than_memory_holds_are_read_anew_and_score_the_same(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rank.score(options(run, tmp_path / "whole"), torch.device("cpu"))
+    monkeypatch.setattr(heldout, "IN_MEMORY", 0)
+    _, info = load_supernet(run / "run")
+    data = HeldOut(HeldOutOptions(data_dir=str(run / "data"), workers=0), info).batches(torch.device("cpu"))
+    assert not isinstance(data, list)
+    assert rank.score(options(run, tmp_path / "read"), torch.device("cpu")) == whole
+
+
+def test_reduced_precision_is_what_runs(run: Path, tmp_path: Path) -> None:
+    float32 = rank.score(options(run, tmp_path), torch.device("cpu"))
+    rank.score(options(run, tmp_path, amp="bf16"), torch.device("cpu"))
+    losses: dict[str, list[float]] = {}
+    for line in (tmp_path / "evaluations.jsonl").read_text().splitlines():
+        losses.setdefault(json.loads(line)["genotype"], []).append(json.loads(line)["loss"])
+    assert len(losses) == len(float32)
+    assert all(0 < abs(ours - theirs) < 0.2 for ours, theirs in losses.values())
 
 
 def test_a_larger_sample_contains_the_smaller_one() -> None:
