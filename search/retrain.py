@@ -295,7 +295,7 @@ class Training:
             self.scaler,
             self.options.clip_grad,
             loss,
-            lambda what: self.run_folder.diverged(what, self.step),
+            lambda what: self.run_folder.diverged(what, self.step + 1),
         )
         self.step += 1
         if self.ema:

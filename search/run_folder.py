@@ -119,11 +119,11 @@ class RunFolder:
             self._write_text(name, json.dumps(content, indent=2) + "\n")
 
     def diverged(self, what: str, step: int) -> UserError:
-        """The error of a training with a loss or gradients that are not finite: what they are, and what to do."""
-        return UserError(
-            f"{what} at step {step}: training diverged; the last good checkpoint is kept in {self.checkpoints}; "
-            "lower --lr or --clip-grad"
-        )
+        """The error of a step, counted from 1, whose loss or gradients are not finite: what they are, and what to do."""
+        kept = f"the last good checkpoint is kept in {self.checkpoints}"
+        if not list_checkpoints(self.checkpoints):
+            kept = "there was no checkpoint yet"
+        return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
 
     def close(self) -> None:
         """Closes the TensorBoard events."""

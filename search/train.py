@@ -193,7 +193,7 @@ class Training:
                     if left == 0:
                         self.row |= self.evaluate()
                     self.run_folder.record(self.step, self.row)
-                    if self.step % self.options.choices_every == 0:
+                    if self.step % self.options.choices_every == 0 or self.step == self.steps:
                         self._record_choices()
                     if left == 0 or time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes:
                         self._checkpoint()
@@ -259,7 +259,7 @@ class Training:
         """
         if bad := (~losses.isfinite()).nonzero().flatten().tolist():
             what = f"loss {losses[bad[0]].item():.4g} of path {bad[0]} ({paths[bad[0]]})"
-            raise self.run_folder.diverged(what, self.step)
+            raise self.run_folder.diverged(what, self.step + 1)
         if self.options.average_shared:
             for parameter in shared_parameters(self.net):
                 if parameter.grad is not None:
@@ -270,7 +270,7 @@ class Training:
             self.scaler,
             self.options.clip_grad,
             losses.mean(),
-            lambda what: self.run_folder.diverged(what, self.step),
+            lambda what: self.run_folder.diverged(what, self.step + 1),
         )
         self.step += 1
         return norm

@@ -266,7 +266,7 @@ def test_a_diverging_run_stops_with_its_step_and_its_last_good_checkpoint(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scarlet_models.search.optim.create_scheduler_v2", _explode_after(4))
-    with pytest.raises(UserError, match=r"at step [5-8]: training diverged; the last good checkpoint is kept in .*run"):
+    with pytest.raises(UserError, match=r"at step [6-9]: training diverged; the last good checkpoint is kept in .*run"):
         main(options)
     kept = newest(options.out)
     assert kept["step"] == 3

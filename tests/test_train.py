@@ -307,9 +307,10 @@ def test_a_run_records_every_step(whole: Path) -> None:
     assert [int(row["step"]) for row in rows] == list(range(1, 9))
     assert [bool(row["holdout_top1"]) for row in rows] == [step in (4, 8) for step in range(1, 9)]
     choices = _rows(whole / "choices.csv")
-    assert {int(row["step"]) for row in choices} == {3, 6}
+    assert {int(row["step"]) for row in choices} == {3, 6, 8}
     wide = [row for row in choices if row["layer"] == "1"]
-    assert [(row["choice"], row["paths"]) for row in wide] == 2 * [(str(choice), "3") for choice in range(4)]
+    paths = [(str(choice), count) for count in ("3", "3", "2") for choice in range(4)]
+    assert [(row["choice"], row["paths"]) for row in wide] == paths
     of_the_first_steps = np.mean([float(row["top1"]) for row in rows[:3]])
     assert np.mean([float(row["top1"]) for row in wide[:4]]) == pytest.approx(of_the_first_steps, rel=1e-4)
     assert len(list_checkpoints(whole / "checkpoints")) == 2
@@ -405,10 +406,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(pictures: Path, tmp_path: Path,
     _write_config(options, tmp_path)
     assert cli.main(["train", "--config", str(tmp_path / "options.yaml")]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
-    assert "of path 0 (" in message and "at step 1" in message and "last good checkpoint" in message
+    assert "of path 0 (" in message and "at step 2" in message and "last good checkpoint" in message
     kept = load_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[0])
     assert kept["step"] == 1
     assert not (tmp_path / "run" / "supernet.safetensors").exists()
+    with pytest.raises(UserError, match="there was no checkpoint yet"):
+        train.main(dataclasses.replace(options, out=str(tmp_path / "early"), checkpoint_minutes=5.0))
 
 
 def test_steps_may_end_inside_an_epoch(options: Options) -> None:
