@@ -119,7 +119,7 @@ class RunFolder:
             self._write_text(name, json.dumps(content, indent=2) + "\n")
 
     def diverged(self, what: str, step: int) -> UserError:
-        """The error of a step, counted from 1, whose loss or gradients are not finite: what they are, and what to do."""
+        """The error of a step, counted from 1, with a loss or gradients that are not finite: what to do."""
         kept = f"the last good checkpoint is kept in {self.checkpoints}"
         if not list_checkpoints(self.checkpoints):
             kept = "there was no checkpoint yet"
