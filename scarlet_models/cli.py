@@ -41,6 +41,7 @@ class Program:
         commands: Subcommand -> one line of help.
         modules: Subcommand -> module, where that has another name.
         recipes: Folder of YAML files that --config knows by their bare names.
+        recipes_of: Subcommand -> names of the recipes that hold its options.
         extra: The extra of scarlet-models that has what the modules import.
         example: Shown below the overview.
     """
@@ -50,6 +51,7 @@ class Program:
     commands: Mapping[str, str]
     modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
     recipes: Path | None = None
+    recipes_of: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     extra: str = ""
     example: str = ""
 
@@ -111,7 +113,7 @@ class Program:
         fields, types = dataclasses.fields(module.Options), typing.get_type_hints(module.Options)
         parser = _parser(f"{self.name} {command}", module, types)
         try:
-            values = parser.parse_args(_positionals_last(self._configs_first(arguments), types))
+            values = parser.parse_args(_positionals_last(self._configs_first(command, arguments), types))
         except argparse.ArgumentError as error:
             raise UserError(_plain(str(error), types, [f"--{field.name}" for field in fields])) from None
         given = {field.name: values[field.name] for field in fields if field.name in values}
@@ -120,7 +122,7 @@ class Program:
                 raise UserError(f"{field.name.upper()} is missing; see {self.name} {command} --help")
         return module.Options(**given)
 
-    def _configs_first(self, arguments: Sequence[str]) -> list[str]:
+    def _configs_first(self, command: str, arguments: Sequence[str]) -> list[str]:
         """The arguments with those of --config in front, recipes by their paths, so that all others override them."""
         configs, others, rest = list[str](), list[str](), iter(arguments)
         for argument in rest:
@@ -128,22 +130,31 @@ class Program:
             if value is None or value == argument:
                 others.append(argument)
             else:
-                configs.append(f"--config={self.find_recipe(value)}")
+                configs.append(f"--config={self.find_recipe(value, command)}")
         return configs + others
 
-    def find_recipe(self, name: str) -> str:
-        """A file's name as it is, or the path of the recipe of that name."""
-        recipe = (self.recipes or Path()) / f"{name.removesuffix('.yaml')}.yaml"
-        known = self.recipes and recipe.parent == self.recipes and recipe.exists()
-        return str(recipe) if known and not Path(name).exists() else name
+    def find_recipe(self, name: str, command: str) -> str:
+        """A file's name as it is, or the path of the recipe of that name.
+
+        Raises:
+            UserError: the recipe is of another subcommand.
+        """
+        recipe = name.removesuffix(".yaml")
+        owner = next((other for other, names in self.recipes_of.items() if recipe in names), None)
+        if not self.recipes or not owner or Path(name).exists():
+            return name
+        if owner != command:
+            own = ", ".join(self.recipes_of.get(command, ())) or "none"
+            raise UserError(f"{recipe} is a recipe of {owner}, not of {command}; recipes of {command}: {own}")
+        return str(self.recipes / f"{recipe}.yaml")
 
     def _overview(self) -> str:
         width = max(map(len, self.commands))
         lines = [f"usage: {self.name} COMMAND [options]", ""]
         lines += [f"  {command:{width}}  {text}" for command, text in self.commands.items()]
-        if self.recipes:
-            names = ", ".join(sorted(path.stem for path in self.recipes.glob("*.yaml")))
-            lines += ["", f"recipes that come with it, for --config: {names}"]
+        if self.recipes_of:
+            lines += ["", "recipes that come with it, for --config:"]
+            lines += [f"  {command:{width}}  {', '.join(names)}" for command, names in self.recipes_of.items()]
         lines += ["", f"{self.name} COMMAND --help says more, with an example."]
         return "\n".join([*lines, *(["", "example:", self.example] if self.example else [])])
 

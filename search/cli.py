@@ -26,6 +26,11 @@ PROGRAM = Program(
         "quickstart": "the whole search in minutes on handwritten digits, each step explained",
     },
     recipes=Path(__file__).parent / "recipes",
+    recipes_of={
+        "run": ["digits", "imagenette", "search_cifar10_cpu", "paper_imagenet"],
+        "train": ["supernet_imagenet", "supernet_imagenette", "supernet_nas_bench_macro"],
+        "retrain": ["imagenet_mnasnet", "cifar10_cpu"],
+    },
     extra="search",
 )
 

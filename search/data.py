@@ -33,9 +33,10 @@ class DataOptions:
     """Where pictures come from, and which are held out.
 
     Args:
-        data_dir: Folder of class folders, tar, or where the named data set lies.
+        data_dir: Folder of class folders, or with one such folder for each split; tar of one split; or where the named
+            data set lies.
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
-        train_split: Split to train on.
+        train_split: Split to train on: a folder or tar in data_dir, or the named data set's.
         test_split: Split to score once, under --final only.
         download: Fetch the data set where timm can.
         holdout: Share of every class of the training split that is kept out of training, to choose by.
@@ -92,6 +93,7 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
 
     def __init__(self, options: DataOptions, split: str) -> None:
         self.source = _open(options, split)
+        _check_one_split(self.source, options, split)
         self.ids = _ids(self.source)
         self.labels = _labels(self.source)
         self.classes = _classes(self.source, self.labels)
@@ -104,11 +106,13 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
         return picture.convert("RGB"), int(label)
 
     def files(self) -> set[Path]:
-        """Where each picture lies, for folders and tars; nothing for other data sets."""
+        """Where each picture lies, links to folders followed, for folders and tars; nothing for other data sets."""
         reader: Any = getattr(self.source, "reader", None)
         if not hasattr(reader, "samples"):
             return set()
-        return {Path(reader.root, name) for name in self.source.filenames(absolute=True)}
+        names = [os.path.split(name) for name in self.source.filenames()]
+        folders = {folder: Path(reader.root, folder).resolve() for folder in {folder for folder, _ in names}}
+        return {folders[folder] / name for folder, name in names}
 
 
 def check_test_split(options: DataOptions, train: Pictures) -> None:
@@ -123,7 +127,7 @@ def check_test_split(options: DataOptions, train: Pictures) -> None:
     if shared := test.files() & train.files():
         raise UserError(
             f"--test-split {options.test_split}: there is no such split, or it holds {len(shared):,} pictures of the "
-            f"training split {options.train_split}"
+            f"training split {options.train_split}; name another, or do without (--no-final)"
         )
 
 
@@ -141,6 +145,27 @@ def _open(options: DataOptions, split: str) -> Any:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot read split {split!r} of {where}: {reason}") from error
     return _index_stream(source, where) if isinstance(source, IterableDataset) else source
+
+
+def _check_one_split(source: Any, options: DataOptions, split: str) -> None:
+    """Refuses what timm makes of a split that it does not find: all of a tar, all of a folder.
+
+    Raises:
+        UserError: the pictures may be of several splits, or of another one.
+    """
+    if options.dataset:
+        return
+    root = source.reader.root
+    is_tar = Path(root).is_file()
+    if not is_tar and root != options.data_dir:
+        return
+    parents = {Path(folder).parent.as_posix() for folder in set(map(os.path.dirname, source.filenames()))}
+    listed = ", ".join(sorted(parents)[:4]) + (", ..." if len(parents) > 4 else "")
+    if is_tar and len(parents) > 1:
+        raise UserError(f"{root} has class folders in {listed}, and a tar must be one split: unpack it into a folder")
+    if not is_tar and parents != {"."}:
+        flag = "--train-split" if split == options.train_split else "--test-split, or do without (--no-final)"
+        raise UserError(f"{root} has no folder {split}, but class folders in {listed}: name the split by {flag}")
 
 
 def _index_stream(stream: IterableDataset[Any], where: str) -> Any:

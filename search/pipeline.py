@@ -171,7 +171,7 @@ def _resolve(stage: Stage) -> dict[str, Any]:
 
     options = {name.replace("-", "_"): value for name, value in stage.options.items()}  # --train.batch-size
     if recipe := options.pop("config", ""):
-        path = Path(PROGRAM.find_recipe(recipe))
+        path = Path(PROGRAM.find_recipe(recipe, stage.command))
         try:
             options = {**dict(yaml.safe_load(path.read_text())), **options}
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:

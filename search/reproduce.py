@@ -28,6 +28,8 @@ EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
 
 _SHARED = ("data_dir", "dataset", "processes", "seed", "threads", "device", "plan", "json")  # with run
 
+_SPACE = "scarlet"  # of the released networks
+
 PAPER_TOP1 = {"scarlet_a": 76.9, "scarlet_b": 76.3, "scarlet_c": 75.6}  # percent, ImageNet, table 3
 
 
@@ -37,7 +39,7 @@ class Options:
 
     Args:
         network: Which: scarlet_a, scarlet_b or scarlet_c.
-        recipe: Of run: a name or a YAML file.
+        recipe: Of run, in the space scarlet: a name or a YAML file.
         skip_search: Train the released network itself, and search nothing.
         data_dir: Folder of class folders, tar, or where the named data set lies.
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
@@ -89,7 +91,7 @@ def as_run(options: Options) -> run.Options:
     """Those of run: the recipe's, ours over them, and the released network's cost as the limit.
 
     Raises:
-        UserError: no such network or recipe.
+        UserError: no such network or recipe, or a recipe that searches another space.
     """
     from .cli import PROGRAM
 
@@ -98,7 +100,12 @@ def as_run(options: Options) -> run.Options:
     recipe: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), ["--config", options.recipe])
     known = released(options.network)
     if options.skip_search:
-        recipe = replace(recipe, genotype=known["genotype"], space="scarlet")
+        recipe = replace(recipe, genotype=known["genotype"], space=_SPACE)
+    elif recipe.space != _SPACE:
+        raise UserError(
+            f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of {_SPACE}: "
+            "give a recipe of that space, such as paper_imagenet or imagenette"
+        )
     else:
         recipe = replace(recipe, max_macs=known["macs"])
     given = {key: value for key in _SHARED if (value := getattr(options, key))}

@@ -57,7 +57,7 @@ def _csv_entries(path: Path) -> Iterator[tuple[str, str, Any]]:
         if not {"genotype", "accuracy"} <= set(reader.fieldnames or ()):
             raise ValueError("line 1 lacks the columns genotype and accuracy")
         for row in reader:
-            yield f"line {reader.line_num}", row["genotype"], row["accuracy"]
+            yield f"line {reader.line_num}", row["genotype"] or "", row["accuracy"]  # a short row has None
 
 
 def _json_entries(path: Path) -> Iterator[tuple[str, str, Any]]:

@@ -105,7 +105,9 @@ def main(options):
     (folder / "recipes" / "twice.yaml").write_text("times: 2\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     names = ("add", "stop", "refuse", "warn", "crash", "need")
-    yield Program("calc", "made_commands", dict.fromkeys(names, "text"), {}, folder / "recipes", "search")
+    yield Program(
+        "calc", "made_commands", dict.fromkeys(names, "text"), {}, folder / "recipes", {"add": ["twice"]}, "search"
+    )
     for name in [name for name in sys.modules if name.startswith("made_commands")]:
         del sys.modules[name]
 

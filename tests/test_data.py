@@ -7,7 +7,7 @@ import random
 import struct
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +67,95 @@ def pictures(folder: Path) -> Pictures:
     return Pictures(DataOptions(data_dir=str(folder)), "train")
 
 
+def _tar(path: Path, members: Mapping[str, Path]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, source in members.items():
+            tar.add(source, name)
+    return path
+
+
 def test_training_pictures_are_no_test_split(folder: Path, pictures: Pictures, tmp_path: Path) -> None:
     check_test_split(DataOptions(data_dir=str(folder)), pictures)  # the same names, in another folder
-    for split in ("nosuch", "train"):
-        with pytest.raises(UserError, match=f"--test-split {split}: .* 60 pictures of the training split train"):
-            check_test_split(DataOptions(data_dir=str(folder), test_split=split), pictures)
+    with pytest.raises(UserError, match=r"--test-split train: .* 60 pictures of the training split train"):
+        check_test_split(DataOptions(data_dir=str(folder), test_split="train"), pictures)
+    with pytest.raises(UserError, match="no folder nosuch, but class folders in train, val: name the split by --test-"):
+        check_test_split(DataOptions(data_dir=str(folder), test_split="nosuch"), pictures)
     (tmp_path / "val" / "ant").mkdir(parents=True)
     _picture(0).save(tmp_path / "val/ant/0.png")
     with pytest.raises(UserError, match="has 1 classes, not those of training"):
         check_test_split(DataOptions(data_dir=str(tmp_path)), pictures)
-    with tarfile.open(tmp_path / "all.tar", "w") as tar:
-        tar.add(folder / "train", "train")
+    _tar(tmp_path / "all.tar", {"train": folder / "train"})
     whole = DataOptions(data_dir=str(tmp_path / "all.tar"))
     with pytest.raises(UserError, match="60 pictures of the training split"):
         check_test_split(whole, Pictures(whole, whole.train_split))
+
+
+@pytest.mark.parametrize("where", ["relative", "absolute"])
+def test_training_pictures_are_known_by_whatever_path(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = Path("data") if where == "relative" else tmp_path / "data"
+    place.mkdir()
+    (place / "train").symlink_to(folder / "train")
+    (place / "test").symlink_to(folder / "train")
+    _tar(place / "train.tar", {"train": folder / "train"})
+    (place / "test.tar").symlink_to("train.tar")
+    for train, test in (("train", "."), ("train", "test"), ("train.tar", "test.tar")):
+        options = DataOptions(data_dir=str(place), train_split=train, test_split=test)
+        with pytest.raises(UserError, match="60 pictures of the training split"):
+            check_test_split(options, Pictures(options, train))
+    assert not Pictures(options, "train").files() & Pictures(options, "train.tar").files()
+
+
+# Splits that are not mixed
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "listed"),
+    [
+        ("train/", "test/ant", "test, train"),
+        ("data/train/", "data/val/ant", "data/train, data/val"),
+        ("train/", "test", "., train"),  # pictures without labels
+        ("", "test/ant", "., test"),
+    ],
+)
+def test_a_tar_of_several_splits_is_refused(folder: Path, tmp_path: Path, train: str, test: str, listed: str) -> None:
+    path = _tar(
+        tmp_path / "all.tar", {train + name: folder / "train" / name for name in CLASSES} | {test: folder / "val/ant"}
+    )
+    for options in (DataOptions(data_dir=str(path)), DataOptions(data_dir=str(tmp_path), train_split="all.tar")):
+        with pytest.raises(
+            UserError, match=f"all.tar has class folders in {listed}, and a tar must be one split: unpack"
+        ):
+            Pictures(options, options.train_split)
+
+
+@pytest.mark.parametrize("above", ["", "train/", "./train/", "imagenet/train/"])
+def test_a_tar_of_one_split_may_have_folders_above_its_classes(folder: Path, tmp_path: Path, above: str) -> None:
+    path = _tar(tmp_path / "one.tar", {above + name: folder / "train" / name for name in CLASSES})
+    assert len(Pictures(DataOptions(data_dir=str(path)), "train")) == 60
+
+
+def test_a_folder_that_lacks_the_split_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("e").mkdir()
+    Path("e/test").symlink_to(folder / "val")
+    for place in ("e", str(tmp_path / "e")):
+        with pytest.raises(
+            UserError, match=r"e has no folder train, but class folders in test: name .* --train-split$"
+        ):
+            Pictures(DataOptions(data_dir=place), "train")
+    Path("e/pictures_tr").symlink_to(folder / "train")
+    with pytest.raises(UserError, match="no folder train, but class folders in pictures_tr, test: "):
+        Pictures(DataOptions(data_dir="e"), "train")
+    with pytest.raises(UserError, match=r"name the split by --test-split, or do without \(--no-final\)$"):
+        Pictures(DataOptions(data_dir="e"), "validation")
+    assert len(Pictures(DataOptions(data_dir="e", train_split="pictures_tr"), "pictures_tr")) == 60
+    assert len(Pictures(DataOptions(data_dir=str(folder / "train")), "train")) == 60, "class folders without splits"
+    assert len(Pictures(DataOptions(data_dir=str(folder)), "training")) == 60, "timm knows synonyms"
 
 
 # The split

@@ -184,7 +184,10 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--processes", "0"], "--processes: 0 is not a positive number"),
         (["--processes", "5"], "does not divide into 5 process(es)"),
         (["--holdout", "0"], "--holdout 0 leaves no pictures"),
-        (["--final", "--test-split", "none"], "or it holds 60 pictures of the training split train"),
+        (
+            ["--final", "--test-split", "none"],
+            "data has no folder none, but class folders in test, train: name the split by --test-split",
+        ),
         (["--train", "5"], "--train: "),
         (["--train.no_such", "1"], "train has no option no_such"),
         (["--train.config", "no_such"], "train: there is no recipe no_such"),
@@ -223,8 +226,9 @@ def test_reproduce_plans_within_the_released_cost(
     stages = [stage["stage"] for stage in json.loads(capsys.readouterr().out)["stages"]]
     assert stages == ["retrain", "exported/scarlet_a", "report"]
 
-    assert cli.main(["reproduce", "scarlet_x", "--data-dir", "x"]) == 2
-    assert "there are scarlet_a, scarlet_b, scarlet_c" in capsys.readouterr().err
+    for recipe in ("scarlet.yaml", "tiny.yaml"):
+        replaced = ["--recipe", str(root / recipe), "--skip-search", "--plan"]
+        assert cli.main(_reproduce(root, tmp_path / "none", *replaced)) == 0, "the space of a search that is skipped"
     assert not (tmp_path / "none").exists()
 
 
@@ -251,6 +255,7 @@ def test_reproduce_trains_the_released_network_itself(
     assert model.num_classes == 3
     assert not (tmp_path / "a/train").exists()
 
+        (["--train.config", "cifar10_cpu"], "cifar10_cpu is a recipe of retrain, not of train; recipes of train: "),
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
@@ -293,6 +298,48 @@ def test_latency_is_a_limit_and_the_test_split_is_scored_on_request(
 @pytest.mark.slow
 def test_two_processes_train_and_search(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scarlet_x"], "there are scarlet_a, scarlet_b, scarlet_c"),
+        (["scarlet_a", "--recipe", "cifar10_cpu"], "cifar10_cpu is a recipe of retrain, not of run; recipes of run: "),
+        (
+            ["scarlet_a", "--recipe", "search_cifar10_cpu"],
+            "searches the space nas_bench_macro, and scarlet_a is of scarlet: give a recipe of that space",
+        ),
+    ],
+)
+def test_reproduce_refuses_what_it_cannot_find_anew(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["reproduce", *arguments, "--data-dir", str(root / "data")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1 and message in captured.err, captured.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_recipe_of_digits_needs_test_pictures_unless_told_otherwise(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["--train.batch_size", "8", "--retrain.batch_size", "8", "--threads", "1"]
+    line = ["run", "--config", "digits", *small, "--plan"]
+    classes = ["--data-dir", str(root / "data/train")]
+    assert cli.main([*line, *classes]) == 2
+    error = capsys.readouterr().err
+    assert "--test-split test: there is no such split, or" in error and "do without (--no-final)" in error
+    assert error.count("\n") == 1
+    for given in (["--data-dir", str(root / "data")], [*classes, "--no-final"]):
+        assert cli.main([*line, *given]) == 0
+
+
     run = subprocess.run(command(root, out, "--processes", "2", "--json"), capture_output=True, text=True, check=True)
     assert list(json.loads((out / JOURNAL).read_text())) == STAGES
     assert json.loads(run.stdout)["holdout_top1"] > 0

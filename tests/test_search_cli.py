@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ import yaml
 from scarlet_models.search.cli import PROGRAM, main
 from scarlet_models.search.run_folder import plain
 
-RECIPES = ("cifar10_cpu", "imagenet_mnasnet")  # those of retrain
+from scarlet_models.cli import Program
+from scarlet_models.commands.detect import PROGRAM as DETECT
+
+RECIPES = PROGRAM.recipes_of["retrain"]
 
 
 def _parse(*arguments: str) -> Any:
@@ -24,7 +28,7 @@ def test_the_overview_names_every_subcommand_and_recipe(capsys: pytest.CaptureFi
     for arguments in ([], ["--help"]):
         assert main(arguments) == 0
         text = capsys.readouterr().out
-        for name in [*PROGRAM.commands, *RECIPES]:
+        for name in [*PROGRAM.commands, *itertools.chain(*PROGRAM.recipes_of.values())]:
             assert name in text
 
 
@@ -37,6 +41,15 @@ def test_help_explains_every_option_and_gives_an_example(command: str, capsys: p
     assert "example" in text and f"{command}" in text.split("example")[1]
     for field in dataclasses.fields(PROGRAM.load(command).Options):
         assert field.name.replace("_", "-") in text.lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("program", [PROGRAM, DETECT])
+def test_every_recipe_that_ships_is_known_as_one_of_its_command(program: Program) -> None:
+    assert program.recipes is not None
+    listed = [(command, name) for command, names in program.recipes_of.items() for name in names]
+    assert sorted(name for _, name in listed) == sorted(path.stem for path in program.recipes.glob("*.yaml"))
+    for command, name in listed:
+        program.parse(command, program.load(command), ["--config", name])
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -68,6 +81,11 @@ def test_a_saved_config_gives_the_same_options(tmp_path: Path) -> None:
         (["retrain", "--amp", "fp8"], "--amp: 'fp8' is not one of none, bf16, fp16"),
         (["retrain", "--phases", "[[1]]"], "--phases"),
         (["retrain", "--config", "nosuch"], "nosuch"),
+        (
+            ["run", "--config", "cifar10_cpu"],
+            "cifar10_cpu is a recipe of retrain, not of run; recipes of run: digits, imagenette, search_cifar10_cpu",
+        ),
+        (["space", "--config", "digits.yaml"], "digits is a recipe of run, not of space; recipes of space: none"),
         (["retrain", "--config", "list.yaml"], "config"),
         (["retrain", "--config", "torn.yaml"], "config"),
         (["retrain", "--config", "unknown.yaml"], "no option nosuch"),

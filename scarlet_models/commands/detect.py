@@ -16,6 +16,7 @@ PROGRAM = Program(
     },
     modules={"train": "search.detect_train", "eval": "commands.detect_eval", "predict": "commands.detect_predict"},
     recipes=Path(__file__).parents[1] / "detection" / "recipes",
+    recipes_of={"train": ["bccd_cpu", "retinanet_coco_1x"]},
     extra="detection",
     example="""  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd
   scarlet-models detect eval runs/bccd/exported/bccd --images bccd.tar --annotations bccd.json --split test
