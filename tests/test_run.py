@@ -189,6 +189,7 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
             "data has no folder none, but class folders in test, train: name the split by --test-split",
         ),
         (["--train", "5"], "--train: "),
+        (["--train.config", "cifar10_cpu"], "cifar10_cpu is a recipe of retrain, not of train; recipes of train: "),
         (["--train.no_such", "1"], "train has no option no_such"),
         (["--train.config", "no_such"], "train: there is no recipe no_such"),
         (["--evolve.objectives", "[macs]"], "--objectives: macs: name accuracy"),
@@ -232,72 +233,6 @@ def test_reproduce_plans_within_the_released_cost(
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.slow
-def test_reproduce_plans_the_search_of_the_whole_space(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(_reproduce(root, tmp_path / "none", "--plan")) == 0
-    text = capsys.readouterr().out
-    assert "space scarlet" in text and "exported/scarlet_a" in text
-    assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.slow
-def test_reproduce_trains_the_released_network_itself(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(_reproduce(root, tmp_path / "a", "--skip-search", "--json")) == 0
-    result = json.loads(capsys.readouterr().out)
-    assert result["genotype"] == result["released"]["genotype"] == GENOTYPES["scarlet_a"]
-    assert result["macs"] == result["released"]["macs"] == 365_307_392
-    assert result["released"]["paper_top1"] == 76.9
-    model = timm.create_model(f"local-dir:{result['exported']}", pretrained=True)
-    assert model.num_classes == 3
-    assert not (tmp_path / "a/train").exists()
-
-        (["--train.config", "cifar10_cpu"], "cifar10_cpu is a recipe of retrain, not of train; recipes of train: "),
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stage", "sign"), [("train", "metrics.csv"), ("evolve", "evaluations.jsonl"), ("retrain", "metrics.csv")]
-)
-def test_killed_in_a_stage_and_started_again(
-    root: Path, done: tuple[Path, dict[str, Any]], tmp_path: Path, stage: str, sign: str
-) -> None:
-    out = tmp_path / "killed"
-    process = subprocess.Popen(command(root, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    file, deadline = out / stage / sign, time.monotonic() + 300
-    while time.monotonic() < deadline and process.poll() is None:
-        if file.exists() and len(file.read_bytes().splitlines()) >= 2:
-            break
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    finished = json.loads((out / JOURNAL).read_text()) if (out / JOURNAL).exists() else {}
-    assert list(finished) == STAGES[: STAGES.index(stage)], "killed too late to show anything"
-
-    run = subprocess.run(command(root, out, "--json"), capture_output=True, text=True, check=True)
-    same = ("genotype", "accuracy", "macs", "holdout_top1")
-    assert [json.loads(run.stdout)[key] for key in same] == [done[1][key] for key in same]
-    assert weights(out) == weights(done[0])
-    assert len(set(measured(out))) == len(measured(out))
-
-
-@pytest.mark.slow
-def test_latency_is_a_limit_and_the_test_split_is_scored_on_request(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(arguments(root, tmp_path / "run", "--max-latency", "200ms", "--pick", "knee", "--final")) == 0
-    text = capsys.readouterr().out
-    assert " ms\n" in text and "\ntest " in text
-    front = json.loads((tmp_path / "run/evolve/search.json").read_text())["front"]
-    assert all(0 < record["latency"] <= 200 for record in front)
-    assert f"network    {pick(front, 'knee')['genotype']}\n" in text
-
-
-@pytest.mark.slow
-def test_two_processes_train_and_search(root: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -340,6 +275,71 @@ def test_the_recipe_of_digits_needs_test_pictures_unless_told_otherwise(
         assert cli.main([*line, *given]) == 0
 
 
+@pytest.mark.slow
+def test_reproduce_plans_the_search_of_the_whole_space(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(_reproduce(root, tmp_path / "none", "--plan")) == 0
+    text = capsys.readouterr().out
+    assert "space scarlet" in text and "exported/scarlet_a" in text
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_reproduce_trains_the_released_network_itself(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(_reproduce(root, tmp_path / "a", "--skip-search", "--json")) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["genotype"] == result["released"]["genotype"] == GENOTYPES["scarlet_a"]
+    assert result["macs"] == result["released"]["macs"] == 365_307_392
+    assert result["released"]["paper_top1"] == 76.9
+    model = timm.create_model(f"local-dir:{result['exported']}", pretrained=True)
+    assert model.num_classes == 3
+    assert not (tmp_path / "a/train").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "sign"), [("train", "metrics.csv"), ("evolve", "evaluations.jsonl"), ("retrain", "metrics.csv")]
+)
+def test_killed_in_a_stage_and_started_again(
+    root: Path, done: tuple[Path, dict[str, Any]], tmp_path: Path, stage: str, sign: str
+) -> None:
+    out = tmp_path / "killed"
+    process = subprocess.Popen(command(root, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    file, deadline = out / stage / sign, time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if file.exists() and len(file.read_bytes().splitlines()) >= 2:
+            break
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = json.loads((out / JOURNAL).read_text()) if (out / JOURNAL).exists() else {}
+    assert list(finished) == STAGES[: STAGES.index(stage)], "killed too late to show anything"
+
+    run = subprocess.run(command(root, out, "--json"), capture_output=True, text=True, check=True)
+    same = ("genotype", "accuracy", "macs", "holdout_top1")
+    assert [json.loads(run.stdout)[key] for key in same] == [done[1][key] for key in same]
+    assert weights(out) == weights(done[0])
+    assert len(set(measured(out))) == len(measured(out))
+
+
+@pytest.mark.slow
+def test_latency_is_a_limit_and_the_test_split_is_scored_on_request(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments(root, tmp_path / "run", "--max-latency", "200ms", "--pick", "knee", "--final")) == 0
+    text = capsys.readouterr().out
+    assert " ms\n" in text and "\ntest " in text
+    front = json.loads((tmp_path / "run/evolve/search.json").read_text())["front"]
+    assert all(0 < record["latency"] <= 200 for record in front)
+    assert f"network    {pick(front, 'knee')['genotype']}\n" in text
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_search(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
     run = subprocess.run(command(root, out, "--processes", "2", "--json"), capture_output=True, text=True, check=True)
     assert list(json.loads((out / JOURNAL).read_text())) == STAGES
     assert json.loads(run.stdout)["holdout_top1"] > 0
