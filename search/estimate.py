@@ -16,11 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scarlet_models.models import scarlet_net
-from scarlet_models.space import SearchSpace
+from scarlet_models.space import Genotype, SearchSpace
 
+from .additivity import time_networks
+from .block_times import PASSES
 from .depthwise import accelerate_depthwise
+from .latency import Bench
+from .latency import Options as LatencyOptions
 from .population import Trie
-from .sampler import FairSampler
+from .sampler import FairSampler, widest
 from .square import add_gradients
 from .supernet import Supernet
 
@@ -69,14 +73,37 @@ def seconds_per_path(space: SearchSpace, classes: int, size: int, batch: int, de
 
 def seconds_per_step(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
     """Time of one step of training a network of middling choices on its own; arguments as above."""
-    choices = [layer.choices[len(layer.choices) // 2] for layer in space.layers]
-    model = _on(scarlet_net(genotype=choices, space=space, num_classes=classes), device).train()
+    model = _on(scarlet_net(genotype=_middling(space), space=space, num_classes=classes), device).train()
 
     def step(images: Tensor, labels: Tensor) -> None:
         F.cross_entropy(model(images), labels).backward()
         model.zero_grad(set_to_none=True)
 
     return _seconds_per_batch(step, batch, size, classes, device)
+
+
+def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
+    """Time of the command latency: the blocks of a space are those of as many networks as a layer has choices.
+
+    In onnxruntime, where layers of one shape share their blocks, it may be less.
+    """
+    bench, before = Bench(space, options), torch.get_num_threads()
+    torch.set_num_threads(options.threads or before)
+    try:
+        for _ in range(2):  # the first also imports what it needs
+            started = time.perf_counter()
+            network = bench.run_of(_middling(space))
+            making = time.perf_counter() - started
+        milliseconds = time_networks([network], ROUNDS, bench.device, lambda: None)
+    finally:
+        torch.set_num_threads(before)
+    measurement = PASSES * float(milliseconds[0]) / 1e3
+    blocks = widest(space) * (making + (options.rounds + 1) * measurement)
+    return blocks + options.validate * (making + (options.validation_rounds + 1) * measurement)
+
+
+def _middling(space: SearchSpace) -> Genotype:
+    return space.validate(layer.choices[len(layer.choices) // 2] for layer in space.layers)
 
 
 def _on(net: _Module, device: torch.device) -> _Module:

@@ -31,7 +31,7 @@ from .distributed import World
 from .heldout import ScoreOptions
 from .hypervolume import hypervolume_of, reference_ranges
 from .nsga import Evolution
-from .objectives import Costs, read_bounds, read_objectives
+from .objectives import Costs, read_bounds, read_objectives, wants_latency
 from .progress import log_to_stderr
 from .ranking import kendall
 from .regret import Regret
@@ -72,6 +72,7 @@ class Options(ScoreOptions):
         max_params: Most parameters.
         min_params: Fewest parameters.
         max_latency: Longest time by the latency table, such as 15ms.
+        min_latency: Shortest time by the latency table.
         min_accuracy: Lowest accuracy in percent; networks below it breed only until there are better ones.
         latency_table: What scarlet-search latency has written: table.json or its folder.
         input_size: Side in pixels of the pictures that MACs are of; 0 for the space's own.
@@ -99,6 +100,7 @@ class Options(ScoreOptions):
     max_params: int | str | None = None
     min_params: int | str | None = None
     max_latency: float | str | None = None
+    min_latency: float | str | None = None
     min_accuracy: float | None = None
     latency_table: str = ""
     input_size: int = 0
@@ -147,8 +149,7 @@ def _check(options: Options) -> None:
         raise UserError("SUPERNET is missing: give one, or --truth with --space to search a table; see --help")
     if options.supernet and options.space:
         raise UserError("--space: the supernet has its own; leave one of the two away")
-    latency = options.max_latency is not None or any(text.split()[:1] == ["latency"] for text in options.objectives)
-    if latency and not options.latency_table:
+    if wants_latency(options) and not options.latency_table:
         raise UserError("latency needs --latency-table; scarlet-search latency writes one")
 
 

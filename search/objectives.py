@@ -126,12 +126,11 @@ def read_bounds(options: Any) -> dict[str, Range]:
     """The bounds among a command's options by name: macs, params, latency (ms) and accuracy (%), ends included.
 
     Raises:
-        UserError: one is not a number.
+        UserError: one is not a number, or no latency is within both of its bounds.
     """
     limits = read_limits(options)
     bounds = {name: (float(limits.low[i]), float(limits.high[i])) for i, name in enumerate(("macs", "params"))}
-    if options.max_latency is not None:
-        bounds["latency"] = (-math.inf, parse_milliseconds(options.max_latency))
+    bounds["latency"] = _read_latency(options)
     if options.min_accuracy is not None:
         if not 0 <= options.min_accuracy <= 100:
             raise UserError(f"--min-accuracy: {options.min_accuracy} is not a percentage")
@@ -139,15 +138,29 @@ def read_bounds(options: Any) -> dict[str, Range]:
     return {name: ends for name, ends in bounds.items() if ends != (-math.inf, math.inf)}
 
 
-def parse_milliseconds(text: str | float) -> float:
+def _read_latency(options: Any) -> Range:
+    low = -math.inf if options.min_latency is None else parse_milliseconds(options.min_latency, "--min-latency")
+    high = math.inf if options.max_latency is None else parse_milliseconds(options.max_latency)
+    if low > high:
+        raise UserError(f"min latency {low:g} ms is above max latency {high:g} ms")
+    return low, high
+
+
+def wants_latency(options: Any) -> bool:
+    """Whether latency is an objective or has a bound among a command's options."""
+    limited = options.min_latency is not None or options.max_latency is not None
+    return limited or any(text.split()[:1] == ["latency"] for text in options.objectives)
+
+
+def parse_milliseconds(text: str | float, option: str = "--max-latency") -> float:
     """Milliseconds from a number, or from text such as 15ms, 1.5s or 800us.
 
     Raises:
-        UserError: not a time.
+        UserError: not a time; the message names the option.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s|)", str(text).strip())
     if not match or not float(match[1]):
-        raise UserError(f"--max-latency: {text!r} is not a time, such as 15ms")
+        raise UserError(f"{option}: {text!r} is not a time, such as 15ms")
     return float(match[1]) * {"us": 1e-3, "ms": 1.0, "": 1.0, "s": 1e3}[match[2]]
 
 
@@ -158,9 +171,12 @@ def check_bounds(costs: Costs, limits: Limits, bounds: Mapping[str, Range]) -> N
         UserError: no network meets one; the message says what can be reached.
     """
     check_reachable(costs.space, limits, costs.table)
-    if "latency" in bounds and costs.range("latency")[0] > bounds["latency"][1]:
-        least, most = costs.range("latency")
+    if "latency" not in bounds:
+        return
+    (low, high), (least, most) = bounds["latency"], costs.range("latency")
+    if high < least or low > most:
+        limit = f"at most {high:g}" if high < least else f"at least {low:g}"
         raise UserError(
-            f"no network of space {costs.space.name!r} takes at most {bounds['latency'][1]:g} ms: "
+            f"no network of space {costs.space.name!r} takes {limit} ms: "
             f"by the table they take from {least:.3g} to {most:.3g} ms"
         )

@@ -39,6 +39,7 @@ class Stage:
         why: What it is for, in one line.
         options: Of the command, by name. A recipe's name under "config" gives those that are not named.
         product: File in its folder that is there when it is done.
+        needs: Stages whose products it takes: when one of them runs again, so does it.
         keep: Refuse to run again under other options: it took too long to be lost to a slip.
         processes: To start under torchrun.
     """
@@ -48,6 +49,7 @@ class Stage:
     why: str
     options: dict[str, Any]
     product: str
+    needs: tuple[str, ...] = ()
     keep: bool = False
     processes: int = 1
 
@@ -55,7 +57,7 @@ class Stage:
 class Pipeline:
     """Runs stages one after the other in a folder, whose stages.json says which are done, with what, in how long.
 
-    A stage is done if it was run with the same options and no stage before it has run since.
+    A stage is done if it was run with the same options and no stage that it needs has run since.
 
     Args:
         out: The folder, made where there is none.
@@ -96,7 +98,7 @@ class Pipeline:
             return folder
         options = _resolve(stage)
         self._check_kept(stage, options)
-        self._forget_from(stage.name)
+        self._forget(stage.name)
         resume = self._may_resume(stage, options)
         text = f"# {stage.why}\n# {command}\n" + yaml.safe_dump({**options, "out": str(folder)}, sort_keys=False)
         write_atomically(self.out / f"{stage.name}.yaml", lambda file: file.write(text.encode()))
@@ -107,7 +109,8 @@ class Pipeline:
         if not (folder / stage.product).exists():
             raise UserError(f"{stage.name} ended without {folder / stage.product}: the reason is above")
         seconds = round(time.monotonic() - started, 1)
-        self.done[stage.name] = {"options": options, "command": command, "why": stage.why, "seconds": seconds}
+        known = {"options": options, "needs": stage.needs, "command": command, "why": stage.why, "seconds": seconds}
+        self.done[stage.name] = known
         self._write()
         _logger.info("%s: done in %s", stage.name, timedelta(seconds=round(seconds)))
         return folder
@@ -120,12 +123,11 @@ class Pipeline:
             what = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in names)
             raise UserError(f"{self.out / stage.name} was made with other options ({what}): choose another --out")
 
-    def _forget_from(self, name: str) -> None:
-        """What follows a stage that runs again is out of date."""
-        names = list(self.done)
-        if name in names:
-            for later in names[names.index(name) :]:
-                del self.done[later]
+    def _forget(self, name: str) -> None:
+        """What was made from a stage that runs again is out of date."""
+        if self.done.pop(name, None):
+            for later in [later for later, known in self.done.items() if name in known["needs"]]:
+                self._forget(later)
             self._write()
 
     def _may_resume(self, stage: Stage, options: dict[str, Any]) -> bool:
@@ -149,9 +151,12 @@ def _read(journal: Path) -> dict[str, dict[str, Any]]:
     if not journal.exists():
         return {}
     try:
-        return dict(json.loads(journal.read_text()))
+        done = dict(json.loads(journal.read_text()))
     except ValueError:
         raise UserError(f"{journal} is damaged: remove it, and each stage goes on from what its folder holds") from None
+    for number, known in enumerate(done.values()):
+        known.setdefault("needs", list(done)[:number])  # a journal of an earlier version
+    return done
 
 
 def _weighty(options: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from scarlet_models.errors import UserError
 from . import estimate
 from .distributed import pick_device
 from .optim import local_batch
-from .sampler import widest
 
 if TYPE_CHECKING:
     from .pipeline import Stage
@@ -48,7 +47,8 @@ def make_plan(search: Search) -> list[Step]:
     """
     estimator, steps = _Estimator(search), list[Step]()
     for stage in search.stages():
-        done = all(step.done for step in steps) and search.pipeline.is_done(stage)
+        needed = (step.done for step in steps if step.stage in stage.needs)
+        done = all(needed) and search.pipeline.is_done(stage)
         seconds = 0.0 if done else estimator.seconds(stage)
         steps.append(Step(stage.name, stage.command, stage.why, done, seconds))
     return steps
@@ -115,12 +115,10 @@ class _Estimator:
         return squares * estimate.seconds_per_square(self.space, *self._batch(options, options.image_size))
 
     def _latency(self, options: Any) -> float:
-        networks = options.rounds * widest(self.space) + options.validate * options.validation_rounds
-        size = options.image_size or self.space.input_size
-        return networks * estimate.seconds_per_path(self.space, self.classes, size, options.batch_size, self.device)
+        return estimate.seconds_of_latency(self.space, options)
 
     def _evolve(self, options: Any) -> float:
-        size = self.search.pipeline.options_of(self.search.searching()[0]).image_size or self.space.input_size
+        size = self.search.pipeline.options_of(self.search.training()).image_size or self.space.input_size
         pictures = (options.pictures or len(self.search.split.holdout)) + options.calibration_pictures
         paths = min(options.population * options.generations * (2 if options.random else 1), self.space.size)
         batch = min(options.batch_size, pictures)

@@ -28,7 +28,7 @@ from scarlet_models.space import Genotype, SearchSpace
 
 from .candidates import Candidates
 from .data import DataOptions, Pictures, check_test_split, split_holdout
-from .objectives import Costs, read_bounds, read_objectives
+from .objectives import Costs, read_bounds, read_objectives, wants_latency
 from .pipeline import Pipeline, Stage
 from .plan import as_data, make_plan, show_plan
 from .progress import log_to_stderr
@@ -37,6 +37,8 @@ EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --ma
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
   scarlet-search run --config digits --data-dir pictures --max-latency 15ms --train.epochs 40 --out runs/quick
   scarlet-search run --config paper_imagenet --data-dir imagenet --processes 8 --out runs/paper"""
+
+LIMITS = ("min_macs", "max_macs", "min_params", "max_params", "min_latency", "max_latency", "min_accuracy")
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +55,10 @@ class Options(DataOptions):
         max_macs: Most MACs of the network.
         min_params: Fewest parameters of the network.
         max_params: Most parameters of the network.
-        max_latency: Longest time for a picture on this device, such as 15ms; its blocks are measured first.
+        min_latency: Shortest time for a picture on this device.
+        max_latency: Longest time, such as 15ms. All blocks are timed before training, at the size and classes that MACs
+            are of; --latency.image_size and --latency.num_classes change that. With --evolve.latency_table none is timed.
+        min_accuracy: Lowest accuracy in percent with the supernet's weights.
         pick: Which network of the front to retrain.
         genotype: Retrain this one and search nothing.
         train: Options of train, as in --train.epochs 20; a recipe's name under "config".
@@ -76,7 +81,9 @@ class Options(DataOptions):
     max_macs: int | str | None = None
     min_params: int | str | None = None
     max_params: int | str | None = None
+    min_latency: float | str | None = None
     max_latency: float | str | None = None
+    min_accuracy: float | None = None
     pick: Literal["accuracy", "knee"] = "accuracy"
     genotype: str = ""
     train: dict[str, Any] = field(default_factory=dict)
@@ -150,17 +157,22 @@ class Search:
             self._check_limits()
 
     def _check_limits(self) -> None:
-        """Here a mistake costs nothing yet; that of a latency shows when the blocks are measured."""
+        """Here a mistake costs no training yet; that of a latency shows once the blocks are timed."""
         if not self.split.holdout:
             raise UserError("--holdout 0 leaves no pictures to search by; 0.1 is usual")
-        wanted = self.pipeline.options_of(self.searching()[-1])
+        *others, evolving = self.searching()
+        wanted = self.pipeline.options_of(evolving)
         read_objectives(wanted.objectives)
-        Candidates(Costs(self.space, wanted.input_size, wanted.num_classes), read_bounds(wanted))
+        timed = all(self.pipeline.is_done(stage) for stage in others if stage.command == "latency")
+        costs = Costs(self.space, wanted.input_size, wanted.num_classes, wanted.latency_table if timed else "")
+        Candidates(costs, read_bounds(wanted))
 
     def run(self) -> dict[str, Any]:
         """Carries out all stages that are not done; returns what came of them."""
         for stage in self.searching():
             self.pipeline.run(stage)
+            if stage.command == "latency":
+                self._check_limits()
         found = self.picked()
         _logger.info("the network is %s", found["genotype"])
         retrained = self.pipeline.run(self.retraining(found["genotype"]))
@@ -196,50 +208,54 @@ class Search:
         return pick(front, self.options.pick)
 
     def searching(self) -> list[Stage]:
-        """The stages up to the front; none for a given genotype."""
-        options = self.options
-        if options.genotype:
+        """The stages up to the front; none for a given genotype.
+
+        Where latency matters, blocks are timed first, so that a limit out of reach shows before any training.
+        """
+        if self.options.genotype:
             return []
-        supernet = {"supernet": str(self.pipeline.out / "train")}
-        stages = [
-            Stage(
-                "train",
-                "train",
-                "a supernet that holds every network of the space learns on the pictures",
-                self._common("train") | {"space": options.space} | options.train,
-                "supernet.safetensors",
-                keep=True,
-                processes=options.processes,
-            )
-        ]
-        limits = {name: getattr(options, name) for name in ("min_macs", "max_macs", "min_params", "max_params")}
-        if self.times_blocks():
-            stages.append(self._timing())
-            limits |= {"latency_table": str(self.pipeline.out / "latency" / "table.json")}
-            limits |= {"max_latency": options.max_latency}
-        stages.append(
-            Stage(
-                "evolve",
-                "evolve",
-                "generations of networks are scored with the supernet's weights; the best trade-offs are the front",
-                self._common("evolve") | supernet | options.evolve | _given(limits),
-                "search.json",
-                processes=options.processes,
-            )
-        )
-        return stages
+        wanted = self.pipeline.options_of(self._evolving())
+        if wanted.latency_table or not wants_latency(wanted):
+            return [self.training(), self._evolving()]
+        table = str(self.pipeline.out / "latency" / "table.json")
+        return [self._timing(wanted), self.training(), self._evolving(latency_table=table)]
 
-    def times_blocks(self) -> bool:
-        """Whether latency matters in this search."""
-        return self.options.max_latency is not None or "latency" in str(self.options.evolve.get("objectives", ""))
-
-    def _timing(self) -> Stage:
+    def _timing(self, wanted: Any) -> Stage:
+        """Of the blocks, at the size and classes that the search counts MACs at."""
+        at = _given({"image_size": wanted.input_size or None, "num_classes": wanted.num_classes or None})
         return Stage(
             "latency",
             "latency",
             "each block of the space is timed on this device",
-            self._common("latency") | {"space": self.options.space} | self.options.latency,
+            self._common("latency") | {"space": self.options.space} | at | self.options.latency,
             "table.json",
+        )
+
+    def training(self) -> Stage:
+        """Training of the supernet."""
+        options = self.options
+        return Stage(
+            "train",
+            "train",
+            "a supernet that holds every network of the space learns on the pictures",
+            self._common("train") | {"space": options.space} | options.train,
+            "supernet.safetensors",
+            keep=True,
+            processes=options.processes,
+        )
+
+    def _evolving(self, **more: Any) -> Stage:
+        options = self.options
+        supernet = {"supernet": str(self.pipeline.out / "train")}
+        limits = {name: getattr(options, name) for name in LIMITS}
+        return Stage(
+            "evolve",
+            "evolve",
+            "generations of networks are scored with the supernet's weights; the best trade-offs are the front",
+            self._common("evolve") | supernet | options.evolve | _given(limits) | more,
+            "search.json",
+            needs=("latency", "train"),
+            processes=options.processes,
         )
 
     def retraining(self, genotype: str) -> Stage:
@@ -253,6 +269,7 @@ class Search:
             "the picked network is trained on its own, from new weights",
             self._common("retrain") | network | options.retrain,
             product,
+            needs=("evolve",),
             processes=options.processes,
         )
 
@@ -260,7 +277,7 @@ class Search:
         """The network as timm, ONNX and people read it."""
         source = str(self.pipeline.out / "retrain" / "exported" / self.name)
         what = "the network becomes files that timm, ONNX and people read"
-        return Stage(f"exported/{self.name}", "export", what, {"network": source}, "config.json")
+        return Stage(f"exported/{self.name}", "export", what, {"network": source}, "config.json", needs=("retrain",))
 
     def reporting(self) -> Stage:
         """The page that shows it all."""
@@ -270,6 +287,7 @@ class Search:
             "curves, fronts and networks are drawn on one page",
             {"folders": [self.options.out]},
             "index.html",
+            needs=(f"exported/{self.name}",),
         )
 
     @property

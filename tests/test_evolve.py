@@ -178,10 +178,13 @@ def test_latency_is_an_objective_and_a_limit(run: Path, tmp_path: Path) -> None:
         assert record["latency"] == pytest.approx(2 + blocks[range(5), choices].sum())
         assert record["latency"] <= 11
         assert record["accuracy"] == record["true_accuracy"] >= 65
-    with pytest.raises(
-        UserError, match=r"no network of space 'mini' takes at most 2\.5 ms: by the table they take from"
-    ):
-        evolve.main(from_table(run, tmp_path / "out", max_latency=2.5, **changes))
+    evolve.main(from_table(run, tmp_path / "slow", min_latency="12ms", **changes))
+    found = result(tmp_path / "slow")
+    assert found["front"] and all(record["latency"] >= 12 for record in found["front"])
+    assert found["limits"] == {"latency": [12, None]}
+    for limit, said in (({"max_latency": 2.5}, r"at most 2\.5"), ({"min_latency": "18ms"}, "at least 18")):
+        with pytest.raises(UserError, match=f"no network of space 'mini' takes {said} ms: by the table they take from"):
+            evolve.main(from_table(run, tmp_path / "out", **limit, **changes))
 
 
 def test_a_search_starts_from_given_networks(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +219,8 @@ def test_released_networks_are_seeds_and_are_marked(tmp_path: Path) -> None:
         (["--objectives", "[accuracy, macs min -1]"], "'macs min -1' is not a name, min or max, and a positive weight"),
         (["--objectives", "[accuracy, latency]"], "latency needs --latency-table"),
         (["--max-latency", "15ms"], "latency needs --latency-table"),
+        (["--min-latency", "15ms"], "latency needs --latency-table"),
+        (["--min-latency", "3", "--max-latency", "2", "--latency-table", "x"], "min latency 3 ms is above max"),
         (["--population", "1"], "--population: 1 is below 2"),
         (["--mutation", "2"], "--mutation: 2.0 is not a probability"),
         (["--min-accuracy", "101"], "--min-accuracy: 101.0 is not a percentage"),

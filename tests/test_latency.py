@@ -10,6 +10,7 @@ import torch
 from scarlet_models.search import cli, latency
 from scarlet_models.search.additivity import compare, stratified
 from scarlet_models.search.block_times import Samples, time_blocks
+from scarlet_models.search.estimate import seconds_of_latency
 from scarlet_models.search.latency_table import LatencyTable, distinct_units, head_input, layer_units
 from scarlet_models.search.onnx_times import as_onnx
 from scarlet_models.search.supernet import Supernet
@@ -211,6 +212,13 @@ def test_latency_writes_a_table_that_predicts(tmp_path: Path, capsys: pytest.Cap
     assert cli.main(["latency", "mini", *few, "--validate", "0", "--image-size", "16", "--batch-size", "2"]) == 0
     assert "stem and head" in capsys.readouterr().out
     assert LatencyTable.load(tmp_path, MINI).validation is None
+
+
+def test_a_plan_knows_how_long_it_takes(tmp_path: Path) -> None:
+    options = latency.Options(space="mini", rounds=20, validate=8, out=str(tmp_path), json=True)
+    estimate, started = seconds_of_latency(MINI, options), time.process_time()
+    latency.main(options)
+    assert 1 / 3 < estimate / (time.process_time() - started) < 3  # a factor of 2, and room for a busy machine
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,23 @@ def test_a_supernet_is_not_lost_to_another_option(pictures: Path, tmp_path: Path
     assert pipeline.is_done(_train(pictures))
 
 
-def test_what_follows_a_stage_that_runs_again_is_out_of_date(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("needs", "left"), [(("train",), ["train"]), ((), ["retrain", "train"])])
+def test_what_needs_a_stage_that_runs_again_is_out_of_date(
+    pictures: Path, tmp_path: Path, needs: tuple[str, ...], left: list[str]
+) -> None:
     pipeline = Pipeline(tmp_path)
     supernet = pipeline.run(_train(pictures)) / "supernet.safetensors"
-    pipeline.run(_retrain(pictures))
+    pipeline.run(replace(_retrain(pictures), needs=needs))
     supernet.unlink()
     pipeline.run(_train(pictures))
+    assert list(json.loads((tmp_path / JOURNAL).read_text())) == left
+
+
+def test_in_a_journal_of_an_earlier_version_a_stage_needs_all_before_it(tmp_path: Path) -> None:
+    known = {"train": {"options": {}}, "latency": {"options": {}}, "evolve": {"options": {}}, "report": {"options": {}}}
+    (tmp_path / JOURNAL).write_text(json.dumps(known))
+    with pytest.raises(UserError, match="no search space 'none'"):
+        Pipeline(tmp_path).run(Stage("latency", "latency", "for a test", {"space": "none"}, "table.json"))
     assert list(json.loads((tmp_path / JOURNAL).read_text())) == ["train"]
 
 

@@ -11,16 +11,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 import yaml
 from scarlet_models.search import cli
+from scarlet_models.search.latency_table import LatencyTable
 from scarlet_models.search.pipeline import JOURNAL
 from scarlet_models.search.run import pick
+from test_latency import invented_table
 from test_rank import write_pictures
 
-from scarlet_models import Genotype
+from scarlet_models import Genotype, SearchSpace
 from scarlet_models.models import GENOTYPES
 
 RECIPE: dict[str, Any] = {
@@ -134,7 +137,7 @@ def test_a_plan_is_printed_and_nothing_is_written(
     out = tmp_path / "none"
     assert cli.main(arguments(root, out, "--max-latency", "50ms", "--plan")) == 0
     text = capsys.readouterr().out
-    places = [text.index(f"\n{name}") for name in ("train", "latency", "evolve", "retrain", "exported/found", "report")]
+    places = [text.index(f"\n{name}") for name in ("latency", "train", "evolve", "retrain", "exported/found", "report")]
     assert places == sorted(places)
     assert "36 pictures to learn from and 24 held out" in text
     assert "in all about" in text
@@ -148,6 +151,59 @@ def test_a_plan_is_printed_and_nothing_is_written(
     assert plan["seconds"] == pytest.approx(sum(filter(None, seconds.values())))
     assert not any(stage["done"] for stage in plan["stages"])
     assert not out.exists()
+
+
+def test_a_latency_out_of_reach_is_refused_before_any_training(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = arguments(root, tmp_path / "run", "--max-latency", "1us")
+    assert cli.main(line) == 2
+    error = capsys.readouterr().err
+    assert "$ scarlet-search latency" in error and "$ scarlet-search train" not in error
+    table = LatencyTable.load(tmp_path / "run/latency", SearchSpace.load("mini"))
+    least, most = (table.base + choose(table.blocks, axis=1).sum() for choose in (np.nanmin, np.nanmax))
+    refusal = "no network of space 'mini' takes at most 0.001 ms: by the table they take from"
+    assert error.endswith(f"{refusal} {least:.3g} to {most:.3g} ms\n")
+    assert not (tmp_path / "run/train").exists()
+
+    assert cli.main([*line, "--plan"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1 and refusal in captured.err
+
+
+@pytest.mark.parametrize(
+    ("more", "size", "classes"), [([], 16, 3), (["--latency.image-size", "8", "--latency.num-classes", "5"], 8, 5)]
+)
+def test_blocks_are_timed_at_the_size_that_macs_are_of(
+    root: Path, tmp_path: Path, more: list[str], size: int, classes: int
+) -> None:
+    sizes = ["--evolve.input-size", "16", "--evolve.num_classes", "3", *more]
+    assert cli.main(arguments(root, tmp_path / "run", "--max-latency", "1us", *sizes)) == 2
+    facts = json.loads((tmp_path / "run/latency/table.json").read_text())["facts"]
+    assert (facts["image_size"], facts["num_classes"]) == (size, classes)
+
+
+def test_a_given_table_of_latencies_is_believed(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    invented_table().save(tmp_path / "table.json")
+    line = arguments(root, tmp_path / "none", "--evolve.latency_table", str(tmp_path), "--plan", "--json")
+    assert cli.main([*line, "--max-latency", "3ms"]) == 0
+    assert [stage["stage"] for stage in json.loads(capsys.readouterr().out)["stages"]] == STAGES
+    assert cli.main([*line, "--min-latency", "1s"]) == 2
+    assert "takes at least 1000 ms: by the table they take from" in capsys.readouterr().err
+
+
+def test_a_limit_of_latency_later_on_trains_no_other_supernet(
+    root: Path, done: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "moved"
+    shutil.copytree(done[0], out)
+    for more in ([], ["--latency.rounds", "3"]):
+        assert cli.main(arguments(root, out, *more, "--max-latency", "1us")) == 2
+        assert "latency: done in" in capsys.readouterr().err
+        assert cli.main(arguments(root, out, *more, "--max-latency", "10s", "--plan", "--json")) == 0
+        stages = json.loads(capsys.readouterr().out)["stages"]
+        assert [stage["stage"] for stage in stages if stage["done"]] == ["latency", "train"]
+    assert measured(out) == measured(done[0])
 
 
 def _front(*figures: tuple[float, int]) -> list[dict[str, Any]]:
@@ -179,6 +235,9 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--max-macs", "some"], "--max-macs: "),
         (["--min-params", "1G"], "no network of space 'mini' has"),
         (["--max-latency", "soon"], "--max-latency: 'soon' is not a time"),
+        (["--min-latency", "soon"], "--min-latency: 'soon' is not a time"),
+        (["--min-latency", "3ms", "--max-latency", "2ms"], "min latency 3 ms is above max latency 2 ms"),
+        (["--min-accuracy", "101"], "--min-accuracy: 101.0 is not a percentage"),
         (["--pick", "best"], "--pick: 'best' is not one of accuracy, knee"),
         (["--genotype", "9,9"], "genotype"),
         (["--processes", "0"], "--processes: 0 is not a positive number"),
@@ -329,12 +388,24 @@ def test_killed_in_a_stage_and_started_again(
 def test_latency_is_a_limit_and_the_test_split_is_scored_on_request(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(arguments(root, tmp_path / "run", "--max-latency", "200ms", "--pick", "knee", "--final")) == 0
+    out = tmp_path / "run"
+    line = arguments(root, out, "--min-latency", "1us", "--max-latency", "200ms", "--pick", "knee", "--final")
+    assert cli.main(line) == 0
     text = capsys.readouterr().out
     assert " ms\n" in text and "\ntest " in text
-    front = json.loads((tmp_path / "run/evolve/search.json").read_text())["front"]
-    assert all(0 < record["latency"] <= 200 for record in front)
-    assert f"network    {pick(front, 'knee')['genotype']}\n" in text
+    search = json.loads((out / "evolve/search.json").read_text())
+    assert search["limits"] == {"latency": [0.001, 200]}
+    assert all(0 < record["latency"] <= 200 for record in search["front"])
+    assert f"network    {pick(search['front'], 'knee')['genotype']}\n" in text
+    before, made = measured(out), (out / "train/supernet.safetensors").stat().st_mtime_ns
+
+    assert cli.main([*line, "--latency.rounds", "3"]) == 0
+    said = capsys.readouterr().err
+    assert all(
+        text in said for text in ("latency: done in", "train: done before", "evolve: done in", "report: done in")
+    )
+    assert (out / "train/supernet.safetensors").stat().st_mtime_ns == made
+    assert measured(out)[: len(before)] == before and len(set(measured(out))) == len(measured(out))
 
 
 @pytest.mark.slow
