@@ -57,7 +57,7 @@ class Options(DataOptions):
         max_params: Most parameters of the network.
         min_latency: Shortest time for a picture on this device.
         max_latency: Longest time, such as 15ms. All blocks are timed before training, at the size and classes that MACs
-            are of; --latency.image_size and --latency.num_classes change that. With --evolve.latency_table none is timed.
+            are of, or --latency.image_size and --latency.num_classes; none with --evolve.latency_table.
         min_accuracy: Lowest accuracy in percent with the supernet's weights.
         pick: Which network of the front to retrain.
         genotype: Retrain this one and search nothing.
