@@ -31,6 +31,7 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 from scarlet_models.search import PopulationEvaluator, Supernet
+from scarlet_models.search.allocator import keep_freed_memory
 from scarlet_models.search.data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
 from scarlet_models.search.variation import mutate, two_point_crossover
 from torch import Tensor, nn
@@ -240,6 +241,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    keep_freed_memory()  # as the commands do
     torch.set_num_threads(args.threads)
     space = SearchSpace.load(args.space)
     populations = simulated_search(space, args.population, args.generations, args.seed)

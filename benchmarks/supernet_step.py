@@ -2,8 +2,9 @@
 
 python benchmarks/supernet_step.py --threads 1
 
-Both sides run forward and backward on the same batch, with the same memory layout and fast depthwise gradients, and
-take turns, so that a busy machine slows both alike. The paths have stabilizers, which the models lack.
+Both sides run forward and backward on the same batch, with the same memory layout, fast depthwise gradients and an
+allocator that keeps what is freed (--allocator system leaves it as it is), and take turns, so that a busy machine slows
+both alike. The paths have stabilizers, which the models lack.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 
 import torch
 from scarlet_models.search import SearchSpace, Supernet
+from scarlet_models.search.allocator import keep_freed_memory
 from scarlet_models.search.depthwise import accelerate_depthwise
 from scarlet_models.search.sampler import FairSampler
 from scarlet_models.search.square import add_gradients
@@ -67,7 +69,10 @@ def main() -> None:
     parser.add_argument(
         "--stabilizer", default="linear", help="what stands for an identity in the square: linear or skip"
     )
+    parser.add_argument("--allocator", choices=("keep", "system"), default="keep", help="keep is what training has")
     args = parser.parse_args()
+    if args.allocator == "keep":
+        keep_freed_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     clock = time.perf_counter if args.clock == "wall" else time.process_time

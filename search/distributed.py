@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scarlet_models.errors import UserError
 
+from .allocator import keep_freed_memory
 from .progress import log_to_stderr
 
 
@@ -100,6 +101,8 @@ def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
         torch.set_num_threads(threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     place = pick_device(device)
+    if place.type == "cpu":
+        keep_freed_memory()
     if size > 1:
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:
