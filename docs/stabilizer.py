@@ -34,7 +34,10 @@ def read(path: Path) -> Rows:
 
 
 def collect(runs: Path) -> None:
-    """Copies what the study needs of each finished cell into the results: curves, rankings, similarities."""
+    """Copies what the study needs of each finished cell into the results: curves, rankings, similarities.
+
+    Cells that are in the results already, perhaps from another machine, stay; those of the same name are replaced.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
     cells = find_cells(runs)
     _write("curves.csv", cells, _curve)
@@ -54,10 +57,12 @@ def _rankings(cell: Cell) -> Iterator[dict[str, str]]:
 
 
 def _write(name: str, cells: list[Cell], rows_of: Callable[[Cell], Iterable[dict[str, str]]]) -> None:
-    rows = [{"variant": cell.variant, "seed": cell.seed, **row} for cell in cells for row in rows_of(cell)]
+    path, new = RESULTS / name, {(cell.variant, str(cell.seed)) for cell in cells}
+    rows = [row for row in (read(path) if path.exists() else []) if (row["variant"], row["seed"]) not in new]
+    rows += [{"variant": cell.variant, "seed": str(cell.seed), **row} for cell in cells for row in rows_of(cell)]
     if not rows:
         return
-    with (RESULTS / name).open("w", newline="") as file:
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
