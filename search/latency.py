@@ -90,7 +90,6 @@ def main(options: Options) -> None:
         UserError: a bad option, a missing package, or a folder that cannot be written.
     """
     log_to_stderr()
-    _check(options)
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads or before)
     try:
@@ -142,10 +141,11 @@ class Bench:
     """Blocks and networks of a space on this device, and the clock.
 
     Raises:
-        UserError: the device is not there.
+        UserError: a bad option, or the device is not there.
     """
 
     def __init__(self, space: SearchSpace, options: Options) -> None:
+        _check(options)
         self.space, self.options = space, options
         self.image_size = options.image_size or space.input_size
         self.num_classes = options.num_classes or space.num_classes

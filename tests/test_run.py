@@ -171,6 +171,14 @@ def test_a_latency_out_of_reach_is_refused_before_any_training(
     assert captured.out == "" and captured.err.count("\n") == 1 and refusal in captured.err
 
 
+def test_a_bad_option_of_latency_is_refused_by_the_plan(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = arguments(root, tmp_path / "run", "--max-latency", "1s", "--latency.batch_size", "-1")
+    assert cli.main([*line, "--plan"]) == 2
+    assert "--batch-size: -1 is below 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "size", "classes"), [([], 16, 3), (["--latency.image-size", "8", "--latency.num-classes", "5"], 8, 5)]
 )
