@@ -1,6 +1,7 @@
 """Table and figure of docs/benchmarks.md on searches over seeds: are what they find the truly best networks?
 
-python docs/search_seeds.py --truth nasbench_macro_cifar10.json.gz docs/results/search/seed_*.json
+python docs/search_seeds.py docs/results/search/seed_*.json --surrogate docs/results/search/surrogate_*.json \\
+    --truth nas-bench-macro_cifar10.json
 """
 
 from __future__ import annotations
@@ -35,16 +36,23 @@ def best_below(macs: np.ndarray, accuracy: np.ndarray) -> Steps:
     return macs[order], np.maximum.accumulate(accuracy[order])
 
 
-def table(searches: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: mean, deviation over seeds and of the difference, paired by seed, Student's 95% interval."""
-    lines = [f"| | {' | '.join(NAMES.values())} | difference [95%] |", "|---|---|---|---|"]
+def table(sides: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Markdown: mean and deviation over seeds of each side's figures; the first side less each other, paired by seed,
+    with Student's 95% interval."""
+    first, *others = sides
+    differences = [f"less {name} [95%]" for name in others]
+    lines = [f"| | {' | '.join([*sides, *differences])} |", "|---" * (1 + len(sides) + len(others)) + "|"]
     for key, meaning in FIGURES.items():
-        sides = [np.array([search["regret"][name][key] for search in searches]) for name in NAMES]
-        cells = [f"{side.mean():.3f} ± {side.std(ddof=1):.3f}" for side in sides]
-        difference = sides[0] - sides[1]
-        low, high = stats.ttest_1samp(difference, 0).confidence_interval(0.95)
-        lines.append(f"| {meaning} | {' | '.join(cells)} | {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}] |")
+        values = {name: np.array([regret[key] for regret in regrets]) for name, regrets in sides.items()}
+        cells = [f"{side.mean():.3f} ± {side.std(ddof=1):.3f}" for side in values.values()]
+        cells += [_difference(values[first] - values[name]) for name in others]
+        lines.append(f"| {meaning} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _difference(values: np.ndarray) -> str:
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def draw(searches: Sequence[Mapping[str, Any]], known: Steps) -> Figure:
@@ -72,6 +80,7 @@ def _millions(steps: Steps) -> Steps:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("searches", nargs="+", type=Path, help="search.json of evolve, one a seed")
+    parser.add_argument("--surrogate", nargs="*", default=[], type=Path, help="search.json of its searches, same seeds")
     parser.add_argument("--truth", required=True, help="known accuracies, as evolve took them")
     parser.add_argument("--space", default="nas_bench_macro")
     args = parser.parse_args()
@@ -81,7 +90,16 @@ def main() -> None:
     macs, _ = space.costs(np.array([genotype.choices for genotype in truth]))
     known = best_below(macs, np.array(list(truth.values())))
     draw(searches, known).savefig(HERE / "figures" / "search_seeds.png", dpi=130)
-    print(f"{len(searches)} seeds, {searches[0]['evaluations']} networks each\n\n{table(searches)}")
+    sides = {name: [search["regret"][key] for search in searches] for key, name in NAMES.items()}
+    if fewer := [json.loads(path.read_text()) for path in args.surrogate]:
+        name = f"surrogate, {fewer[0]['evaluations']} networks"
+        sides[name] = [search["regret"]["evolution"] for search in fewer]
+    print(f"{len(searches)} seeds, {searches[0]['evaluations']} networks each\n\n{table(sides)}")
+    if fewer:
+        volumes = np.array([[search["hypervolume"][-1][1] for search in group] for group in (fewer, searches)])
+        print(
+            f"hypervolume by the supernet's scores, surrogate's less the search's: {_difference(np.subtract(*volumes))}"
+        )
 
 
 if __name__ == "__main__":
