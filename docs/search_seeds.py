@@ -1,4 +1,4 @@
-"""Table and figure of docs/benchmarks.md on searches over seeds: are what they find the truly best networks?
+"""Table and figure of docs/measurements.md on searches over seeds: are what they find the truly best networks?
 
 python docs/search_seeds.py docs/results/search/seed_*.json --surrogate docs/results/search/surrogate_*.json \\
     --truth nas-bench-macro_cifar10.json
