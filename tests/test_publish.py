@@ -211,23 +211,23 @@ def test_a_cache_that_shares_files_by_other_hashes_is_no_damage(hub: Hub, client
 
 def test_a_tag_comes_from_the_hub_only_if_it_is_nowhere_here(hub: Hub, client: Client) -> None:
     client.run("""
-tensors = timm.create_model("scarlet_b.c10").state_dict()
-saving.save(timm.create_model("scarlet_b.c10"), "b"), main(["publish", "b", "me/b"])
-timm.models._registry._model_pretrained_cfgs["scarlet_b.c10"].hf_hub_id = "me/b"
+tensors = timm.create_model("scarlet_b.xiaomi_in1k").state_dict()
+saving.save(timm.create_model("scarlet_b.xiaomi_in1k"), "b"), main(["publish", "b", "me/b"])
+timm.models._registry._model_pretrained_cfgs["scarlet_b.xiaomi_in1k"].hf_hub_id = "me/b"
 """)
     expected = hashlib.sha256(hub.repos["me/b"].files["model.safetensors"]).hexdigest()
     manifest = client.folder / "store" / "manifest.json"
     before = json.loads(manifest.read_text()) if manifest.exists() else {}
     manifest.parent.mkdir(exist_ok=True)
-    manifest.write_text(json.dumps(before | {"scarlet_b.c10.safetensors": "0" * 64}))
-    create = "timm.create_model('scarlet_b.c10', pretrained=True)"
+    manifest.write_text(json.dumps(before | {"scarlet_b.xiaomi_in1k.safetensors": "0" * 64}))
+    create = "timm.create_model('scarlet_b.xiaomi_in1k', pretrained=True)"
     _, _, raised = client.run(create)
-    assert "the Hub's scarlet_b.c10.safetensors is not the one listed (wrong sha256)" in raised
+    assert "the Hub's scarlet_b.xiaomi_in1k.safetensors is not the one listed (wrong sha256)" in raised
     assert client.cached("me/b") == []
-    manifest.write_text(json.dumps(before | {"scarlet_b.c10.safetensors": expected}))
+    manifest.write_text(json.dumps(before | {"scarlet_b.xiaomi_in1k.safetensors": expected}))
     assert client.evaluate(f"torch.equal({create}.conv_stem.weight, saving.load('b').conv_stem.weight)")
-    client.run("store.install(open('b/model.safetensors', 'rb').read(), 'scarlet_b.c10')")
-    client.run("timm.models._registry._model_pretrained_cfgs['scarlet_b.c10'].hf_hub_id = 'me/b'")
+    client.run("store.install(open('b/model.safetensors', 'rb').read(), 'scarlet_b.xiaomi_in1k')")
+    client.run("timm.models._registry._model_pretrained_cfgs['scarlet_b.xiaomi_in1k'].hf_hub_id = 'me/b'")
     requests = len(hub.requests)
     assert not client.run(create)[2]
     assert len(hub.requests) == requests
