@@ -2,6 +2,8 @@
 
 python docs/stabilizer.py collect runs/ablation  # what scarlet-search ablate left, as CSV in docs/results/stabilizer
 python docs/stabilizer.py                        # figures and tables from these files
+python docs/stabilizer.py collect runs/variants stabilizer_variants  # another study, in a folder beside the first
+python docs/stabilizer.py draw stabilizer_variants
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scarlet_models.search.cells import BATCH_NORMS, VARIANTS, Cell, find_cells
-from scarlet_models.search.ranking import kendall, top_k
+from scarlet_models.search.ranking import Estimate, bootstrap, kendall, top_k
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results" / "stabilizer"
+NAME = "stabilizer"
 FIGURES = HERE / "figures"
 LAST = 50  # squares at the end whose mean is the training accuracy
+SMOOTH = 25  # squares whose mean the curves show
 SAMPLES = 2000  # of each bootstrap
 TOP = 10
+LAYERS = 8  # of NAS-Bench-Macro's chains
+SMALLEST_GROUP = 20  # networks of equal depth, to be ranked among themselves
 
 Rows = list[dict[str, str]]
 Key = tuple[str, int]  # variant and seed
@@ -33,16 +39,25 @@ def read(path: Path) -> Rows:
         return list(csv.DictReader(file))
 
 
-def collect(runs: Path) -> None:
-    """Copies what the study needs of each finished cell into the results: curves, rankings, similarities.
+def results(name: str) -> Path:
+    """A study's folder."""
+    return HERE / "results" / name
+
+
+def collect(runs: Path, name: str = NAME) -> None:
+    """Copies what a study needs of each finished cell into its results: curves, rankings, similarities.
 
     Cells that are in the results already, perhaps from another machine, stay; those of the same name are replaced.
     """
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    results(name).mkdir(parents=True, exist_ok=True)
     cells = find_cells(runs)
-    _write("curves.csv", cells, _curve)
-    _write("rankings.csv", cells, _rankings)
-    _write("similarity.csv", cells, lambda cell: read(cell.folder / "similarity.csv") if cell.compared() else [])
+    _write(results(name) / "curves.csv", cells, _curve)
+    _write(results(name) / "rankings.csv", cells, _rankings)
+    _write(
+        results(name) / "similarity.csv",
+        cells,
+        lambda cell: read(cell.folder / "similarity.csv") if cell.compared() else [],
+    )
 
 
 def _curve(cell: Cell) -> Iterator[dict[str, str]]:
@@ -56,8 +71,8 @@ def _rankings(cell: Cell) -> Iterator[dict[str, str]]:
             yield {"batch_norm": batch_norm, **{key: row[key] for key in ("genotype", "blocks", "known", "predicted")}}
 
 
-def _write(name: str, cells: list[Cell], rows_of: Callable[[Cell], Iterable[dict[str, str]]]) -> None:
-    path, new = RESULTS / name, {(cell.variant, str(cell.seed)) for cell in cells}
+def _write(path: Path, cells: list[Cell], rows_of: Callable[[Cell], Iterable[dict[str, str]]]) -> None:
+    new = {(cell.variant, str(cell.seed)) for cell in cells}
     rows = [row for row in (read(path) if path.exists() else []) if (row["variant"], row["seed"]) not in new]
     rows += [{"variant": cell.variant, "seed": str(cell.seed), **row} for cell in cells for row in rows_of(cell)]
     if not rows:
@@ -83,12 +98,13 @@ def columns(rows: Rows, *names: str) -> list[np.ndarray]:
 
 
 class Study:
-    """The results as arrays."""
+    """A study's results as arrays."""
 
-    def __init__(self) -> None:
-        curves = group(read(RESULTS / "curves.csv"))
+    def __init__(self, name: str = NAME) -> None:
+        folder = results(name)
+        curves = group(read(folder / "curves.csv"))
         self.curves = {key: columns(rows, "step", "top1", "top1_std") for key, rows in curves.items()}
-        rankings = read(RESULTS / "rankings.csv")
+        rankings = read(folder / "rankings.csv")
         self.ranks = {
             kind: {
                 key: columns(rows, "blocks", "known", "predicted")
@@ -96,7 +112,7 @@ class Study:
             }
             for kind in BATCH_NORMS
         }
-        similarity = RESULTS / "similarity.csv"
+        similarity = folder / "similarity.csv"
         self.similarity = group(read(similarity)) if similarity.exists() else {}
         self.variants = list(dict.fromkeys(variant for variant, _ in self.curves))
 
@@ -124,9 +140,24 @@ class Study:
     def tau_within(self, kind: str, key: Key) -> float:
         """Mean of tau within groups of equal depth, weighted by their numbers of networks."""
         blocks, known, predicted = self.ranks[kind][key]
-        groups = [blocks == n for n in np.unique(blocks) if (blocks == n).sum() >= 10]
-        taus = [kendall(predicted[where], known[where]) for where in groups]
-        return float(np.average(taus, weights=[where.sum() for where in groups]))
+        return tau_within(np.stack([predicted, blocks], axis=1), known)
+
+    def tau_at(self, kind: str, key: Key, depth: int) -> float:
+        """Tau over the networks of that many blocks."""
+        blocks, known, predicted = self.ranks[kind][key]
+        return kendall(predicted[blocks == depth], known[blocks == depth])
+
+    def estimates(self, kind: str, key: Key) -> tuple[Estimate, Estimate]:
+        """Tau over all networks and within depths, with intervals over resampled networks."""
+        blocks, known, predicted = self.ranks[kind][key]
+        with_depth = np.stack([predicted, blocks], axis=1)
+        return bootstrap(kendall, predicted, known, SAMPLES), bootstrap(tau_within, with_depth, known, SAMPLES // 4)
+
+    def tau_between(self, kind: str, key: Key) -> float:
+        """(Concordant - discordant) / all, over the pairs of networks that differ in depth."""
+        blocks, known, predicted = self.ranks[kind][key]
+        agree = np.sign(known[:, None] - known) * np.sign(predicted[:, None] - predicted)
+        return float(agree[blocks[:, None] != blocks].mean())
 
     def regret(self, kind: str, key: Key) -> float:
         """Points that the best of the supernet's top networks lacks to the best of the sample."""
@@ -166,6 +197,18 @@ class Study:
         return taus[0] - taus[1]
 
 
+def tau_within(predicted: np.ndarray, known: np.ndarray) -> float:
+    """Mean of tau within groups of equal depth, weighted by their numbers of networks; small groups are left out.
+
+    Args:
+        predicted: Of each network the prediction and its number of blocks, (N, 2).
+        known: (N,).
+    """
+    groups = [where for n in np.unique(predicted[:, 1]) if (where := predicted[:, 1] == n).sum() >= SMALLEST_GROUP]
+    taus = [kendall(predicted[where, 0], known[where]) for where in groups]
+    return float(np.average(taus, weights=[where.sum() for where in groups]))
+
+
 def summary(values: list[float], digits: int = 2) -> str:
     """Mean and standard deviation over seeds; the value alone where there is one."""
     if not values:
@@ -185,19 +228,42 @@ def tables(study: Study) -> str:
         figures = [summary([figure(key) for key in keys]) for figure in (study.training, study.wobble, study.spread)]
         figures.append(summary([study.alike(key) for key in keys if key in study.similarity]))
         lines.append(f"| {variant} | {len(keys)} | " + " | ".join(figures) + " |")
-    for kind in BATCH_NORMS:
+    for kind in (kind for kind in BATCH_NORMS if study.ranks[kind]):
         lines += [
             "",
             f"Batch norm {kind}:",
             "",
-            f"| variant | seeds | Kendall's tau | less skip's [95%] | within depths | top-{TOP} regret | of its mean |",
-            "|---|---|---|---|---|---|---|",
+            "| variant | seeds | Kendall's tau | less skip's [95%] | within depths | between "
+            f"| top-{TOP} regret | of its mean |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for variant in study.variants:
             keys = [key for key in study.ranks[kind] if key[0] == variant]
             if keys:
                 lines.append(_ranking_row(study, kind, variant, keys))
+        lines += ["", *_depth_table(study, kind), "", *_cell_table(study, kind)]
     return "\n".join(lines) + "\n"
+
+
+def _depth_table(study: Study, kind: str) -> list[str]:
+    """Tau among networks of equal depth, mean and deviation over seeds."""
+    depths, counts = np.unique(next(iter(study.ranks[kind].values()))[0], return_counts=True)
+    large = [int(depth) for depth, count in zip(depths, counts, strict=True) if count >= SMALLEST_GROUP]
+    lines = ["| variant | " + " | ".join(f"{n} blocks" for n in large) + " |", "|---" * (len(large) + 1) + "|"]
+    for variant in study.variants:
+        keys = [key for key in study.ranks[kind] if key[0] == variant]
+        cells = [summary([study.tau_at(kind, key, depth) for key in keys], 3) for depth in large]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _cell_table(study: Study, kind: str) -> list[str]:
+    """Each supernet's tau with intervals over networks."""
+    lines = ["| supernet | Kendall's tau [95%] | within depths [95%] |", "|---|---|---|"]
+    for key in study.ranks[kind]:
+        overall, within = study.estimates(kind, key)
+        lines.append(f"| {key[0]}, seed {key[1]} | {overall} | {within} |")
+    return lines
 
 
 def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> str:
@@ -207,6 +273,7 @@ def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> str:
         summary([study.tau(kind, key) for key in keys], 3),
         less,
         summary([study.tau_within(kind, key) for key in keys], 3),
+        summary([study.tau_between(kind, key) for key in keys], 3),
         summary([study.regret(kind, key) for key in keys]),
         summary([study.mean_regret(kind, key) for key in keys]),
     ]
@@ -214,27 +281,28 @@ def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> str:
 
 
 def draw_curves(study: Study) -> Figure:
-    """Training accuracy of the paths of a square: mean over seeds and, shaded, over seeds or a square's paths."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    window = 25
-    for variant in study.variants:
-        curves = [study.curves[variant, seed] for seed in study.seeds(variant)]
-        length = min(len(curve[0]) for curve in curves)
-        smooth = np.array([_smooth(curve[1][:length], window) for curve in curves])
-        steps, mean = curves[0][0][window - 1 : length], smooth.mean(0)
-        (line,) = axes.plot(steps, mean, label=f"{variant} ({len(curves)})", linewidth=1.5)
-        if len(curves) > 1:
-            deviation = smooth.std(0, ddof=1)
-            axes.fill_between(steps, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.set(xlabel="squares", ylabel="top-1 of a square's paths, %", title=f"Training, mean of {window} squares")
-    axes.grid(alpha=0.3)
-    axes.legend(title="variant (seeds); shade: deviation over seeds", fontsize=8, title_fontsize=8)
+    """Training accuracy of the paths of a square, and its standard deviation over them, along the training."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    for column, (index, label) in enumerate(((1, "top-1 of a square's paths, %"), (2, "its deviation over the paths"))):
+        axes = figure.add_subplot(1, 2, column + 1)
+        for variant in study.variants:
+            curves = [study.curves[variant, seed] for seed in study.seeds(variant)]
+            length = min(len(curve[0]) for curve in curves)
+            smooth = np.array([_smooth(curve[index][:length]) for curve in curves])
+            steps, mean = curves[0][0][SMOOTH - 1 : length], smooth.mean(0)
+            (line,) = axes.plot(steps, mean, label=f"{variant} ({len(curves)})", linewidth=1.5)
+            if len(curves) > 1:
+                off = smooth.std(0, ddof=1)
+                axes.fill_between(steps, mean - off, mean + off, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(xlabel="squares", ylabel=label)
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(title="variant (seeds); shade: deviation over seeds", fontsize=8, title_fontsize=8)
+    figure.suptitle(f"Training, mean of {SMOOTH} squares", fontsize=10)
     return figure
 
 
-def _smooth(values: np.ndarray, window: int) -> np.ndarray:
-    return np.convolve(values, np.ones(window) / window, mode="valid")
+def _smooth(values: np.ndarray) -> np.ndarray:
+    return np.convolve(values, np.ones(SMOOTH) / SMOOTH, mode="valid")
 
 
 def draw_scatter(study: Study, kind: str = "calibrated") -> Figure:
@@ -257,36 +325,54 @@ def draw_scatter(study: Study, kind: str = "calibrated") -> Figure:
 
 
 def draw_depth(study: Study, kind: str = "calibrated") -> Figure:
-    """Accuracy of paths by the number of layers that are identities, mean over networks and seeds."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
+    """Accuracy by the number of layers that are identities: of the supernets' paths, mean over seeds, and known."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    paths, known = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
     for variant in study.variants:
         found = [value for key, value in study.ranks[kind].items() if key[0] == variant]
-        if not found:
-            continue
-        depths = np.unique(found[0][0])
-        means = [np.mean([p[b == n].mean() for b, _, p in found]) for n in depths]
-        axes.plot(8 - depths, means, marker="o", markersize=3, label=variant)
-    axes.set(xlabel="identities among the 8 layers", ylabel="top-1 of the supernet's paths, %")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+        if found:
+            _plot_depth(paths, found[0][0], np.mean([predicted for _, _, predicted in found], axis=0), variant)
+            blocks, truth = found[0][:2]
+    _plot_depth(known, blocks, truth, "trained alone (NAS-Bench-Macro)")
+    paths.set_ylabel("top-1 of the supernet's paths, %")
+    known.set_ylabel("known accuracy, %")
+    for axes in figure.axes:
+        axes.set_xlabel(f"identities among the {LAYERS} layers")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
     return figure
 
 
-def main() -> None:
-    if sys.argv[1:2] == ["collect"]:
-        collect(Path(sys.argv[2]))
-        return
-    study = Study()
-    for name, figure in (
+def _plot_depth(axes: Axes, blocks: np.ndarray, accuracy: np.ndarray, label: str) -> None:
+    depths = np.unique(blocks)
+    means = [accuracy[blocks == n].mean() for n in depths]
+    axes.plot(LAYERS - depths, means, marker="o", markersize=3, label=label)
+
+
+def draw(name: str = NAME) -> None:
+    """Figures, and the tables as Markdown beside the results."""
+    study = Study(name)
+    for kind, figure in (
         ("curves", draw_curves(study)),
         ("scatter", draw_scatter(study)),
         ("depth", draw_depth(study)),
     ):
-        figure.savefig(FIGURES / f"stabilizer_{name}.png", dpi=130)
+        figure.savefig(FIGURES / f"{name}_{kind}.png", dpi=130)
     text = tables(study)
-    (RESULTS / "tables.md").write_text(text)
+    (results(name) / "tables.md").write_text(text)
     print(text)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["collect", runs, *name]:
+            collect(Path(runs), *name)
+        case [] | ["draw"]:
+            draw()
+        case ["draw", name]:
+            draw(name)
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":
