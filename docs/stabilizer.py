@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scarlet_models.search.cells import BATCH_NORMS, VARIANTS, Cell, find_cells
 from scarlet_models.search.ranking import Estimate, bootstrap, kendall, top_k
+from scarlet_models.search.stabilizer import Stabilizer
+from scarlet_models.search.supernet_file import load_supernet
 
 HERE = Path(__file__).parent
 NAME = "stabilizer"
@@ -34,7 +36,9 @@ Key = tuple[str, int]  # variant and seed
 
 
 def read(path: Path) -> Rows:
-    """A CSV's rows."""
+    """A CSV's rows; none where there is no file."""
+    if not path.exists():
+        return []
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -58,6 +62,7 @@ def collect(runs: Path, name: str = NAME) -> None:
         cells,
         lambda cell: read(cell.folder / "similarity.csv") if cell.compared() else [],
     )
+    _write(results(name) / "stabilizers.csv", cells, _stabilizers)
 
 
 def _curve(cell: Cell) -> Iterator[dict[str, str]]:
@@ -71,9 +76,20 @@ def _rankings(cell: Cell) -> Iterator[dict[str, str]]:
             yield {"batch_norm": batch_norm, **{key: row[key] for key in ("genotype", "blocks", "known", "predicted")}}
 
 
+def _stabilizers(cell: Cell) -> Iterator[dict[str, str]]:
+    """Of each matrix W in a skip's place: cosine to the identity, as vectors, and the root of the mean squared gain."""
+    net, _ = load_supernet(cell.folder)
+    for name, module in net.named_modules():
+        if isinstance(module, Stabilizer):
+            weight = module.weight.detach()[:, :, 0, 0]
+            gain = float(weight.norm() / len(weight) ** 0.5)
+            cosine = float(weight.trace() / (gain * len(weight)))
+            yield {"module": name, "channels": str(len(weight)), "cosine": f"{cosine:.4f}", "gain": f"{gain:.4f}"}
+
+
 def _write(path: Path, cells: list[Cell], rows_of: Callable[[Cell], Iterable[dict[str, str]]]) -> None:
     new = {(cell.variant, str(cell.seed)) for cell in cells}
-    rows = [row for row in (read(path) if path.exists() else []) if (row["variant"], row["seed"]) not in new]
+    rows = [row for row in read(path) if (row["variant"], row["seed"]) not in new]
     rows += [{"variant": cell.variant, "seed": str(cell.seed), **row} for cell in cells for row in rows_of(cell)]
     if not rows:
         return
@@ -112,8 +128,8 @@ class Study:
             }
             for kind in BATCH_NORMS
         }
-        similarity = folder / "similarity.csv"
-        self.similarity = group(read(similarity)) if similarity.exists() else {}
+        self.similarity = group(read(folder / "similarity.csv"))
+        self.stabilizers = group(read(folder / "stabilizers.csv"))
         self.variants = list(dict.fromkeys(variant for variant, _ in self.curves))
 
     def seeds(self, variant: str) -> list[int]:
@@ -174,6 +190,10 @@ class Study:
         rows = [row for row in self.similarity[key] if "identity" in row["a"] + row["b"] and row["a"] != row["b"]]
         return float(np.mean([float(row["cosine"]) for row in rows])) if rows else float("nan")
 
+    def unlike(self, key: Key, what: str) -> float:
+        """Mean cosine or gain of the stabilizers' matrices."""
+        return float(np.mean([float(row[what]) for row in self.stabilizers[key]]))
+
     def difference(self, kind: str, variant: str, base: str = "skip") -> tuple[float, float, float] | None:
         """Mean tau of a variant less that of another on the seeds of both, and the 95% interval of a bootstrap that
         resamples seeds and networks."""
@@ -206,6 +226,8 @@ def tau_within(predicted: np.ndarray, known: np.ndarray) -> float:
     """
     groups = [where for n in np.unique(predicted[:, 1]) if (where := predicted[:, 1] == n).sum() >= SMALLEST_GROUP]
     taus = [kendall(predicted[where, 0], known[where]) for where in groups]
+    if not groups:
+        return float("nan")
     return float(np.average(taus, weights=[where.sum() for where in groups]))
 
 
@@ -220,13 +242,16 @@ def summary(values: list[float], digits: int = 2) -> str:
 def tables(study: Study) -> str:
     """The tables as Markdown."""
     lines = [
-        "| variant | seeds | training top-1, % | its deviation over squares | over paths | identity's similarity |",
-        "|---|---|---|---|---|---|",
+        "| variant | seeds | training top-1, % | its deviation over squares | over paths | identity's similarity "
+        "| stabilizers' cosine to the identity | their gain |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for variant in study.variants:
         keys = [(variant, seed) for seed in study.seeds(variant)]
         figures = [summary([figure(key) for key in keys]) for figure in (study.training, study.wobble, study.spread)]
         figures.append(summary([study.alike(key) for key in keys if key in study.similarity]))
+        learnt = [key for key in keys if key in study.stabilizers]
+        figures += [summary([study.unlike(key, what) for key in learnt]) for what in ("cosine", "gain")]
         lines.append(f"| {variant} | {len(keys)} | " + " | ".join(figures) + " |")
     for kind in (kind for kind in BATCH_NORMS if study.ranks[kind]):
         lines += [
