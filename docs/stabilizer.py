@@ -207,7 +207,7 @@ class Study:
             deltas = [self._delta(kind, variant, base, seed, networks) for seed in seeds]
             pairs += [float(np.mean(rng.choice(deltas, len(deltas)))) for _ in range(10)]
         mean = float(np.mean([self.tau(kind, (variant, s)) - self.tau(kind, (base, s)) for s in seeds]))
-        return mean, *(float(q) for q in np.quantile(pairs, [0.025, 0.975]))
+        return mean, *(float(q) for q in np.nanquantile(pairs, [0.025, 0.975]))
 
     def _delta(self, kind: str, variant: str, base: str, seed: int, networks: np.ndarray) -> float:
         taus = []
@@ -233,7 +233,7 @@ def tau_within(predicted: np.ndarray, known: np.ndarray) -> float:
 
 def summary(values: list[float], digits: int = 2) -> str:
     """Mean and standard deviation over seeds; the value alone where there is one."""
-    if not values:
+    if not values or np.isnan(values).all():
         return "-"
     mean = f"{np.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.{digits}f}"
@@ -313,8 +313,9 @@ def draw_curves(study: Study) -> Figure:
         for variant in study.variants:
             curves = [study.curves[variant, seed] for seed in study.seeds(variant)]
             length = min(len(curve[0]) for curve in curves)
-            smooth = np.array([_smooth(curve[index][:length]) for curve in curves])
-            steps, mean = curves[0][0][SMOOTH - 1 : length], smooth.mean(0)
+            window = min(SMOOTH, length)
+            smooth = np.array([_smooth(curve[index][:length], window) for curve in curves])
+            steps, mean = curves[0][0][window - 1 : length], smooth.mean(0)
             (line,) = axes.plot(steps, mean, label=f"{variant} ({len(curves)})", linewidth=1.5)
             if len(curves) > 1:
                 off = smooth.std(0, ddof=1)
@@ -326,8 +327,8 @@ def draw_curves(study: Study) -> Figure:
     return figure
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    return np.convolve(values, np.ones(SMOOTH) / SMOOTH, mode="valid")
+def _smooth(values: np.ndarray, window: int) -> np.ndarray:
+    return np.convolve(values, np.ones(window) / window, mode="valid")
 
 
 def draw_scatter(study: Study, kind: str = "calibrated") -> Figure:

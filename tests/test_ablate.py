@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -167,3 +168,25 @@ def test_cells_are_found_by_their_names(tmp_path: Path) -> None:
         "skip_s1",
         "bn_s1",
     ]
+
+
+def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "stabilizer.py"))
+    (tmp_path / "figures").mkdir()
+    for function in ("results", "draw"):
+        monkeypatch.setitem(script[function].__globals__, "HERE", tmp_path)
+        monkeypatch.setitem(script[function].__globals__, "FIGURES", tmp_path / "figures")
+    for _ in range(2):  # cells that are there already are replaced, not doubled
+        script["collect"](study)
+    script["draw"]()
+    rows = (tmp_path / "results" / "stabilizer" / "tables.md").read_text().splitlines()
+    trained = {cells[1]: cells[2:] for row in rows[:4] if len(cells := [cell.strip() for cell in row.split("|")]) > 3}
+    assert trained["skip"][0] == trained["default"][0] == "1"
+    with (study / "skip_s0" / "metrics.csv").open() as file:
+        accuracy = np.mean([float(row["top1"]) for row in csv.DictReader(file)])
+    assert float(trained["skip"][1]) == pytest.approx(accuracy, abs=0.006)
+    ranked = json.loads((study / "default_s0" / "rank_running.json").read_text())
+    tau = f"{ranked['kendall_tau']['value']:.3f}"
+    assert any(row.startswith("| default, seed 0 |") and tau in row for row in rows)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {"stabilizer_curves.png", "stabilizer_scatter.png", "stabilizer_depth.png"}
