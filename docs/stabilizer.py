@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scarlet_models.search import SearchSpace
 from scarlet_models.search.cells import BATCH_NORMS, VARIANTS, Cell, find_cells
 from scarlet_models.search.ranking import Estimate, bootstrap, kendall, top_k
 from scarlet_models.search.stabilizer import Stabilizer
@@ -28,7 +29,9 @@ LAST = 50  # squares at the end whose mean is the training accuracy
 SMOOTH = 25  # squares whose mean the curves show
 SAMPLES = 2000  # of each bootstrap
 TOP = 10
-LAYERS = 8  # of NAS-Bench-Macro's chains
+SPACE = SearchSpace.load("nas_bench_macro")
+LAYERS = len(SPACE.layers)
+STABILIZED = [layer.index for layer in SPACE.layers if layer.keeps_shape]
 SMALLEST_GROUP = 20  # networks of equal depth, to be ranked among themselves
 
 Rows = list[dict[str, str]]
@@ -185,10 +188,15 @@ class Study:
         _, known, predicted = self.ranks[kind][key]
         return top_k(predicted, known, TOP).mean_regret
 
-    def alike(self, key: Key) -> float:
-        """Mean cosine similarity between identity and the blocks of a layer, over the shape-preserving layers."""
-        rows = [row for row in self.similarity[key] if "identity" in row["a"] + row["b"] and row["a"] != row["b"]]
-        return float(np.mean([float(row["cosine"]) for row in rows])) if rows else float("nan")
+    def alike(self, key: Key, layer: int, identity: bool) -> float:
+        """Mean cosine similarity of a layer's outputs: identity with its blocks, or the blocks with each other."""
+        rows = [row for row in self.similarity[key] if int(row["layer"]) == layer and row["a"] < row["b"]]
+        found = [float(row["cosine"]) for row in rows if ("identity" in (row["a"], row["b"])) == identity]
+        return float(np.mean(found)) if found else float("nan")
+
+    def alike_where_kept(self, key: Key, identity: bool) -> float:
+        """The mean of it over the layers whose identity keeps the shape."""
+        return float(np.mean([self.alike(key, layer, identity) for layer in STABILIZED]))
 
     def unlike(self, key: Key, what: str) -> float:
         """Mean cosine or gain of the stabilizers' matrices."""
@@ -242,14 +250,15 @@ def summary(values: list[float], digits: int = 2) -> str:
 def tables(study: Study) -> str:
     """The tables as Markdown."""
     lines = [
-        "| variant | seeds | training top-1, % | its deviation over squares | over paths | identity's similarity "
-        "| stabilizers' cosine to the identity | their gain |",
-        "|---|---|---|---|---|---|---|---|",
+        "| variant | seeds | training top-1, % | its deviation over squares | over paths "
+        "| similarity of identity and blocks | of blocks | stabilizers' cosine to the identity | their gain |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for variant in study.variants:
         keys = [(variant, seed) for seed in study.seeds(variant)]
         figures = [summary([figure(key) for key in keys]) for figure in (study.training, study.wobble, study.spread)]
-        figures.append(summary([study.alike(key) for key in keys if key in study.similarity]))
+        compared = [key for key in keys if key in study.similarity]
+        figures += [summary([study.alike_where_kept(key, identity) for key in compared]) for identity in (True, False)]
         learnt = [key for key in keys if key in study.stabilizers]
         figures += [summary([study.unlike(key, what) for key in learnt]) for what in ("cosine", "gain")]
         lines.append(f"| {variant} | {len(keys)} | " + " | ".join(figures) + " |")
@@ -375,6 +384,24 @@ def _plot_depth(axes: Axes, blocks: np.ndarray, accuracy: np.ndarray, label: str
     axes.plot(LAYERS - depths, means, marker="o", markersize=3, label=label)
 
 
+def draw_similarity(study: Study) -> Figure:
+    """How alike the outputs of a layer's choices are, layer by layer, mean over seeds."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for number, variant in enumerate(study.variants):
+        keys = [key for key in study.similarity if key[0] == variant]
+        for identity, style, label in ((True, "o-", "identity and blocks"), (False, "x:", "blocks")):
+            means = (
+                [np.mean([study.alike(key, layer, identity) for key in keys]) for layer in STABILIZED] if keys else []
+            )
+            axes.plot(STABILIZED[: len(means)], means, style, color=f"C{number}", label=f"{variant}: {label}")
+    axes.set(xlabel="layer (those whose identity keeps the shape)", ylabel="cosine similarity of outputs")
+    axes.set_xticks(STABILIZED)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return figure
+
+
 def draw(name: str = NAME) -> None:
     """Figures, and the tables as Markdown beside the results."""
     study = Study(name)
@@ -382,6 +409,7 @@ def draw(name: str = NAME) -> None:
         ("curves", draw_curves(study)),
         ("scatter", draw_scatter(study)),
         ("depth", draw_depth(study)),
+        ("similarity", draw_similarity(study)),
     ):
         figure.savefig(FIGURES / f"{name}_{kind}.png", dpi=130)
     text = tables(study)

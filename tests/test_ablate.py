@@ -189,4 +189,4 @@ def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monke
     tau = f"{ranked['kendall_tau']['value']:.3f}"
     assert any(row.startswith("| default, seed 0 |") and tau in row for row in rows)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {"stabilizer_curves.png", "stabilizer_scatter.png", "stabilizer_depth.png"}
+    assert names == {f"stabilizer_{kind}.png" for kind in ("curves", "scatter", "depth", "similarity")}
