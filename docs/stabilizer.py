@@ -267,9 +267,9 @@ def tables(study: Study) -> str:
             "",
             f"Batch norm {kind}:",
             "",
-            "| variant | seeds | Kendall's tau | less skip's [95%] | within depths | between "
+            "| variant | seeds | Kendall's tau | less skip's [95%] | within depths | between | paths' top-1, % "
             f"| top-{TOP} regret | of its mean |",
-            "|---|---|---|---|---|---|---|---|",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for variant in study.variants:
             keys = [key for key in study.ranks[kind] if key[0] == variant]
@@ -308,6 +308,7 @@ def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> str:
         less,
         summary([study.tau_within(kind, key) for key in keys], 3),
         summary([study.tau_between(kind, key) for key in keys], 3),
+        summary([float(study.ranks[kind][key][2].mean()) for key in keys]),
         summary([study.regret(kind, key) for key in keys]),
         summary([study.mean_regret(kind, key) for key in keys]),
     ]
@@ -359,16 +360,18 @@ def draw_scatter(study: Study, kind: str = "calibrated") -> Figure:
     return figure
 
 
-def draw_depth(study: Study, kind: str = "calibrated") -> Figure:
+def draw_depth(study: Study) -> Figure:
     """Accuracy by the number of layers that are identities: of the supernets' paths, mean over seeds, and known."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     paths, known = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
-    for variant in study.variants:
-        found = [value for key, value in study.ranks[kind].items() if key[0] == variant]
-        if found:
-            _plot_depth(paths, found[0][0], np.mean([predicted for _, _, predicted in found], axis=0), variant)
-            blocks, truth = found[0][:2]
-    _plot_depth(known, blocks, truth, "trained alone (NAS-Bench-Macro)")
+    for kind, style in zip(BATCH_NORMS, ("o-", "x:"), strict=True):
+        for number, variant in enumerate(study.variants):
+            found = [value for key, value in study.ranks[kind].items() if key[0] == variant]
+            if found:
+                predicted = np.mean([accuracy for _, _, accuracy in found], axis=0)
+                _plot_depth(paths, found[0][0], predicted, style, f"C{number}", f"{variant}, {kind} batch norm")
+                blocks, truth = found[0][:2]
+    _plot_depth(known, blocks, truth, "o-", "black", "trained alone (NAS-Bench-Macro)")
     paths.set_ylabel("top-1 of the supernet's paths, %")
     known.set_ylabel("known accuracy, %")
     for axes in figure.axes:
@@ -378,10 +381,10 @@ def draw_depth(study: Study, kind: str = "calibrated") -> Figure:
     return figure
 
 
-def _plot_depth(axes: Axes, blocks: np.ndarray, accuracy: np.ndarray, label: str) -> None:
+def _plot_depth(axes: Axes, blocks: np.ndarray, accuracy: np.ndarray, style: str, color: str, label: str) -> None:
     depths = np.unique(blocks)
     means = [accuracy[blocks == n].mean() for n in depths]
-    axes.plot(LAYERS - depths, means, marker="o", markersize=3, label=label)
+    axes.plot(LAYERS - depths, means, style, color=color, markersize=4, label=label)
 
 
 def draw_similarity(study: Study) -> Figure:
