@@ -58,14 +58,14 @@ def collect(runs: Path, name: str = NAME) -> None:
     """
     results(name).mkdir(parents=True, exist_ok=True)
     cells = find_cells(runs)
-    _write(results(name) / "curves.csv", cells, _curve)
-    _write(results(name) / "rankings.csv", cells, _rankings)
-    _write(
+    write(results(name) / "curves.csv", cells, _curve)
+    write(results(name) / "rankings.csv", cells, _rankings)
+    write(
         results(name) / "similarity.csv",
         cells,
         lambda cell: read(cell.folder / "similarity.csv") if cell.compared() else [],
     )
-    _write(results(name) / "stabilizers.csv", cells, _stabilizers)
+    write(results(name) / "stabilizers.csv", cells, _stabilizers)
 
 
 def _curve(cell: Cell) -> Iterator[dict[str, str]]:
@@ -90,7 +90,7 @@ def _stabilizers(cell: Cell) -> Iterator[dict[str, str]]:
             yield {"module": name, "channels": str(len(weight)), "cosine": f"{cosine:.4f}", "gain": f"{gain:.4f}"}
 
 
-def _write(path: Path, cells: list[Cell], rows_of: Callable[[Cell], Iterable[dict[str, str]]]) -> None:
+def write(path: Path, cells: list[Cell], rows_of: Callable[[Cell], Iterable[dict[str, str]]]) -> None:
     new = {(cell.variant, str(cell.seed)) for cell in cells}
     rows = [row for row in read(path) if (row["variant"], row["seed"]) not in new]
     rows += [{"variant": cell.variant, "seed": str(cell.seed), **row} for cell in cells for row in rows_of(cell)]
@@ -133,6 +133,7 @@ class Study:
         }
         self.similarity = group(read(folder / "similarity.csv"))
         self.stabilizers = group(read(folder / "stabilizers.csv"))
+        self.batch_norms = group(read(folder / "batch_norms.csv"))
         self.variants = list(dict.fromkeys(variant for variant, _ in self.curves))
 
     def seeds(self, variant: str) -> list[int]:
@@ -202,6 +203,11 @@ class Study:
         """Mean cosine or gain of the stabilizers' matrices."""
         return float(np.mean([float(row[what]) for row in self.stabilizers[key]]))
 
+    def misfit(self, key: Key) -> float:
+        """Mean over the norms behind layers of the deviation over paths of log(variance of their input / running)."""
+        rows = [row for row in self.batch_norms[key] if row["module"].endswith((".bn1", "head.bn2"))]
+        return float(np.mean([float(row["deviation"]) for row in rows if not row["module"].startswith("stem")]))
+
     def difference(self, kind: str, variant: str, base: str = "skip") -> tuple[float, float, float] | None:
         """Mean tau of a variant less that of another on the seeds of both, and the 95% interval of a bootstrap that
         resamples seeds and networks."""
@@ -251,8 +257,9 @@ def tables(study: Study) -> str:
     """The tables as Markdown."""
     lines = [
         "| variant | seeds | training top-1, % | its deviation over squares | over paths "
-        "| similarity of identity and blocks | of blocks | stabilizers' cosine to the identity | their gain |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| similarity of identity and blocks | of blocks | stabilizers' cosine to the identity | their gain "
+        "| deviation of log variance over paths |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for variant in study.variants:
         keys = [(variant, seed) for seed in study.seeds(variant)]
@@ -261,6 +268,7 @@ def tables(study: Study) -> str:
         figures += [summary([study.alike_where_kept(key, identity) for key in compared]) for identity in (True, False)]
         learnt = [key for key in keys if key in study.stabilizers]
         figures += [summary([study.unlike(key, what) for key in learnt]) for what in ("cosine", "gain")]
+        figures.append(summary([study.misfit(key) for key in keys if key in study.batch_norms]))
         lines.append(f"| {variant} | {len(keys)} | " + " | ".join(figures) + " |")
     for kind in (kind for kind in BATCH_NORMS if study.ranks[kind]):
         lines += [

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
-from scarlet_models.search import SearchSpace, ablate, cli
+from scarlet_models.search import SearchSpace, Supernet, ablate, cli
 from scarlet_models.search.cells import STAGES, VARIANTS, find_cells, make_cells
 from scarlet_models.search.supernet_file import load_supernet
 
@@ -190,3 +191,21 @@ def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monke
     assert any(row.startswith("| default, seed 0 |") and tau in row for row in rows)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"stabilizer_{kind}.png" for kind in ("curves", "scatter", "depth", "similarity")}
+
+
+def test_variances_of_paths_are_compared_with_the_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    variance_ratios = runpy.run_path(str(docs / "batch_norms.py"))["variance_ratios"]
+    net, images = Supernet("mini").eval(), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    first = variance_ratios(net, images, 4)
+    assert len(first["stem.bn1"]) == 4
+    assert np.ptp(first["stem.bn1"]) == 0  # all paths begin there
+    assert np.ptp(first["head.bn2"]) > 0
+    for norm in net.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            assert norm.running_var is not None
+            norm.running_var *= 2
+    for name, ratios in variance_ratios(net, images, 4).items():
+        np.testing.assert_allclose(ratios, np.array(first[name]) - np.log(2), atol=1e-5)
+    assert not any(module._forward_pre_hooks for module in net.modules())
