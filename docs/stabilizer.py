@@ -255,63 +255,73 @@ def summary(values: list[float], digits: int = 2) -> str:
 
 def tables(study: Study) -> str:
     """The tables as Markdown."""
-    lines = [
-        "| variant | seeds | training top-1, % | its deviation over squares | over paths "
-        "| similarity of identity and blocks | of blocks | stabilizers' cosine to the identity | their gain "
-        "| deviation of log variance over paths |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    parts = [_training_table(study), _signal_table(study)]
+    for kind in (kind for kind in BATCH_NORMS if study.ranks[kind]):
+        parts += [_ranking_table(study, kind), _depth_table(study, kind), _cell_table(study, kind)]
+    return "\n".join(parts)
+
+
+def _table(caption: str, header: list[str], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
+    return "\n".join([f"{caption}:", "", *lines, ""])
+
+
+def _training_table(study: Study) -> str:
+    header = ["variant", "seeds", "top-1, %", "deviation over squares", "over the paths of a square"]
+    rows = []
     for variant in study.variants:
         keys = [(variant, seed) for seed in study.seeds(variant)]
-        figures = [summary([figure(key) for key in keys]) for figure in (study.training, study.wobble, study.spread)]
-        compared = [key for key in keys if key in study.similarity]
-        figures += [summary([study.alike_where_kept(key, identity) for key in compared]) for identity in (True, False)]
+        figures = (study.training, study.wobble, study.spread)
+        rows.append([variant, str(len(keys)), *(summary([figure(key) for key in keys]) for figure in figures)])
+    return _table(f"Training, last {LAST} squares", header, rows)
+
+
+def _signal_table(study: Study) -> str:
+    header = ["variant", "seeds", "similarity of identity and blocks", "of blocks"]
+    header += ["stabilizers' cosine to the identity", "their gain", "deviation of log variance over paths"]
+    rows = []
+    for variant in study.variants:
+        keys = [key for key in study.similarity if key[0] == variant]
+        figures = [summary([study.alike_where_kept(key, identity) for key in keys]) for identity in (True, False)]
         learnt = [key for key in keys if key in study.stabilizers]
         figures += [summary([study.unlike(key, what) for key in learnt]) for what in ("cosine", "gain")]
         figures.append(summary([study.misfit(key) for key in keys if key in study.batch_norms]))
-        lines.append(f"| {variant} | {len(keys)} | " + " | ".join(figures) + " |")
-    for kind in (kind for kind in BATCH_NORMS if study.ranks[kind]):
-        lines += [
-            "",
-            f"Batch norm {kind}:",
-            "",
-            "| variant | seeds | Kendall's tau | less skip's [95%] | within depths | between | paths' top-1, % "
-            f"| top-{TOP} regret | of its mean |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
-        for variant in study.variants:
-            keys = [key for key in study.ranks[kind] if key[0] == variant]
-            if keys:
-                lines.append(_ranking_row(study, kind, variant, keys))
-        lines += ["", *_depth_table(study, kind), "", *_cell_table(study, kind)]
-    return "\n".join(lines) + "\n"
+        rows.append([variant, str(len(keys)), *figures])
+    return _table("Signals", header, rows)
 
 
-def _depth_table(study: Study, kind: str) -> list[str]:
+def _ranking_table(study: Study, kind: str) -> str:
+    header = ["variant", "seeds", "Kendall's tau", "less skip's [95%]", "within depths", "between", "paths' top-1, %"]
+    header += [f"top-{TOP} regret", "of its mean"]
+    found = [(variant, [key for key in study.ranks[kind] if key[0] == variant]) for variant in study.variants]
+    rows = [_ranking_row(study, kind, variant, keys) for variant, keys in found if keys]
+    return _table(f"Ranking, {kind} batch norm", header, rows)
+
+
+def _depth_table(study: Study, kind: str) -> str:
     """Tau among networks of equal depth, mean and deviation over seeds."""
     depths, counts = np.unique(next(iter(study.ranks[kind].values()))[0], return_counts=True)
     large = [int(depth) for depth, count in zip(depths, counts, strict=True) if count >= SMALLEST_GROUP]
-    lines = ["| variant | " + " | ".join(f"{n} blocks" for n in large) + " |", "|---" * (len(large) + 1) + "|"]
+    rows = []
     for variant in study.variants:
         keys = [key for key in study.ranks[kind] if key[0] == variant]
-        cells = [summary([study.tau_at(kind, key, depth) for key in keys], 3) for depth in large]
-        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
-    return lines
+        rows.append([variant, *(summary([study.tau_at(kind, key, depth) for key in keys], 3) for depth in large)])
+    return _table(f"Tau by depth, {kind} batch norm", ["variant", *(f"{n} blocks" for n in large)], rows)
 
 
-def _cell_table(study: Study, kind: str) -> list[str]:
+def _cell_table(study: Study, kind: str) -> str:
     """Each supernet's tau with intervals over networks."""
-    lines = ["| supernet | Kendall's tau [95%] | within depths [95%] |", "|---|---|---|"]
-    for key in study.ranks[kind]:
-        overall, within = study.estimates(kind, key)
-        lines.append(f"| {key[0]}, seed {key[1]} | {overall} | {within} |")
-    return lines
+    header = ["supernet", "Kendall's tau [95%]", "within depths [95%]"]
+    rows = [[f"{key[0]}, seed {key[1]}", *map(str, study.estimates(kind, key))] for key in study.ranks[kind]]
+    return _table(f"Each supernet, {kind} batch norm", header, rows)
 
 
-def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> str:
+def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> list[str]:
     difference = study.difference(kind, variant)
     less = "-" if difference is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference)
-    cells = [
+    return [
+        variant,
+        str(len(keys)),
         summary([study.tau(kind, key) for key in keys], 3),
         less,
         summary([study.tau_within(kind, key) for key in keys], 3),
@@ -320,7 +330,6 @@ def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> str:
         summary([study.regret(kind, key) for key in keys]),
         summary([study.mean_regret(kind, key) for key in keys]),
     ]
-    return f"| {variant} | {len(keys)} | " + " | ".join(cells) + " |"
 
 
 def draw_curves(study: Study) -> Figure:

@@ -181,7 +181,7 @@ def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monke
         script["collect"](study)
     script["draw"]()
     rows = (tmp_path / "results" / "stabilizer" / "tables.md").read_text().splitlines()
-    trained = {cells[1]: cells[2:] for row in rows[:4] if len(cells := [cell.strip() for cell in row.split("|")]) > 3}
+    trained = {cells[1]: cells[2:] for row in rows[:6] if len(cells := [cell.strip() for cell in row.split("|")]) > 3}
     assert trained["skip"][0] == trained["default"][0] == "1"
     with (study / "skip_s0" / "metrics.csv").open() as file:
         accuracy = np.mean([float(row["top1"]) for row in csv.DictReader(file)])
