@@ -358,22 +358,26 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.convolve(values, np.ones(window) / window, mode="valid")
 
 
-def draw_scatter(study: Study, kind: str = "calibrated") -> Figure:
-    """Known against predicted accuracy, a panel a variant, the first seed of each."""
-    variants = [v for v in study.variants if any(key[0] == v for key in study.ranks[kind])]
-    figure = Figure(figsize=(2.6 * len(variants) + 0.6, 3.2), layout="constrained")
-    for panel, variant in enumerate(variants):
-        key = next(key for key in study.ranks[kind] if key[0] == variant)
-        blocks, known, predicted = study.ranks[kind][key]
-        axes = figure.add_subplot(1, len(variants), panel + 1)
-        points = axes.scatter(predicted, known, c=blocks, s=6, cmap="viridis", linewidths=0)
-        axes.set_title(f"{variant}, seed {key[1]}: {study.tau(kind, key):.3f}", fontsize=9)
-        axes.set_xlabel("supernet's path, %", fontsize=8)
-        axes.tick_params(labelsize=7)
-        axes.grid(alpha=0.3)
-        if panel == 0:
-            axes.set_ylabel("known accuracy, %", fontsize=8)
-    figure.colorbar(points, ax=figure.axes, label="blocks")
+def draw_scatter(study: Study) -> Figure:
+    """Known against predicted accuracy: a column a variant, its first seed, a row a kind of batch norm."""
+    variants = [v for v in study.variants if any(key[0] == v for key in study.ranks["calibrated"])]
+    kinds = [kind for kind in BATCH_NORMS if study.ranks[kind]]
+    size = (2.6 * len(variants) + 1, 2.9 * len(kinds))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(kinds), len(variants), squeeze=False, sharey=True)
+    for row, kind in enumerate(kinds):
+        for axes, variant in zip(panels[row], variants, strict=True):
+            key = next((key for key in study.ranks[kind] if key[0] == variant), None)
+            if key is None:
+                continue
+            blocks, known, predicted = study.ranks[kind][key]
+            points = axes.scatter(predicted, known, c=blocks, s=6, cmap="viridis", vmin=0, vmax=LAYERS, linewidths=0)
+            axes.set_title(f"{variant}, seed {key[1]}, {kind}: {study.tau(kind, key):.3f}", fontsize=8)
+            axes.tick_params(labelsize=7)
+            axes.grid(alpha=0.3)
+        panels[row][0].set_ylabel("known accuracy, %", fontsize=8)
+    figure.supxlabel("top-1 of the supernet's path, %", fontsize=8)
+    figure.colorbar(points, ax=panels, label="blocks")
     return figure
 
 
