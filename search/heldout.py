@@ -58,8 +58,8 @@ class ScoreOptions(HeldOutOptions):
     """How paths are scored on them.
 
     Args:
-        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training. Calibrated ranks
-            better: Kendall's tau 0.67 against 0.62 with stabilizers, three seeds, and more without (docs/stabilizer.md).
+        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training. The first
+            ranks better: tau 0.67 against 0.62 with stabilizers, three seeds, and more without (docs/stabilizer.md).
         calibration_pictures: Training pictures to take them from.
         amp: Reduced precision, for GPUs.
     """
