@@ -204,30 +204,40 @@ class Study:
         return float(np.mean([float(row[what]) for row in self.stabilizers[key]]))
 
     def misfit(self, key: Key) -> float:
-        """Mean over the norms behind layers of the deviation over paths of log(variance of their input / running)."""
-        rows = [row for row in self.batch_norms[key] if row["module"].endswith((".bn1", "head.bn2"))]
-        return float(np.mean([float(row["deviation"]) for row in rows if not row["module"].startswith("stem")]))
+        """Deviation over paths of log(variance of the input / running), mean over the norms right behind the layers
+        whose identity keeps the shape."""
+        behind = (*(f"layers.{layer + 1}." for layer in STABILIZED), "head.bn2")
+        rows = [row for row in self.batch_norms[key] if row["module"].startswith(behind)]
+        found = [float(row["deviation"]) for row in rows if row["module"].endswith((".bn1", "head.bn2"))]
+        return float(np.mean(found)) if found else float("nan")
 
-    def difference(self, kind: str, variant: str, base: str = "skip") -> tuple[float, float, float] | None:
-        """Mean tau of a variant less that of another on the seeds of both, and the 95% interval of a bootstrap that
-        resamples seeds and networks."""
-        seeds = [s for v, s in self.ranks[kind] if v == variant and (base, s) in self.ranks[kind]]
-        if not seeds or variant == base:
+    def jitter(self, key: Key) -> float:
+        """Points by which running statistics move paths of equal depth: deviation of running less calibrated score."""
+        blocks, _, calibrated = self.ranks["calibrated"][key]
+        moved = self.ranks["running"][key][2] - calibrated
+        return float(np.std(moved - np.array([moved[blocks == n].mean() for n in blocks])))
+
+    def difference(self, kind: str, variant: str, within: bool = False) -> tuple[float, float, float] | None:
+        """Mean tau of a variant less that of plain skips on the seeds of both, over all networks or within depths, and
+        the 95% interval of a bootstrap that resamples seeds and networks."""
+        seeds = [s for v, s in self.ranks[kind] if v == variant and ("skip", s) in self.ranks[kind]]
+        if not seeds or variant == "skip":
             return None
         rng, pairs = np.random.default_rng(0), []
-        known = self.ranks[kind][variant, seeds[0]][1]
+        everyone = np.arange(len(self.ranks[kind][variant, seeds[0]][1]))
         for _ in range(SAMPLES // 10):
-            networks = rng.integers(len(known), size=len(known))
-            deltas = [self._delta(kind, variant, base, seed, networks) for seed in seeds]
+            networks = rng.choice(everyone, len(everyone))
+            deltas = [self._delta(kind, variant, seed, networks, within) for seed in seeds]
             pairs += [float(np.mean(rng.choice(deltas, len(deltas)))) for _ in range(10)]
-        mean = float(np.mean([self.tau(kind, (variant, s)) - self.tau(kind, (base, s)) for s in seeds]))
+        mean = float(np.mean([self._delta(kind, variant, seed, everyone, within) for seed in seeds]))
         return mean, *(float(q) for q in np.nanquantile(pairs, [0.025, 0.975]))
 
-    def _delta(self, kind: str, variant: str, base: str, seed: int, networks: np.ndarray) -> float:
+    def _delta(self, kind: str, variant: str, seed: int, networks: np.ndarray, within: bool) -> float:
         taus = []
-        for name in (variant, base):
-            _, known, predicted = self.ranks[kind][name, seed]
-            taus.append(kendall(predicted[networks], known[networks]))
+        for name in (variant, "skip"):
+            blocks, known, predicted = (column[networks] for column in self.ranks[kind][name, seed])
+            with_depth = np.stack([predicted, blocks], axis=1)
+            taus.append(tau_within(with_depth, known) if within else kendall(predicted, known))
         return taus[0] - taus[1]
 
 
@@ -278,7 +288,7 @@ def _training_table(study: Study) -> str:
 
 def _signal_table(study: Study) -> str:
     header = ["variant", "seeds", "similarity of identity and blocks", "of blocks"]
-    header += ["stabilizers' cosine to the identity", "their gain", "deviation of log variance over paths"]
+    header += ["stabilizers' cosine to the identity", "their gain", "deviation of log variance", "of scores"]
     rows = []
     for variant in study.variants:
         keys = [key for key in study.similarity if key[0] == variant]
@@ -286,13 +296,14 @@ def _signal_table(study: Study) -> str:
         learnt = [key for key in keys if key in study.stabilizers]
         figures += [summary([study.unlike(key, what) for key in learnt]) for what in ("cosine", "gain")]
         figures.append(summary([study.misfit(key) for key in keys if key in study.batch_norms]))
+        figures.append(summary([study.jitter(key) for key in keys if key in study.ranks["running"]]))
         rows.append([variant, str(len(keys)), *figures])
     return _table("Signals", header, rows)
 
 
 def _ranking_table(study: Study, kind: str) -> str:
-    header = ["variant", "seeds", "Kendall's tau", "less skip's [95%]", "within depths", "between", "paths' top-1, %"]
-    header += [f"top-{TOP} regret", "of its mean"]
+    header = ["variant", "seeds", "Kendall's tau", "less skip's [95%]", "within depths", "less skip's [95%]", "between"]
+    header += ["paths' top-1, %", "its deviation over paths", f"top-{TOP} regret", "of its mean"]
     found = [(variant, [key for key in study.ranks[kind] if key[0] == variant]) for variant in study.variants]
     rows = [_ranking_row(study, kind, variant, keys) for variant, keys in found if keys]
     return _table(f"Ranking, {kind} batch norm", header, rows)
@@ -317,16 +328,19 @@ def _cell_table(study: Study, kind: str) -> str:
 
 
 def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> list[str]:
-    difference = study.difference(kind, variant)
-    less = "-" if difference is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference)
+    less = [study.difference(kind, variant, within) for within in (False, True)]
+    overall, within = ["-" if d is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*d) for d in less]
+    scores = [study.ranks[kind][key][2] for key in keys]
     return [
         variant,
         str(len(keys)),
         summary([study.tau(kind, key) for key in keys], 3),
-        less,
+        overall,
         summary([study.tau_within(kind, key) for key in keys], 3),
+        within,
         summary([study.tau_between(kind, key) for key in keys], 3),
-        summary([float(study.ranks[kind][key][2].mean()) for key in keys]),
+        summary([float(score.mean()) for score in scores]),
+        summary([float(score.std()) for score in scores]),
         summary([study.regret(kind, key) for key in keys]),
         summary([study.mean_regret(kind, key) for key in keys]),
     ]
