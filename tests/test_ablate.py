@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,15 @@ def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monke
     assert any(row.startswith("| default, seed 0 |") and tau in row for row in rows)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"stabilizer_{kind}.png" for kind in ("curves", "scatter", "depth", "similarity")}
+
+
+@pytest.mark.parametrize("name", ["stabilizer", "stabilizer_variants"])
+def test_the_page_shows_the_tables_of_the_results(name: str) -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    page = (docs / "stabilizer.md").read_text()
+    tables = (docs / "results" / name / "tables.md").read_text().split("\n\n")
+    shown = [table.strip() for title, table in pairwise(tables) if title.startswith(("Training", "Ranking", "Signals"))]
+    assert len(shown) == 4 and all(table in page for table in shown)
 
 
 def test_variances_of_paths_are_compared_with_the_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
