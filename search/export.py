@@ -130,7 +130,7 @@ def inherited(options: Options) -> Network:
                 stacklevel=2,
             )
         model = _extract(net, genotype)
-        if held:
+        if held and held.recognised:  # no figure from pictures it was trained on
             figures["holdout_top1"], count = _top1(model, held.batches(device))
             facts["Top-1"] = f"{figures['holdout_top1']:.2f}% of {count:,} held-out pictures"
     arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}

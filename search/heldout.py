@@ -1,6 +1,7 @@
 """The pictures that a trained supernet is scored on: held out when it was trained, and some of its training pictures.
 
-Share, seed and hash of the split come with the supernet, so a score can never come from pictures it was trained on.
+Share, seed and hash of the split come with the supernet, so a score comes from pictures it was trained on only where
+somebody says that the names cannot tell (`other_copy`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class HeldOutOptions:
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
         train_split: Split that the supernet was trained on.
         download: Fetch the data set where timm can.
+        other_copy: The pictures are another copy of the data set, under names that do not tell which were held out.
+            As many are drawn anew, and the supernet may have been trained on most of them.
         workers: Processes that decode pictures; 0 does it in the main process.
         pictures: How many of the held-out pictures to use; 0 for all.
         batch_size: Pictures in a forward pass.
@@ -46,6 +49,7 @@ class HeldOutOptions:
     dataset: str = ""
     train_split: str = "train"
     download: bool = False
+    other_copy: bool = False
     workers: int = 2
     pictures: int = 0
     batch_size: int = 250
@@ -59,7 +63,7 @@ class ScoreOptions(HeldOutOptions):
 
     Args:
         batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training. The first
-            ranks better: tau 0.67 against 0.62 with stabilizers, three seeds, and more without (docs/stabilizer.md).
+            ranks better: tau 0.67 against 0.61 with stabilizers, three seeds, and more without (docs/stabilizer.md).
         calibration_pictures: Training pictures to take them from.
         amp: Reduced precision, for GPUs.
     """
@@ -98,6 +102,9 @@ class HeldOut:
 
     Raises:
         UserError: the data cannot be read, are not those of the training, or none are held out.
+
+    Attributes:
+        recognised: Whether they are those that were held out in training, by their names.
     """
 
     def __init__(self, options: HeldOutOptions, info: SupernetInfo) -> None:
@@ -108,10 +115,15 @@ class HeldOut:
         data = DataOptions(**{name: getattr(options, name) for name in places})
         self.pictures = Pictures(data, options.train_split)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, info.holdout, info.split_seed)
-        if self.split.hash != info.split_hash or self.pictures.classes != info.classes:
+        where = f"the pictures in {options.dataset or options.data_dir}"
+        if self.pictures.classes != info.classes:
+            raise UserError(f"{where} have other classes than those that the supernet was trained on")
+        self.recognised = self.split.hash == info.split_hash
+        if not (self.recognised or options.other_copy):
             raise UserError(
-                f"the pictures in {options.dataset or options.data_dir} are not those that the supernet was trained on "
-                f"(split {options.train_split!r}): give the same data"
+                f"{where} are not those that the supernet was trained on (split {options.train_split!r}), by their "
+                "names: give the same data; or, for another copy of it, --other-copy, with scores of pictures that "
+                "it may have been trained on"
             )
         if not self.split.holdout:
             raise UserError("the supernet was trained on all pictures: train one with --holdout to score its paths")

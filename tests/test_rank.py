@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,20 @@ def test_other_pictures_are_refused(run: Path, tmp_path: Path) -> None:
     _, info = load_supernet(run / "run")
     with pytest.raises(UserError, match="are not those that the supernet was trained on"):
         HeldOut(HeldOutOptions(data_dir=str(tmp_path / "other")), info)
+    shutil.rmtree(next((tmp_path / "other" / "train").iterdir()))
+    with pytest.raises(UserError, match="other classes"):
+        HeldOut(HeldOutOptions(data_dir=str(tmp_path / "other"), other_copy=True), info)
+
+
+def test_another_copy_of_the_pictures_is_taken_where_asked_for(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "data", tmp_path / "copy")
+    for picture in (tmp_path / "copy" / "train").glob("*/*"):
+        picture.rename(picture.with_name(f"my_{picture.name}"))
+    _, info = load_supernet(run / "run")
+    copy = HeldOut(HeldOutOptions(data_dir=str(tmp_path / "copy"), other_copy=True), info)
+    same = HeldOut(HeldOutOptions(data_dir=str(run / "data"), other_copy=True), info)
+    assert same.recognised and not copy.recognised
+    assert len(copy.held) == len(same.held) and copy.conditions(ScoreOptions()) != same.conditions(ScoreOptions())
 
 
 # The command
