@@ -5,8 +5,8 @@ lies a tenth of that front's range beyond its nadir; the front's ideal and this 
 are paired by seed (searches of one seed and population size begin with the same random networks) and come with the
 percentile interval of their bootstrap over the seeds. Nothing is trained: half a minute on a CPU.
 
-python benchmarks/evolution.py nasbench_macro_cifar10_6561.json.gz
-python benchmarks/evolution.py nasbench_macro_cifar10_6561.json.gz --objectives accuracy macs params --first-seed 100
+python benchmarks/evolution.py nas-bench-macro_cifar10.json
+python benchmarks/evolution.py nas-bench-macro_cifar10.json --objectives accuracy macs params --first-seed 100
 """
 
 from __future__ import annotations

@@ -349,7 +349,8 @@ def _ranking_row(study: Study, kind: str, variant: str, keys: list[Key]) -> list
 def draw_curves(study: Study) -> Figure:
     """Training accuracy of the paths of a square, and its standard deviation over them, along the training."""
     figure = Figure(figsize=(11, 4), layout="constrained")
-    for column, (index, label) in enumerate(((1, "top-1 of a square's paths, %"), (2, "its deviation over the paths"))):
+    labels = {1: "top-1 of a square's paths, %", 2: "deviation of top-1 over a square's paths, points"}
+    for column, (index, label) in enumerate(labels.items()):
         axes = figure.add_subplot(1, 2, column + 1)
         for variant in study.variants:
             curves = [study.curves[variant, seed] for seed in study.seeds(variant)]
@@ -363,7 +364,8 @@ def draw_curves(study: Study) -> Figure:
                 axes.fill_between(steps, mean - off, mean + off, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(xlabel="squares", ylabel=label)
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(title="variant (seeds); shade: deviation over seeds", fontsize=8, title_fontsize=8)
+    shade = "; shade: deviation over seeds" if any(len(study.seeds(v)) > 1 for v in study.variants) else ""
+    figure.axes[0].legend(title=f"variant (seeds){shade}", fontsize=8, title_fontsize=8)
     figure.suptitle(f"Training, mean of {SMOOTH} squares", fontsize=10)
     return figure
 
@@ -386,7 +388,7 @@ def draw_scatter(study: Study) -> Figure:
                 continue
             blocks, known, predicted = study.ranks[kind][key]
             points = axes.scatter(predicted, known, c=blocks, s=6, cmap="viridis", vmin=0, vmax=LAYERS, linewidths=0)
-            axes.set_title(f"{variant}, seed {key[1]}, {kind}: {study.tau(kind, key):.3f}", fontsize=8)
+            axes.set_title(f"{variant}, seed {key[1]}, {kind}: tau {study.tau(kind, key):.3f}", fontsize=8)
             axes.tick_params(labelsize=7)
             axes.grid(alpha=0.3)
         panels[row][0].set_ylabel("known accuracy, %", fontsize=8)
@@ -412,7 +414,8 @@ def draw_depth(study: Study) -> Figure:
     for axes in figure.axes:
         axes.set_xlabel(f"identities among the {LAYERS} layers")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    paths.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))  # many variants fill the panel
+    known.legend(fontsize=8)
     return figure
 
 
@@ -436,7 +439,7 @@ def draw_similarity(study: Study) -> Figure:
     axes.set(xlabel="layer (those whose identity keeps the shape)", ylabel="cosine similarity of outputs")
     axes.set_xticks(STABILIZED)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

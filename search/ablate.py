@@ -36,8 +36,8 @@ from scarlet_models.terminal import console, table
 from .cells import BATCH_NORMS, STAGES, Cell, make_cells
 from .truth import load_truth
 
-EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --truth nasbench_macro_cifar10.json.gz --jobs 2
-  scarlet-search ablate --data-dir cifar10 --truth known.json.gz --variants [skip,default,bn] --seeds [0] --plan"""
+EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --truth nas-bench-macro_cifar10.json --jobs 2
+  scarlet-search ablate --data-dir cifar10 --truth known.json.gz --variants "[skip,default,bn]" --seeds "[0]" --plan"""
 
 LOG = "ablate.log"
 

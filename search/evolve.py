@@ -46,7 +46,7 @@ EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir pictures --max-mac
   scarlet-search evolve runs/supernet --data-dir pictures --objectives "[accuracy max 0.5, latency min 0.5]" \\
     --latency-table runs/latency --max-latency 15ms --out runs/evolve_latency
   scarlet-search evolve runs/supernet --data-dir pictures --population 20 --generations 5 --surrogate 240
-  scarlet-search evolve --truth nasbench_macro_cifar10.json.gz --space nas_bench_macro --population 20
+  scarlet-search evolve --truth nas-bench-macro_cifar10.json --space nas_bench_macro --population 20
   torchrun --nproc-per-node 8 -m scarlet_models.search evolve runs/supernet --data-dir imagenet"""
 
 _logger = logging.getLogger(__name__)

@@ -50,7 +50,8 @@ class Options(HeldOutOptions):
 
     Args:
         network: A genotype, a folder that retrain or export wrote (or the run's folder), or a name.
-        supernet: The folder of a run of train, or its supernet.safetensors: a genotype's weights come from it.
+        supernet: The folder of a run of train, its supernet.safetensors, or the name of one that ships: a genotype's
+            weights come from it.
         calibration_pictures: Training pictures to take batch norm statistics from.
         onnx: Write model.onnx too, true or false; if not given, where the packages of the extra are installed.
         out: The folder to write; exported/NAME if not given.

@@ -33,7 +33,7 @@ from .scores import path_evaluator
 from .supernet_file import load_supernet
 from .truth import load_truth
 
-EXAMPLE = """  scarlet-search rank runs/macro --truth nasbench_macro_cifar10.json.gz --data-dir cifar10
+EXAMPLE = """  scarlet-search rank runs/macro --truth nas-bench-macro_cifar10.json --data-dir cifar10
   scarlet-search rank runs/macro --truth known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
 
 
@@ -45,7 +45,7 @@ class Options(ScoreOptions):
     """Options of rank.
 
     Args:
-        supernet: The folder of a run of train, or its supernet.safetensors.
+        supernet: The folder of a run of train, its supernet.safetensors, or the name of one that ships.
         truth: Known accuracies: NAS-Bench-Macro's JSON, or a CSV with the columns genotype and accuracy.
         networks: How many of the known networks to score; 0 for all.
         seed: Which of them, and of the bootstrap.

@@ -71,7 +71,7 @@ class Options(DataOptions):
         seed: Of everything random but the held-out split.
         threads: CPU threads for torch; 0 leaves its own choice.
         device: auto, cpu, cuda or cuda:N.
-        plan: Print the stages and how long they may take, and do nothing.
+        plan: Print the stages and how long they may take, and start none.
         json: Print the result, or the plan, as one JSON object.
     """
 

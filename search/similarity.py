@@ -43,7 +43,8 @@ class Options(HeldOutOptions):
     """Options of similarity.
 
     Args:
-        supernets: One or two folders of runs of train (or supernet.safetensors files) over the same space and data.
+        supernets: One or two folders of runs of train (or supernet.safetensors files, or names of those that ship)
+            over the same space and data.
         layer: The layer to draw; -1 for the first that may be an identity.
         paths: Random paths that lead to each layer.
         seed: Of the paths.
