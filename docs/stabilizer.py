@@ -180,12 +180,12 @@ class Study:
         return float(agree[blocks[:, None] != blocks].mean())
 
     def regret(self, kind: str, key: Key) -> float:
-        """Points that the best of the supernet's top networks lacks to the best of the sample."""
+        """Points that the best of the supernet's top networks is below the best of the sample."""
         _, known, predicted = self.ranks[kind][key]
         return top_k(predicted, known, TOP).regret
 
     def mean_regret(self, kind: str, key: Key) -> float:
-        """Points that the mean of the supernet's top networks lacks to that of the truly best."""
+        """Points that the mean of the supernet's top networks is below that of the truly best."""
         _, known, predicted = self.ranks[kind][key]
         return top_k(predicted, known, TOP).mean_regret
 

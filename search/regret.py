@@ -35,7 +35,7 @@ class Regret:
         """Of a front's records, the most accurate first; None where none of them is known.
 
         Returns:
-            best: Points that the most accurate by the search's scores lacks to the most accurate known network.
+            best: Points that the most accurate by the search's scores is below the most accurate known network.
             front: Points that its networks lack on average to the most accurate known one that is no worse in all else.
             hypervolume: Of its true values, as a share of that of the known front; the reference point lies a tenth of
                 that front's range beyond its nadir.

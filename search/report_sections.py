@@ -190,7 +190,7 @@ def _search_text(run: Run, found: Mapping[str, Any], generations: Sequence[Mappi
         if regret:
             yield (
                 f"By known accuracies, {'the search' if name == 'evolution' else 'random search'}: its most accurate "
-                f"network lacks {regret['best']:.2f} points to the best, its front {regret['front']:.2f} on average; "
+                f"network is {regret['best']:.2f} points below the best, its front {regret['front']:.2f} on average; "
                 f"hypervolume {regret['hypervolume']:.3f} of the best possible."
             )
 
