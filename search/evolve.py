@@ -338,8 +338,9 @@ class Search:
         for name, regret in (report.get("regret") or {}).items():
             if regret:
                 out.print(
-                    f"{name}: by known accuracies the most accurate network is {regret['best']:.2f} points below the "
-                    f"best, its front {regret['front']:.2f} on average; hypervolume {regret['hypervolume']:.3f} of the best"
+                    f"{name}: by known accuracies the most accurate network is {regret['best']:.2f} points below "
+                    f"the best, its front {regret['front']:.2f} on average; "
+                    f"hypervolume {regret['hypervolume']:.3f} of the best"
                 )
         out.print(f"written to {self.folder.path}/search.json, front.png and hypervolume.png")
 
