@@ -13,6 +13,8 @@ from torch import nn
 
 from scarlet_models.errors import UserError
 
+_MODES = {1: "L", 3: "RGB"}  # of Pillow, by the number of channels
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -31,18 +33,22 @@ class Classifier:
         device: Where to run it.
 
     Raises:
-        UserError: the model has no classifier.
+        UserError: the model has no classifier, or takes pictures that are neither greyscale nor RGB.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.model, self.device = model.to(device).eval(), device
-        self.transform: Any = create_transform(**resolve_model_data_config(model), is_training=False)
-        self.labels = class_names(model)
+        config = resolve_model_data_config(model)
+        channels = config["input_size"][0]
+        if channels not in _MODES:
+            raise UserError(f"the model takes pictures of {channels} channels, not greyscale or RGB ones")
+        self.mode, self.labels = _MODES[channels], class_names(model)
+        self.transform: Any = create_transform(**config, is_training=False)
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Image], top_k: int = 5) -> list[list[Prediction]]:
         """For each picture its `top_k` most probable classes, the most probable first."""
-        batch = torch.stack([self.transform(picture) for picture in pictures]).to(self.device)
+        batch = torch.stack([self.transform(picture.convert(self.mode)) for picture in pictures]).to(self.device)
         top = self.model(batch).float().softmax(1).topk(min(top_k, len(self.labels)))
         return [
             [Prediction(self.labels[index], index, value) for value, index in zip(values, indices, strict=True)]

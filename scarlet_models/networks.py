@@ -17,7 +17,9 @@ from scarlet_models.errors import UserError, first_line
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space import Genotype
 
-_MISTAKES = (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError)  # what timm says them with
+_NOT_A_CONFIG = (AttributeError, KeyError, TypeError)  # what timm stumbles with over JSON that it did not write
+# What timm says users' mistakes with.
+MISTAKES = (OSError, RuntimeError, ValueError, SafetensorError, *_NOT_A_CONFIG)
 
 
 def is_genotype(name: str) -> bool:
@@ -40,8 +42,8 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
         return timm.create_model(name, pretrained=pretrained, **kwargs)
     except UserError:
         raise
-    except _MISTAKES as error:
-        raise UserError(f"{name}: {first_line(error)}") from error
+    except MISTAKES as error:
+        raise _mistake(name, error) from error
 
 
 def create_on_meta(name: str, space: str = "scarlet", **kwargs: Any) -> nn.Module:
@@ -61,11 +63,11 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
     try:
         load = load_model_config_from_hf if source == "hf-hub" else load_model_config_from_path
         _, architecture, arguments = load(where)
-    except _MISTAKES as error:
-        raise UserError(f"{name}: {first_line(error)}") from error
-    if architecture == "scarlet_net":
-        return Genotype.parse(arguments["genotype"], arguments.get("space", "scarlet"))
-    return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
+        if architecture == "scarlet_net":
+            return Genotype.parse(arguments["genotype"], arguments.get("space", "scarlet"))
+        return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
+    except MISTAKES as error:
+        raise _mistake(name, error) from error
 
 
 def picture_size(model: nn.Module) -> int:
@@ -82,7 +84,7 @@ def find_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device).cpu()  # not from meta, which computes nothing
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"no device {name!r} here: {first_line(error)}") from None
     return device
@@ -93,6 +95,13 @@ def file_stem(name: str) -> str:
     if is_genotype(name):
         return "genotype_" + re.sub(r"\D+", "-", name.strip())
     return re.split(r"[/\\:]", name.rstrip("/\\"))[-1]
+
+
+def _mistake(name: str, error: Exception) -> UserError:
+    source, _ = parse_model_name(name)
+    if source and isinstance(error, _NOT_A_CONFIG):
+        return UserError(f"{name}: its config.json describes no network ({type(error).__name__}: {first_line(error)})")
+    return UserError(f"{name}: {first_line(error)}")
 
 
 def _check_name(name: str) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 import safetensors.torch
 import timm
 import torch
-from safetensors import SafetensorError
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import fsync
+from scarlet_models.networks import MISTAKES
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -100,8 +100,8 @@ def load(folder: Path | str) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
         return model
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder} is not a saved network: {str(error).splitlines()[0]}") from error
+    except MISTAKES as error:
+        raise UserError(f"{folder} is not a saved network: {first_line(error)}") from error
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:

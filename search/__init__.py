@@ -1,5 +1,8 @@
 """The supernet, its training and the evolutionary search of SCARLET-NAS (arXiv 1908.06022)."""
 
+if __name__ != "scarlet_models.search":
+    raise ModuleNotFoundError('use scarlet_models.search; a clone needs pip install -e ".[search]"', name=__name__)
+
 from scarlet_models.space import Genotype, SearchSpace
 
 from .population import PopulationEvaluator

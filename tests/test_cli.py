@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from timm.models import save_for_hf
 
+from scarlet_models import saving
 from scarlet_models.cli import PROGRAM, Program, main
 
 MINI = ["0,1,2,3,0", "--space", "mini"]
@@ -259,6 +260,7 @@ def test_info_of_genotypes_and_sizes_as_json(capsys: pytest.CaptureFixture[str])
         (["export", *MINI, "--no-pretrained", "--formats", "[tf]"], "such as [onnx,program]"),
         (["benchmark", "--rounds", "0"], "must be 1 or more"),
         (["benchmark", "scarlet_a", "--device", "tpu"], "no device 'tpu'"),
+        (["classify", "x.jpg", "--device", "meta"], "no device 'meta'"),
         (["classify", "x.jpg", "--top-k", "0"], "must be 1 or more"),
         (["weights", "install", "--name", "scarlet_a.c10", "none.safetensors"], "cannot read none.safetensors"),
         (["weights", "install", "none.safetensors", "--name", "scarlet_a.c10"], "cannot read none.safetensors"),
@@ -319,6 +321,35 @@ def test_a_saved_network_is_known_by_its_folder(exported: str, capsys: pytest.Ca
     assert facts["genotype"] == "0,1,2,3,0" and facts["space"] == "mini"
 
 
+@pytest.mark.parametrize("command", [["info"], ["classify", "x.jpg", "--model"]])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{}", "its config.json describes no network (KeyError: 'architecture')"),
+        ("[]", "its config.json describes no network (TypeError"),
+        ('{"architecture": 5}', "its config.json describes no network (AttributeError"),
+        ('{"architecture": "scarlet_net"}', "genotype"),
+    ],
+)
+def test_a_config_that_is_not_a_networks_is_one_line(
+    command: list[str], config: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(config)
+    assert message in fails(capsys, *command, f"local-dir:{tmp_path}")
+
+
+def test_convert_leaves_no_file_where_it_cannot_install(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = timm.create_model("scarlet_c").state_dict()
+    monkeypatch.setattr("scarlet_models.convert.convert", lambda *_: ("scarlet_c", weights))
+    (tmp_path / "store").write_text("a file")
+    monkeypatch.setenv("SCARLET_HOME", str(tmp_path / "store"))
+    output = tmp_path / "out.safetensors"
+    assert "cannot write to" in fails(capsys, "convert", "x.pth", "--install", "--output", str(output))
+    assert not output.exists()
+
+
 def test_export_is_checked_and_takes_any_batch(
     exported: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -365,14 +396,19 @@ def test_export_without_the_extra_says_what_to_install(
 
 @pytest.fixture(scope="session")
 def cifar(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """One real picture of each class of CIFAR-10's test split, as the JPEGs that they are."""
-    data = np.load(shared / "data" / "cifar10" / "cifar10_test.npz")
-    folder, files = tmp_path_factory.mktemp("cifar"), []
-    for label in range(10):
-        number = int(np.flatnonzero(data["labels"] == label)[0])
-        start, end = data["offsets"][number : number + 2]
-        files.append(folder / f"{label}.jpg")
-        files[-1].write_bytes(data["jpeg"][start:end].tobytes())
+    """One real picture of each class of CIFAR-10's test split."""
+    return _write_cifar(shared, tmp_path_factory.mktemp("cifar"), each=1)
+
+
+def _write_cifar(shared: Path, folder: Path, each: int) -> list[Path]:
+    """The first pictures of each class of CIFAR-10's test split, as the JPEGs that they are: CLASS_NUMBER.jpg."""
+    data = dict(np.load(shared / "data" / "cifar10" / "cifar10_test.npz"))
+    files = []
+    for label, name in enumerate(CLASSES):
+        for number in np.flatnonzero(data["labels"] == label)[:each]:
+            start, end = data["offsets"][number : number + 2]
+            files.append(folder / f"{name}_{number}.jpg")
+            files[-1].write_bytes(data["jpeg"][start:end].tobytes())
     return files
 
 
@@ -397,6 +433,27 @@ def test_classify_gives_the_models_own_answers(
         for prediction in result["predictions"]:
             assert prediction["label"] == CLASSES[prediction["index"]]
             assert prediction["probability"] == pytest.approx(float(expected[prediction["index"]]), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["scarlet_a.c10", "scarlet_b.c10", "scarlet_c.c10"])
+def test_the_networks_that_ship_know_real_pictures(
+    name: str, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_cifar(shared, tmp_path, each=20)
+    results = _classified(capsys, str(tmp_path), "--model", name, "--top-k", "1")
+    found = [(Path(result["picture"]).name, result["predictions"][0]["label"]) for result in results]
+    assert len(found) == 200 and sum(file.startswith(label) for file, label in found) >= 160
+
+
+def test_classify_greyscale(cifar: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = timm.create_model("scarlet_net", genotype="0,1,2,3,0", space="mini", in_chans=1).eval()
+    config: dict[str, Any] = {"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.25,)}
+    saving.save(model, tmp_path / "grey", {"in_chans": 1}, config, CLASSES)
+    (result,) = _classified(capsys, str(cifar[3]), "--model", f"local-dir:{tmp_path / 'grey'}", "--top-k", "1")
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(config, pretrained_cfg=model.pretrained_cfg))
+    with torch.no_grad():
+        expected = model(transform(Image.open(cifar[3]).convert("L"))[None]).softmax(1).max()
+    assert result["predictions"][0]["probability"] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_classify_prints_bars_and_reads_folders_and_stdin(

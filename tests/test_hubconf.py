@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import runpy
 import shutil
 import subprocess
@@ -42,7 +43,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what torch.hub downloads, where torch.hub keeps it."""
     folder = tmp_path_factory.mktemp("hub") / "someone_scarlet-models_main"
-    shutil.copytree(ROOT / "scarlet_models", folder / "scarlet_models", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("scarlet_models", "search"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "hubconf.py", folder)
     return folder
 
@@ -71,6 +73,28 @@ assert clone not in sys.path
 """
     done = _run(script, packages, clone)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_search_says_how_to_install_it(packages: Path, clone: Path) -> None:
+    script = """
+sys.path.insert(0, clone)
+import importlib
+from scarlet_models.cli import main
+for name in ("scarlet_models.search", "scarlet_models.search.retrain", "search"):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        print(error, file=sys.stderr)
+for command in (["train"], ["eval", "x", "--images", "x", "--annotations", "x"]):
+    assert main(["detect", *command]) == 2
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{clone}{os.pathsep}{packages}"}
+    command = [sys.executable, "-S", "-m", "scarlet_models.search"]
+    module = subprocess.run(command, capture_output=True, text=True, cwd="/", env=environment)
+    done = _run(script, packages, clone)
+    assert (module.returncode, done.returncode) == (1, 0), done.stderr
+    lines = [*module.stderr.splitlines(), *done.stderr.splitlines()]
+    assert len(lines) == 6 and all('pip install -e ".[search]"' in line for line in lines), lines
 
 
 def test_dependencies_name_every_package_that_the_models_import() -> None:

@@ -142,7 +142,9 @@ def test_a_kill_while_folders_are_exchanged_leaves_both(net: nn.Module, tmp_path
     assert same(other, saving.load(tmp_path / f".net.{child}.tmp"))
 
 
-@pytest.mark.parametrize("spoil", ["cut", "no config", "no weights", "other architecture", "other network", "not JSON"])
+@pytest.mark.parametrize(
+    "spoil", ["cut", "no config", "no weights", "other architecture", "other network", "not JSON", "other JSON"]
+)
 def test_a_folder_that_is_not_whole_is_one_line(net: nn.Module, tmp_path: Path, spoil: str) -> None:
     saving.save(net, tmp_path)
     config, weights = tmp_path / "config.json", tmp_path / "model.safetensors"
@@ -154,6 +156,8 @@ def test_a_folder_that_is_not_whole_is_one_line(net: nn.Module, tmp_path: Path, 
         weights.unlink()
     elif spoil == "not JSON":
         config.write_text("{")
+    elif spoil == "other JSON":
+        config.write_text('{"architecture": 5}')
     else:
         changed = ('"scarlet_net"', '"absent_net"') if spoil == "other architecture" else (MINI, "0,0,0,0,0")
         config.write_text(config.read_text().replace(*changed))

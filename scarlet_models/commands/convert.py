@@ -43,11 +43,11 @@ def main(options: Options) -> None:
     name, tensors = convert(Path(options.checkpoint), options.model)
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})
     written = []
+    if options.install:
+        written.append(install(data, f"{name}.{PUBLISHED}"))
     if options.output or not options.install:
         path = Path(options.output or f"{name}.{PUBLISHED}.safetensors")
         write_atomically(path, lambda file: file.write(data))
         written.append(path)
-    if options.install:
-        written.append(install(data, f"{name}.{PUBLISHED}"))
     for path in written:
         print(f"{name}.{PUBLISHED}: {path} (sha256 {sha256(data).hexdigest()})")
