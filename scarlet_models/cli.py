@@ -256,6 +256,8 @@ def _type_text(kind: Any) -> str:
         return "one of " + ", ".join(map(str, options))
     if origin in (list, tuple):
         return f"a list such as [{_example(kind)}]"
+    if origin is dict:
+        return "a mapping such as {a: 1}"
     if options:  # a union
         return " or ".join(_type_text(option) for option in options if option is not type(None))
     return {int: "a whole number", float: "a number", bool: "true or false", dict: "a mapping"}.get(kind, str(kind))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim import Optimizer
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import remove, sha256_of, write_atomically
@@ -75,6 +77,23 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, IndexError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"cannot read checkpoint {path}: {str(error).splitlines()[0]}") from error
     return state
+
+
+def restore_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Loads the states of a training's parts from a checkpoint.
+
+    Raises:
+        UserError: A part is not the one that was saved, as another network, or an optimizer of another kind.
+    """
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(state[name])
+            if isinstance(part, Optimizer) and part.defaults.keys() - part.param_groups[0].keys():
+                raise ValueError("the settings of another kind of optimizer")
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise UserError(
+                f"the checkpoint does not fit the options: it holds another {name}, or none; restore what they were"
+            ) from error
 
 
 def _checksum(path: Path) -> Path:

@@ -14,22 +14,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tarfile import TarError
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from timm.data import create_dataset, create_transform
+from timm.data import ImageDataset, create_dataset, create_transform
 from timm.data.auto_augment import NAME_TO_OP
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 from torchvision import transforms
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.pictures import read_picture
+
+from .ranges import Ranged
 
 
 @dataclass
-class DataOptions:
+class DataOptions(Ranged):
     """Where pictures come from, and which are held out.
 
     Args:
@@ -55,7 +59,7 @@ class DataOptions:
 
 
 @dataclass
-class AugmentOptions:
+class AugmentOptions(Ranged):
     """How training pictures are varied.
 
     Args:
@@ -102,8 +106,19 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        picture, label = self.source[index]
-        return picture.convert("RGB"), int(label)
+        """Raises UserError with the picture's name where it cannot be read."""
+        try:
+            return self._read(index), int(self.labels[index])
+        except (UserError, OSError) as error:
+            place = Path(getattr(getattr(self.source, "reader", None), "root", None) or "", self.ids[index])
+            raise UserError(f"cannot read picture {place}: {first_line(error)}; mend or remove it") from error
+
+    def _read(self, index: int) -> Image.Image:
+        if isinstance(self.source, ImageDataset):  # which takes the next picture in place of one that it cannot decode
+            with self.source.reader[index][0] as file:
+                return read_picture(file.read(), upright=False)
+        picture: Image.Image = self.source[index][0]
+        return picture.convert("RGB")
 
     def files(self) -> set[Path]:
         """Where each picture lies, links to folders followed, for folders and tars; nothing for other data sets."""
@@ -141,9 +156,12 @@ def _open(options: DataOptions, split: str) -> Any:
         source = create_dataset(
             options.dataset, root=options.data_dir or None, split=split, download=options.download, is_training=False
         )
-    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot read split {split!r} of {where}: {reason}") from error
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError, TarError) as error:
+        raise UserError(f"cannot read split {split!r} of {where}: {first_line(error)}") from error
+    if options.dataset and hasattr(getattr(source, "reader", None), "samples"):
+        raise UserError(
+            f"timm knows no --dataset {options.dataset}; leave it out to read the folder or tar {options.data_dir}"
+        )
     return _index_stream(source, where) if isinstance(source, IterableDataset) else source
 
 
@@ -368,6 +386,16 @@ def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
+class _Loader(DataLoader[Any]):
+    """Gives a user's mistake that a worker came upon in one line, where torch makes its whole traceback the message."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is all that callers need
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+
+
 def load_batches(
     dataset: Dataset[Any],
     batches: Sequence[Sequence[int]],
@@ -378,9 +406,10 @@ def load_batches(
     """A loader that gives exactly these batches in this order: images (N, 3, H, W) float32, labels (N,) int64.
 
     With `collate` a batch is what that makes of the list of the data set's items. Workers start with each iteration, so
-    a run that resumes inside an epoch needs no state of theirs.
+    a run that resumes inside an epoch needs no state of theirs. This is torch's loader, as timm's create_loader chooses
+    batches and seeds by itself: a run that resumes inside an epoch would see other pictures, distorted otherwise.
     """
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists will do
         num_workers=workers,

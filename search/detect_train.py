@@ -23,6 +23,7 @@ from scarlet_models.detection.detector import Detector, describe
 from scarlet_models.errors import UserError
 
 from . import distributed
+from .checkpoint import restore_parts
 from .data import epoch_batches, load_batches, mix_seed
 from .depthwise import accelerate_depthwise
 from .detect_data import Augmented, Target, score, train_transform, transpose
@@ -252,7 +253,7 @@ class Training:
 
     def export(self) -> dict[str, Any]:
         """Writes the detector on rank 0. Returns where it is, and the last figures."""
-        folder = self.run_folder.path / "exported" / (self.options.name or self.run_folder.path.resolve().name)
+        folder = self.run_folder.exported
         with self.world.main_first():
             if self.world.is_main:
                 self.detector.save(folder)
@@ -271,8 +272,7 @@ class Training:
     def _restore(self, state: dict[str, Any]) -> None:
         if state["data"] != self.pictures.digest():
             raise UserError(f"{self.run_folder.path} was trained on other pictures or boxes: restore its data")
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        restore_parts(self._parts(), state)
         self.step, self.sums, self.results = state["step"], state["sums"], state["results"]
         _logger.info("resumed at step %d of %d", self.step, self.options.epochs * self.steps_per_epoch)
 

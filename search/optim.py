@@ -15,9 +15,13 @@ from torch.optim import Optimizer
 
 from scarlet_models.errors import UserError
 
+from .ranges import Ranged
+
+_DROPS = {"step": "decay_epochs", "multistep": "decay_milestones"}  # schedules and what says when they drop
+
 
 @dataclass
-class OptimizerOptions:
+class OptimizerOptions(Ranged):
     """Options of an update.
 
     Args:
@@ -28,7 +32,8 @@ class OptimizerOptions:
         momentum: Of the optimizer, where it has one.
         weight_decay: Of weights; biases and norms are not decayed.
         opt_args: More arguments for the optimizer.
-        sched: timm's name of a schedule; it steps with every update.
+        sched: timm's name of a schedule; it steps with every update. Step and multistep are for commands that have
+            options for when they drop.
         warmup_epochs: Linear rise of the learning rate at the start.
         warmup_lr: Where the rise begins.
         min_lr: Where the cosine ends.
@@ -104,8 +109,10 @@ def make_scheduler(
         more: Arguments that only some schedules read.
 
     Raises:
-        UserError: timm knows no such schedule, or it refuses an argument.
+        UserError: timm knows no such schedule, or it refuses an argument; or nothing says when it drops.
     """
+    if options.sched in _DROPS and not more.get(_DROPS[options.sched]):
+        raise UserError(f"cannot make schedule {options.sched} without {_DROPS[options.sched]}; take cosine")
     try:
         scheduler, _ = create_scheduler_v2(
             optimizer,
@@ -120,6 +127,8 @@ def make_scheduler(
         )
     except (ValueError, AssertionError) as error:
         raise UserError(f"cannot make schedule {options.sched}: {error}") from error
+    if scheduler is None:
+        raise UserError(f"cannot make schedule {options.sched}: timm has none of that name; take cosine")
     return scheduler
 
 

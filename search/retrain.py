@@ -28,10 +28,11 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from scarlet_models import Genotype, saving
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import sha256_of
 
 from . import distributed
+from .checkpoint import restore_parts
 from .data import (
     AugmentOptions,
     DataOptions,
@@ -95,7 +96,8 @@ class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fie
         half: Export float16 weights.
         final: Afterwards score the exported network on the test split, once, and write final.json.
         evaluate: Train nothing; score this network on the held-out pictures, or on the test split with --final: an
-            exported folder, or timm's name of a network that has weights.
+            exported folder, or timm's name of a network that has weights. Its own picture size and transform hold;
+            options of the network, of its pictures and of training count for nothing.
     """
 
     model: str = "scarlet_a"
@@ -144,7 +146,7 @@ def retrain(options: Options, world: World) -> dict[str, Any]:
     """Trains to the end, exports, and scores the export under --final. Returns what it measured."""
     training = Training(options, world)
     training.run()
-    folder = training.run_folder.path / "exported" / (options.name or training.run_folder.path.resolve().name)
+    folder = training.run_folder.exported
     with world.main_first():
         if world.is_main:
             training.export(folder)
@@ -189,11 +191,13 @@ class Training:
         options, device = self.options, self.world.device
         torch.manual_seed(options.seed)
         self.model, self.model_args = build_model(options, len(self.pictures.classes))
+        self.data_config = _data_config(self.model, options, self.phases[-1][1])
+        self._check_network()
+        fill_model(self.model, options)
         if options.fast_depthwise and device.type == "cpu":
             accelerate_depthwise(self.model)
         layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self.model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
-        self.data_config = _data_config(self.model, options, self.phases[-1][1])
         train_transform(self._image_size(0), self.data_config, options)  # here a bad policy costs nothing yet
         self.ema = None
         if options.ema_decay:
@@ -211,6 +215,23 @@ class Training:
                 raise UserError(f"--mixup and --cutmix need an even number of pictures a part, not {self.local_batch}")
             classes = len(self.pictures.classes)
             self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes)
+
+    def _check_network(self) -> None:
+        """Shows the network a black picture of each size.
+
+        Raises:
+            UserError: It takes pictures of one size only or of other channels, or gives something else than scores.
+        """
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                for size in {self._size(size) for _, size in self.phases}:
+                    logits = self.model(torch.zeros(1, 3, size, size))
+                    if getattr(logits, "shape", None) != (1, len(self.pictures.classes)):
+                        raise ValueError("it does not give each class a score")
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            name = self.options.genotype or self.options.model
+            raise UserError(f"{name} cannot see such pictures: {first_line(error)}") from error
 
     def run(self) -> None:
         """All epochs that remain."""
@@ -281,10 +302,7 @@ class Training:
         if self.mixup:
             images, targets = self.mixup(images, labels)
         with _autocast(self.options.amp, self.world.device):
-            try:
-                logits = self.model(images)
-            except AssertionError as error:  # timm's word for a network of one picture size only
-                raise UserError(f"{self.options.model} cannot see such pictures: {error}") from error
+            logits = self.model(images)
             return self.loss(logits, targets), (logits.argmax(1) == labels).sum()
 
     def _update(self, loss: Tensor) -> None:
@@ -323,7 +341,9 @@ class Training:
 
     def _image_size(self, epoch: int) -> int:
         ends = itertools.accumulate(count for count, _ in self.phases)
-        size = next(size for end, (_, size) in zip(ends, self.phases, strict=True) if epoch < end)
+        return self._size(next(size for end, (_, size) in zip(ends, self.phases, strict=True) if epoch < end))
+
+    def _size(self, size: int) -> int:
         return size or int(self.data_config["input_size"][-1])
 
     def _parts(self) -> dict[str, Any]:
@@ -340,14 +360,19 @@ class Training:
             raise UserError(
                 f"{self.run_folder.path} holds out other pictures: restore its --holdout, --split-seed and data"
             )
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        restore_parts(self._parts(), state)
         self.step, self.sums, self.results = state["step"], state["sums"], state["results"]
         _logger.info("resumed at step %d of %d", self.step, self.epochs * self.steps_per_epoch)
 
 
 def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str, Any]]:
-    """The network to train with its first weights, and what create_model needs besides its name to build it again."""
+    """The network to train, and what create_model needs besides its name to build it again.
+
+    Raises:
+        UserError: There is no such network, or the options name two kinds of first weights.
+    """
+    if options.weights and options.inherit:
+        raise UserError("--weights and --inherit both say where to start: leave one out")
     name, arguments = options.model, dict(options.model_args)
     if options.genotype:
         genotype = Genotype.parse(options.genotype, options.space)
@@ -363,13 +388,21 @@ def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str
         )
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         raise UserError(f"cannot build {name}: {str(error).splitlines()[0]}") from error
+    return model, arguments
+
+
+def fill_model(model: nn.Module, options: Options) -> None:
+    """Gives a network that create_model has built the first weights that the options name.
+
+    Raises:
+        UserError: The weights are absent, damaged, or of another network.
+    """
     if options.weights not in ("", "pretrained"):
         load_weights(model, Path(options.weights))
     elif options.inherit:
         inherit_from(model, options.genotype or options.model, options.space, options.inherit)
     elif options.zero_init and not options.weights:
         silence_branches(model)
-    return model, arguments
 
 
 def silence_branches(model: nn.Module) -> None:
@@ -455,18 +488,19 @@ def score(options: Options, source: str, world: World) -> dict[str, Any]:
         world: The processes that share the work.
 
     Raises:
-        UserError: There is no such network, or the data has another number of classes.
+        UserError: There is no such network, the data has other classes, or nothing is held out.
     """
     model = saving.load(source) if Path(source).is_dir() else _with_own_weights(source)
     model.to(world.device)
     data_config = resolve_model_data_config(model)
     split = options.test_split if options.final else options.train_split
     pictures = Pictures(options, split)
-    if len(pictures.classes) != model.num_classes:
-        raise UserError(f"{source} knows {model.num_classes} classes, the data has {len(pictures.classes)}")
+    _check_classes(source, model, pictures, options.dataset)
     indices: Sequence[int] = range(len(pictures))
     if not options.final:
         indices = split_holdout(pictures.ids, pictures.labels, options.holdout, options.split_seed).holdout
+    if not indices:
+        raise UserError("--holdout 0 leaves no pictures to score on; give a share, or --final for the test split")
     dataset = Transformed(pictures, eval_transform(data_config["input_size"][-1], data_config))
     report = {
         "network": source,
@@ -479,6 +513,24 @@ def score(options: Options, source: str, world: World) -> dict[str, Any]:
     }
     _logger.info("%s: top-1 %.2f%%, top-5 %.2f%% of %d pictures (%s)", source, *_figures(report))
     return report
+
+
+def _check_classes(source: str, model: Any, pictures: Pictures, dataset: str) -> None:
+    """Compares numbers of classes, and in folders and tars names: a named data set may call the same ones otherwise.
+
+    Raises:
+        UserError: they differ.
+    """
+    known, there = list(model.pretrained_cfg.get("label_names") or ()), pictures.classes
+    if len(there) != model.num_classes:
+        raise UserError(f"{source} knows {model.num_classes} classes, the data has {len(there)}")
+    if dataset or any(all(map(str.isdigit, names)) for names in (known, there)):  # numbers stand for unknown names
+        return
+    for ours, theirs in zip(known, there, strict=False):
+        if ours != theirs:
+            raise UserError(
+                f"{source} knows other classes, or in another order: {ours!r} where the data has {theirs!r}"
+            )
 
 
 def _with_own_weights(name: str) -> nn.Module:

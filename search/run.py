@@ -32,6 +32,7 @@ from .objectives import Costs, read_bounds, read_objectives, wants_latency
 from .pipeline import Pipeline, Stage
 from .plan import as_data, make_plan, show_plan
 from .progress import log_to_stderr
+from .run_folder import exported_name
 
 EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
@@ -143,6 +144,7 @@ class Search:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.name = exported_name(options.name, Path(options.out))
         self.space = SearchSpace.load(options.space)
         if options.processes < 1:
             raise UserError(f"--processes: {options.processes} is not a positive number")
@@ -289,11 +291,6 @@ class Search:
             "index.html",
             needs=(f"exported/{self.name}",),
         )
-
-    @property
-    def name(self) -> str:
-        """Of the exported network."""
-        return self.options.name or Path(self.options.out).resolve().name
 
     def _common(self, command: str) -> dict[str, Any]:
         """Those of our options that a command has too."""

@@ -22,12 +22,13 @@ from scarlet_models.files import write_atomically
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
 from .distributed import World
+from .ranges import Ranged
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class RunOptions:
+class RunOptions(Ranged):
     """Where a run is kept and how it goes on.
 
     Args:
@@ -54,20 +55,27 @@ class RunOptions:
 # Options that do not change what a run computes, or whose effect env.json records.
 FREE_OPTIONS = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
 FREE_OPTIONS |= {"threads", "workers", "device", "images", "annotations", "val_images", "val_annotations"}
+# Asked of one start, not of the run: left in config.yaml, they would be asked of all that start from it.
+ONCE_OPTIONS = {"resume", "allow_drift", "json", "final"}
 FREE_ENVIRONMENT = {"git_commit", "host"}
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 
 
 class RunFolder:
-    """The folder of one run. Every rank makes one; only rank 0 reads and writes files."""
+    """The folder of one run. Every rank makes one; only rank 0 reads and writes files.
+
+    config.yaml and env.json are those of the newest checkpoint: resuming that fails before the next changes neither.
+    """
 
     def __init__(self, options: RunOptions, world: World) -> None:
         """Opens the folder, and refuses what would mix two runs.
 
         Raises:
-            UserError: There is a run and no resume; options or environment changed; no checkpoint is whole.
+            UserError: There is a run and no resume; options or environment changed; no checkpoint is whole; or the
+                name of what is exported is a path.
         """
         self.path, self.world = Path(options.out), world
+        self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics: MetricsTable | None = None
         self.events: SummaryWriter | None = None
@@ -78,7 +86,9 @@ class RunFolder:
 
     def _open(self, options: RunOptions) -> None:
         config = plain(asdict(options))
+        config |= dict.fromkeys(ONCE_OPTIONS & config.keys(), False)
         environment = describe_environment(getattr(options, "workers", 0), self.world)
+        self._facts = config, environment
         if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
             raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         if options.resume:
@@ -86,8 +96,8 @@ class RunFolder:
         if self._state and not options.allow_drift:
             refuse_changes(self.path / "config.yaml", config, FREE_OPTIONS)
             refuse_changes(self.path / "env.json", environment, FREE_ENVIRONMENT)
-        self._write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
-        self.write_json("env.json", environment)
+        if not self._state:
+            self._write_facts()
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
         self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1)
@@ -100,6 +110,7 @@ class RunFolder:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes a checkpoint on rank 0."""
         if self.world.is_main:
+            self._write_facts()
             save_checkpoint(self.checkpoints, step, {**state, "step": step})
         if self.events is not None:
             self.events.flush()
@@ -130,8 +141,25 @@ class RunFolder:
         if self.events is not None:
             self.events.close()
 
+    def _write_facts(self) -> None:
+        config, environment = self._facts
+        self._write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.write_json("env.json", environment)
+
     def _write_text(self, name: str, text: str) -> None:
         write_atomically(self.path / name, lambda file: file.write(text.encode()))
+
+
+def exported_name(name: str, out: Path) -> str:
+    """The name of the folder in exported/: the one that was asked for, or else that of the run's folder.
+
+    Raises:
+        UserError: it is a path, which would lead elsewhere.
+    """
+    name = name or out.resolve().name
+    if name == ".." or Path(name).name != name:
+        raise UserError(f"--name {name}: give a name without folders")
+    return name
 
 
 def refuse_changes(path: Path, now: dict[str, Any], free: set[str]) -> None:

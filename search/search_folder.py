@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.files import remove, write_atomically
 
-from .run_folder import FREE_ENVIRONMENT, FREE_OPTIONS, MetricsTable, plain, refuse_changes
+from .run_folder import FREE_ENVIRONMENT, FREE_OPTIONS, ONCE_OPTIONS, MetricsTable, plain, refuse_changes
 
 
 class SearchFolder:
@@ -36,7 +36,7 @@ class SearchFolder:
     def __init__(
         self, path: Path, config: dict[str, Any], environment: dict[str, Any], resume: bool, allow_drift: bool
     ) -> None:
-        self.path, config = path, plain(config)
+        self.path, config = path, plain(config | dict.fromkeys(ONCE_OPTIONS & config.keys(), False))
         if resume and not allow_drift:
             refuse_changes(path / "config.yaml", config, FREE_OPTIONS | {"generations"})
             refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT)

@@ -25,6 +25,7 @@ from scarlet_models.models import default_cfgs
 from scarlet_models.space import Genotype, SearchSpace
 
 from . import distributed
+from .checkpoint import restore_parts
 from .data import (
     AugmentOptions,
     DataOptions,
@@ -344,8 +345,7 @@ class Training:
             )
         if state["space"] != self.space.to_dict():
             raise UserError(f"{self.run_folder.path} trains another space {self.space.name!r}: restore its --space")
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        restore_parts(self._parts(), state)
         self.step, self.tally, self.row = state["step"], state["tally"].numpy(), state["row"]
         _logger.info("resumed at step %d of %d", self.step, self.steps)
 

@@ -301,15 +301,38 @@ def test_a_stream_is_indexed_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         (DataOptions(data_dir="nowhere"), "--data-dir nowhere does not exist"),
         (DataOptions(data_dir="."), "cannot read split 'train' of .: Found 0 images"),
         (DataOptions(dataset="torch/nosuch", data_dir="."), "Unknown torchvision dataset nosuch"),
+        (DataOptions(data_dir="bad.tar"), "cannot read split 'train' of bad.tar: "),
     ],
 )
 def test_data_that_cannot_be_read_is_one_line(
     options: DataOptions, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("bad.tar").write_bytes(b"no tar" * 200)
     with pytest.raises(UserError, match=message) as caught:
         Pictures(options, "train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nosuch", "nosuch/x"])
+def test_a_name_that_timm_does_not_know_is_not_taken_for_the_folder(folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"timm knows no --dataset {name}; leave it out to read the folder"):
+        Pictures(DataOptions(dataset=name, data_dir=str(folder)), "train")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_in_a_tar_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "torn.png").write_bytes((folder / "val/ant/0.png").read_bytes()[:-400])
+    path = _tar(tmp_path / "one.tar", {"ant/0.png": folder / "val/ant/0.png", "ant/1.png": tmp_path / "torn.png"})
+    dataset = Transformed(Pictures(DataOptions(data_dir=str(path)), "train"), eval_transform(24, CONFIG))
+    with pytest.raises(UserError, match=r"^cannot read picture .*/one\.tar/ant/1\.png: damaged: [^\n]*$"):
+        list(load_batches(dataset, [[0], [1]], workers))
+
+
+def test_pictures_are_those_that_timm_decodes(pictures: Pictures) -> None:
+    for index in (0, 30, 59):
+        assert pictures[index][0].tobytes() == pictures.source[index][0].tobytes()
+        assert pictures[index][1] == pictures.source[index][1]
 
 
 def test_imagenette_reads_from_its_tars(shared: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,9 @@ import torch
 import yaml
 from PIL import Image
 from runs import free_port, kill_after, metrics, newest, same
+from scarlet_models.search import cli, detect_train, train
 from scarlet_models.search.data import DataOptions, Pictures, eval_transform, split_holdout
+from scarlet_models.search.ranges import RANGES
 from scarlet_models.search.retrain import Options, main
 from timm.data import resolve_model_data_config
 from torch import Tensor
@@ -309,6 +312,33 @@ def test_two_runs_are_not_mixed(options: Options) -> None:
     assert [int(row["epoch"]) for row in metrics(options.out)] == [1, 2]
 
 
+def test_what_is_asked_of_one_start_is_not_asked_of_the_next(options: Options) -> None:
+    short = dataclasses.replace(options, phases=[(1, 24)], json=True)
+    main(short)
+    main(dataclasses.replace(short, resume=True, allow_drift=True, final=True, phases=[(2, 24)]))
+    config = Path(options.out) / "config.yaml"
+    kept = yaml.safe_load(config.read_text())
+    assert kept["phases"] == [[2, 24]]
+    assert not any(kept[name] for name in ("resume", "allow_drift", "final", "json"))
+    again = ["retrain", "--config", str(config), "--resume"]
+    assert cli.main([*again, "--lr", "0.7"]) == 2
+    assert cli.main(again) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [({"model": "test_resnet"}, "model"), ({"ema_decay": 0.9}, "ema"), ({"opt": "adamw", "opt_args": {}}, "optimizer")],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line_even_with_drift(
+    options: Options, change: dict[str, Any], part: str
+) -> None:
+    short = dataclasses.replace(options, phases=[(1, 24)], ema_decay=0.0)
+    main(short)
+    with pytest.raises(UserError, match=f"^the checkpoint does not fit the options: it holds another {part}, or none"):
+        main(dataclasses.replace(short, resume=True, allow_drift=True, **change))
+    main(dataclasses.replace(short, resume=True))  # what was refused has left no trace
+
+
 def test_resume_before_the_first_checkpoint_starts_anew(options: Options) -> None:
     main(dataclasses.replace(options, phases=[(1, 24)], resume=True))
     assert newest(options.out)["step"] == 3
@@ -357,12 +387,19 @@ def test_a_head_of_other_classes_is_replaced_and_other_networks_are_refused(opti
         ({"phases": [], "epochs": 0}, "nothing to train"),
         ({"auto_augment": "nosuch"}, "--auto-augment"),
         ({"interpolation": "nosuch"}, "--interpolation"),
+        ({"sched": "multistep"}, "cannot make schedule multistep without decay_milestones"),
+        ({"sched": "none"}, "cannot make schedule none"),
         ({"model_args": {"nosuch": 1}}, "nosuch"),
+        ({"model_args": {"in_chans": 1}}, "test_efficientnet cannot see such pictures"),
+        ({"model_args": {"features_only": True}, "weights": "nosuch"}, "it does not give each class a score"),
+        ({"model": "test_vit"}, "test_vit cannot see such pictures"),
+        ({"weights": "nosuch", "inherit": "nosuch"}, "--weights and --inherit"),
         ({"opt_args": {"nosuch": 1}}, "nosuch"),
         ({"genotype": "1,2", "space": "mini"}, "genotype has 2 entries"),
         ({"genotype": "1,2", "space": "nosuch"}, "no search space"),
         ({"batch_size": 9}, "even number"),
         ({"holdout": 1.5}, "--holdout"),
+        ({"name": "../../elsewhere"}, "--name ../../elsewhere: give a name without folders"),
         (
             {"test_split": "test", "evaluate": "nowhere"},
             "nowhere is neither an exported folder",
@@ -376,9 +413,51 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(options: Options, change: di
     assert not Path(options.out).exists()
 
 
-def test_a_network_of_one_picture_size_is_one_line(options: Options) -> None:
-    with pytest.raises(UserError, match="test_vit cannot see such pictures"):
-        main(dataclasses.replace(options, model="test_vit"))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**63),
+        ("threads", -1),
+        ("workers", -1),
+        ("image_size", -3),
+        ("phases", [(1, -5)]),
+        ("phases", [(-1, 64), (2, 32)]),
+        ("lr", float("nan")),
+        ("weight_decay", -1.0),
+        ("clip_grad", -1.0),
+        ("decay_epochs", 0.0),
+        ("label_smoothing", 2.0),
+        ("drop_rate", 2.0),
+        ("drop_path_rate", -1.0),
+        ("ema_decay", 2.0),
+        ("mixup", -1.0),
+        ("color_jitter", -1.0),
+        ("crop_pct", -1.0),
+        ("crop_scale", (0.5, 2.0)),
+        ("crop_scale", (0.8, 0.5)),
+        ("crop_ratio", (0.0, 1.0)),
+    ],
+)
+def test_a_number_out_of_range_is_one_line(name: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"^--{name.replace('_', '-')}: .*"):
+        Options(**{name: value})
+
+
+def test_every_range_is_of_an_option() -> None:
+    commands = (Options, train.Options, detect_train.Options)
+    assert {*RANGES} <= {field.name for options in commands for field in dataclasses.fields(options)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--threads", "-1"], "--threads: -1 is not"), (["--opt-args", "{betas:3}"], "is not a mapping such as {a: 1}")],
+)
+def test_a_bad_value_on_the_command_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["retrain", *arguments]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_without_held_out_pictures_the_average_is_exported(options: Options) -> None:
@@ -434,3 +513,44 @@ def test_killed_between_the_last_step_and_the_record_of_an_epoch(
     main(dataclasses.replace(killed, resume=True))
     assert same(newest(killed.out), newest(whole.out))
     assert metrics(killed.out) == metrics(whole.out)
+
+
+@pytest.fixture(scope="module")
+def damaged(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures with one in each split that is none."""
+    root = tmp_path_factory.mktemp("damaged") / "colours"
+    shutil.copytree(pictures, root)
+    for name in ("train/green/7.png", "test/green/7.png"):
+        (root / name).write_text("no picture")
+    return root
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("evaluates", [False, True])
+def test_a_picture_that_cannot_be_read_is_named(
+    options: Options, whole: Options, damaged: Path, workers: int, evaluates: bool
+) -> None:
+    """timm takes the next one in its place, which the figures would count twice."""
+    source = str(Path(whole.out) / "exported" / "run") if evaluates else ""
+    bad = dataclasses.replace(options, data_dir=str(damaged), workers=workers, evaluate=source, final=evaluates)
+    with pytest.raises(UserError, match=r"^cannot read picture .*/green/7\.png: not a picture.*; mend or remove it$"):
+        main(bad)
+
+
+def test_classes_are_compared_by_their_names(
+    options: Options, whole: Options, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = dataclasses.replace(options, evaluate=str(Path(whole.out) / "exported" / "run"), final=True, json=True)
+    for folder, names in (("renamed", ("azure", "green", "red")), ("numbers", ("0", "1", "2"))):
+        for old, new in zip(CLASSES, names, strict=True):
+            shutil.copytree(pictures / "test" / old, tmp_path / folder / "test" / new)
+    with pytest.raises(UserError, match="knows other classes, or in another order: 'blue' where the data has 'azure'"):
+        main(dataclasses.replace(score, data_dir=str(tmp_path / "renamed")))
+    for folder in (pictures, tmp_path / "numbers"):
+        main(dataclasses.replace(score, data_dir=str(folder)))
+        assert json.loads(capsys.readouterr().out)["pictures"] == 30
+
+
+def test_without_held_out_pictures_there_is_nothing_to_score(options: Options, whole: Options) -> None:
+    with pytest.raises(UserError, match="--holdout 0 leaves no pictures to score"):
+        main(dataclasses.replace(options, holdout=0.0, evaluate=str(Path(whole.out) / "exported" / "run")))

@@ -248,6 +248,7 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--min-accuracy", "101"], "--min-accuracy: 101.0 is not a percentage"),
         (["--pick", "best"], "--pick: 'best' is not one of accuracy, knee"),
         (["--genotype", "9,9"], "genotype"),
+        (["--name", ".."], "--name ..: give a name without folders"),
         (["--processes", "0"], "--processes: 0 is not a positive number"),
         (["--processes", "5"], "does not divide into 5 process(es)"),
         (["--holdout", "0"], "--holdout 0 leaves no pictures"),

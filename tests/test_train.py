@@ -433,6 +433,9 @@ def test_steps_may_end_inside_an_epoch(options: Options) -> None:
         (["--sampling", "wax"], "fair"),
         (["--opt", "wax"], "cannot make optimizer wax"),
         (["--data-dir", "wax"], "wax"),
+        (["--threads", "-1"], "--threads: -1 is not at least 0"),
+        (["--choices-every", "0"], "--choices-every: 0 is not at least 1"),
+        (["--sched", "step"], "cannot make schedule step without decay_epochs"),
     ],
 )
 def test_mistakes_get_one_line(pictures: Path, tmp_path: Path, capsys: Any, arguments: list[str], message: str) -> None:

@@ -1,0 +1,78 @@
+"""What the numbers among the options may be, by the options' names, which mean the same in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from math import inf
+from typing import Any
+
+from scarlet_models.errors import UserError
+
+RANGES: dict[str, tuple[float, float]] = {
+    "checkpoint_minutes": (0, inf),
+    "choices_every": (1, inf),
+    "clip_grad": (0, inf),
+    "color_jitter": (0, inf),
+    "crop_pct": (0, 1),
+    "crop_ratio": (0.001, 1000),
+    "crop_scale": (0, 1),
+    "cutmix": (0, inf),
+    "decay_epochs": (0.001, inf),
+    "decay_rate": (0, inf),
+    "drop_path_rate": (0, 1),
+    "drop_rate": (0, 1),
+    "ema_decay": (0, 1),
+    "eval_paths": (0, inf),
+    "eval_pictures": (0, inf),
+    "hflip": (0, 1),
+    "image_size": (0, inf),
+    "label_smoothing": (0, 1),
+    "lr": (0, inf),
+    "min_lr": (0, inf),
+    "mixup": (0, inf),
+    "momentum": (0, 1),
+    "phases": (0, inf),
+    "random_erasing": (0, 1),
+    "seed": (0, 2**63 - 1),
+    "steps": (0, inf),
+    "threads": (0, inf),
+    "uniform_paths": (0, inf),
+    "vflip": (0, 1),
+    "warmup_epochs": (0, inf),
+    "warmup_lr": (0, inf),
+    "weight_decay": (0, inf),
+    "workers": (0, inf),
+}
+PAIRS = ("crop_scale", "crop_ratio")  # smallest and largest
+
+
+class Ranged:
+    """A base of options that refuses numbers out of range when they are made, before anything is read or written.
+
+    Raises:
+        UserError: a number is out of range.
+    """
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in RANGES.items():
+            for number in _numbers(getattr(self, name, ())):
+                if not least <= number <= most:
+                    limits = f"at least {least}" if most == inf else f"between {least} and {most}"
+                    raise UserError(f"{_flag(name)}: {number} is not {limits}")
+        for name in PAIRS:
+            smallest, largest = getattr(self, name, (0, 1))
+            if smallest > largest:
+                raise UserError(f"{_flag(name)}: the smallest comes first, and {smallest} is above {largest}")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """A number, or those of nested lists."""
+    if isinstance(value, Iterable):
+        for item in value:
+            yield from _numbers(item)
+    else:
+        yield value
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
