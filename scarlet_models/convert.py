@@ -60,7 +60,7 @@ def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]
         names, expected = keys(candidate), shapes(f"{candidate}.{PUBLISHED}")
         problem = mismatch(published, {key: expected[ours] for key, ours in names.items()})
         if not problem and name in (None, candidate):
-            return candidate, {ours: _plain(published[key]) for key, ours in names.items()}
+            return candidate, {ours: _plain(published[key], ours) for key, ours in names.items()}
         problems[candidate] = problem
     if found := [candidate for candidate, problem in problems.items() if not problem]:
         raise UserError(f"{path} holds {found[0]}, not {name}")
@@ -84,8 +84,10 @@ def keys(name: str) -> dict[str, str]:
     return {f"{theirs[module]}.{leaf}": f"{module}.{leaf}" for module, _, leaf in split}
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    return (tensor.float() if tensor.is_floating_point() else tensor.long()).contiguous()
+def _plain(tensor: Tensor, key: str) -> Tensor:
+    """A copy, as safetensors refuses tensors that share memory."""
+    dtype = torch.int64 if key.endswith("num_batches_tracked") else torch.float32
+    return tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -6,14 +6,16 @@ https://arxiv.org/abs/1908.06022
 
 from __future__ import annotations
 
+import operator
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from timm.layers import get_act_layer
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._builder import pretrained_cfg_for_features
 from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, resolve_bn_args, round_channels
 from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
@@ -67,7 +69,7 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
         "first_conv": "conv_stem",
         "classifier": "classifier",
         "license": "apache-2.0",
-        "origin_url": "https://github.com/xiaomi-automl/SCARLET-NAS",
+        "origin_url": weights.PUBLISHED_URL,
         "paper_name": "SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing NAS",
         "paper_ids": "arXiv:1908.06022",
         **kwargs,
@@ -75,7 +77,7 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
 
 
 def _cfgs(name: str) -> dict[str, Any]:
-    """The cfgs of a released network. The published weights carry no licence, so their cfg names none."""
+    """The cfgs of a released network. The published weights carry no licence, and ours are from no other place."""
     published = _cfg(license=None, file=weights.registered_file(name, weights.PUBLISHED))
     c10 = _cfg(
         64,
@@ -83,6 +85,7 @@ def _cfgs(name: str) -> dict[str, Any]:
         crop_pct=1.0,
         interpolation="bicubic",
         label_names=weights.CIFAR10_CLASSES,
+        origin_url=None,
         file=weights.registered_file(name, weights.SHIPPED),
     )
     # The published one last: timm lets the first tag with weights lead, unless a starred one comes after it.
@@ -111,21 +114,26 @@ def _create(
     space = genotype.space
     stem_keeps_size = space.stem.stride == 1
     features_only = kwargs.pop("features_only", False)
+    wrapped = features_only and not kwargs.keys().isdisjoint(("feature_cls", "feature_cfg"))  # by a class of timm's
+    own_features = features_only and not wrapped
     if features_only:
-        kwargs["out_indices"] = _out_indices(kwargs.get("out_indices"), genotype)
+        feature_cfg = dict(kwargs.pop("feature_cfg", None) or {})
+        out_indices = kwargs.pop("out_indices", feature_cfg.pop("out_indices", None))
+        kwargs |= {"out_indices": _out_indices(out_indices, genotype), "feature_cfg": feature_cfg}
     if kwargs.setdefault("output_stride", 32) not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, not {kwargs['output_stride']!r}")
     round_channels_by = partial(round_channels, multiplier=channel_multiplier)
     classifier, features = (ScarletNet, ScarletFeatures) if stem_keeps_size else (EfficientNet, EfficientNetFeatures)
     pretrained_strict = kwargs.pop("pretrained_strict", True)
-    no_head: Any = ("num_classes", "num_features", "global_pool")  # timm declares a tuple of one
+    no_head: Any = ("num_classes", "num_features", "head_conv", "global_pool")  # timm declares a tuple of one
     model: Any = build_model_with_cfg(  # timm sets attributes that nn.Module does not declare
-        features if features_only else partial(_with_small_head, classifier),
+        features if own_features else partial(_with_small_head, classifier),
         variant,
         pretrained,
+        features_only=wrapped,
         pretrained_strict=pretrained_strict,
         pretrained_filter_fn=weights.fit,
-        kwargs_filter=no_head if features_only else None,
+        kwargs_filter=no_head if own_features else None,
         block_args=_block_args(genotype, depth_multiplier),
         stem_size=space.stem.channels,
         num_features=round_channels_by(space.head.channels),
@@ -135,10 +143,8 @@ def _create(
         se_layer=partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU),
         **kwargs,
     )
-    if features_only:  # what timm's own EfficientNets do: entries that mean nothing for a feature extractor
-        dropped = ("num_classes", "classifier", "global_pool")
-        model.pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key not in dropped}
-        model.default_cfg = model.pretrained_cfg
+    if own_features:
+        model.pretrained_cfg = model.default_cfg = pretrained_cfg_for_features(model.pretrained_cfg)
     if channel_multiplier == depth_multiplier == 1:
         model.genotype = genotype  # what a saved folder needs to build the network again
     return model
@@ -163,16 +169,23 @@ def _block_args(genotype: Genotype, depth_multiplier: float = 1.0) -> list[list[
     return stages
 
 
-def _out_indices(out_indices: int | Sequence[int] | None, genotype: Genotype) -> tuple[int, ...]:
-    """Feature taps to return: all by default, the last n for an int (as timm takes it), else the given ones."""
+def _out_indices(out_indices: int | Iterable[int] | None, genotype: Genotype) -> tuple[int, ...]:
+    """Feature taps to return, shallow to deep: all by default, the last n for an int, as timm takes it, or those given.
+
+    Raises:
+        ValueError: there is no such tap, one is given twice, or none is left.
+    """
     taps = 1 + sum(stage.stride > 1 for stage in genotype.space.stages)
-    if out_indices is None:
-        return tuple(range(taps))
-    if isinstance(out_indices, int) and 1 <= out_indices <= taps:
-        return tuple(range(taps - out_indices, taps))
-    if isinstance(out_indices, int) or not all(isinstance(i, int) and -taps <= i < taps for i in out_indices):
-        raise ValueError(f"out_indices {out_indices!r}: this network has {taps} feature taps, 0 to {taps - 1}")
-    return tuple(i % taps for i in out_indices)
+    asked = taps if out_indices is None else out_indices
+    try:
+        indices = asked if isinstance(asked, Iterable) else range(-operator.index(asked), 0)
+        given = [operator.index(index) for index in indices]
+    except TypeError:
+        given = []
+    taken = sorted({i % taps for i in given if -taps <= i < taps})
+    if not given or len(taken) < len(given):
+        raise ValueError(f"out_indices {out_indices!r}: name each once of this network's feature taps 0 to {taps - 1}")
+    return tuple(taken)
 
 
 def _released(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:

@@ -6,6 +6,7 @@ or to several while `store.install` replaces the file: wherever that is killed, 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import warnings
@@ -27,10 +28,17 @@ _SOURCES = ("state_dict", "file", "url", "hf_hub_id")
 
 
 def store_dir() -> Path:
-    """The local store: `SCARLET_HOME`, or a folder in the user's cache. It need not exist."""
-    if home := os.environ.get("SCARLET_HOME"):
-        return Path(home).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scarlet_models"
+    """The local store: `SCARLET_HOME`, or a folder in the user's cache. It need not exist.
+
+    Raises:
+        UserError: it is in a home folder that there is not.
+    """
+    try:
+        if home := os.environ.get("SCARLET_HOME"):
+            return Path(home).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scarlet_models"
+    except RuntimeError as error:
+        raise UserError("the store of weights has no home folder to be in: set SCARLET_HOME to a folder") from error
 
 
 def package_dir() -> Path:
@@ -39,16 +47,27 @@ def package_dir() -> Path:
 
 
 def find(name: str, tag: str) -> Path | None:
-    """The local file of `name.tag`, in the store or else the package; None if there is none. Not yet checked."""
+    """The local file of `name.tag`, in the store or else the package; None if there is none. Not yet checked.
+
+    Raises:
+        UserError: the store cannot be read.
+    """
     paths = [folder / f"{name}.{tag}.safetensors" for folder in (store_dir(), package_dir())]
-    return next((path for path in paths if path.is_file()), None)
+    try:
+        return next((path for path in paths if path.is_file()), None)
+    except OSError as error:
+        raise _unreadable(store_dir(), error) from error
 
 
 def registered_file(name: str, tag: str) -> str | None:
-    """The file for timm's registry, which names only what loads: `find`, if its manifest lists it. Never raises."""
-    path = find(name, tag)
+    """The file for timm's registry, which names only what loads: `find`, if it passes `check`. Never raises.
+
+    To hash what is here takes a hundredth of the time that importing torch and timm does.
+    """
     try:
-        return str(path) if path and path.name in read_manifest(path.parent) else None
+        if path := find(name, tag):
+            check(path)
+        return str(path) if path else None
     except UserError:
         return None
 
@@ -57,7 +76,7 @@ def read_manifest(folder: Path) -> dict[str, tuple[str, ...]]:
     """File name -> accepted sha256s, from the folder's manifest.json; empty where there is none.
 
     Raises:
-        UserError: the manifest is damaged.
+        UserError: the manifest is damaged or cannot be read.
     """
     path = folder / "manifest.json"
     try:
@@ -65,7 +84,9 @@ def read_manifest(folder: Path) -> dict[str, tuple[str, ...]]:
         return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in entries.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): remove it and install the weights again") from error
 
 
@@ -73,13 +94,21 @@ def check(path: Path) -> None:
     """Compare a file's sha256 with the manifest of its folder.
 
     Raises:
-        UserError: it is not listed, or has another hash.
+        UserError: it is not listed, has another hash, or cannot be read.
     """
     listed = read_manifest(path.parent).get(path.name)
     if listed is None:
         raise UserError(f"{path} is not listed in manifest.json beside it: use `scarlet-models weights install`")
-    if sha256_of(path) not in listed:
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if found not in listed:
         raise UserError(f"{path} is damaged (its sha256 is not the listed one): remove it and install it again")
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot read {path}: {error.strerror}; mend that, or set SCARLET_HOME to another store")
 
 
 def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,10 +121,12 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         UserError: there are no such weights here, or the file is damaged.
     """
     cfg, overlay = kwargs.get("pretrained_cfg"), dict(kwargs.get("pretrained_cfg_overlay") or {})
+    if any(overlay.get(source) for source in _SOURCES):  # those of the cfg must not come before it
+        overlay = {"source": None, **dict.fromkeys(_SOURCES), **overlay}
     given = {**_fields(cfg), **overlay}
     if any(given.get(source) for source in _SOURCES):
         _check_source(given, kwargs.get("cache_dir"))
-        return dict(kwargs)
+        return {**kwargs, "pretrained_cfg_overlay": overlay}
     tag = _default_tag(name) if not cfg else cfg if isinstance(cfg, str) else given.get("tag")
     path = _find_checked(name, tag, kwargs.get("cache_dir"), asked=bool(cfg))
     if not cfg and tag == SHIPPED:
@@ -104,7 +135,7 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
             f"trained on CIFAR-10 (10 classes, 64 px). For the ImageNet weights {_how_to_get(name, PUBLISHED)}",
             stacklevel=4,
         )
-    return {**kwargs, "pretrained_cfg": cfg or tag, "pretrained_cfg_overlay": {"file": str(path), **overlay}}
+    return {**kwargs, "pretrained_cfg": cfg or tag, "pretrained_cfg_overlay": {**overlay, "file": str(path)}}
 
 
 def fit(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -146,7 +177,8 @@ def _find_checked(name: str, tag: str | None, cache_dir: Any, asked: bool) -> Pa
             "your own (pretrained_cfg_overlay={'file': ...}), or load a saved folder (local-dir:FOLDER)"
         )
     if tag not in cfgs:
-        raise UserError(f"{name} has no weights {tag!r}: its tags are {', '.join(cfgs)}")
+        wrong = f"{name} has no weights {tag!r}" if tag else f"the cfg for {name} names neither weights nor a tag"
+        raise UserError(f"{wrong}: its tags are {', '.join(cfgs)}")
     if path := find(name, tag):
         check(path)
         return path
@@ -174,8 +206,12 @@ def _check_source(given: Mapping[str, Any], cache_dir: Any) -> None:
     if from_hub and given.get("hf_hub_id"):
         download(given["hf_hub_id"], given.get("hf_hub_filename"), cache_dir)
     elif not given.get("state_dict") and given.get("file"):
-        path = Path(given["file"])
-        if path.parent in (store_dir(), package_dir()):
+        path, ours = Path(given["file"]), [package_dir()]
+        if not path.exists():
+            raise UserError(f"no weights at {path}: give a file that is there")
+        with contextlib.suppress(UserError):  # who has no store may have files
+            ours.append(store_dir())
+        if path.parent in ours:
             check(path)
 
 

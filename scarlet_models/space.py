@@ -129,7 +129,7 @@ class SearchSpace:
         if str(source) in SearchSpace.names():
             return _load_text((_SPACES / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml")
         try:
-            text = Path(source).read_text(encoding="utf-8")
+            text = Path(str(source)).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             names = ", ".join(SearchSpace.names())
@@ -232,7 +232,7 @@ class SearchSpace:
     def cost(
         self, genotype: Genotype | Iterable[int], input_size: int | None = None, num_classes: int | None = None
     ) -> Cost:
-        """Exact cost of one genotype at `input_size` px (default: the space's own)."""
+        """Exact cost of one genotype, as `cost_table` takes size and classes."""
         choices = list(self.validate(genotype))
         macs, params = self.costs(np.array([choices]), input_size, num_classes)
         return Cost(int(macs[0]), int(params[0]))
@@ -244,8 +244,19 @@ class SearchSpace:
         return self.cost_table(input_size, num_classes).sum(genotypes)
 
     def cost_table(self, input_size: int | None = None, num_classes: int | None = None) -> CostTable:
-        """The additive costs that `cost` sums, for pictures of `input_size` px and a classifier of `num_classes`."""
-        return cost_table(self, input_size or self.input_size, self.num_classes if num_classes is None else num_classes)
+        """The additive costs that `cost` sums.
+
+        Args:
+            input_size: side of the pictures in px; None or 0 is the space's own.
+            num_classes: outputs of the classifier; None is the space's own, 0 no classifier.
+
+        Raises:
+            UserError: one is negative.
+        """
+        size, classes = input_size or self.input_size, self.num_classes if num_classes is None else num_classes
+        if size < 0 or classes < 0:
+            raise UserError(f"no network takes {size} px and has {classes} classes: neither can be negative")
+        return cost_table(self, size, classes)
 
     def __iter__(self) -> Iterator[Genotype]:
         """Every genotype, in lexicographic order."""
@@ -269,16 +280,14 @@ class Genotype:
         Raises:
             UserError: not numbers, or not a genotype of the space.
         """
-        loaded = SearchSpace.load(space)
-        if not isinstance(text, str):
-            return loaded.validate(text)
         try:
-            indices = [int(part) for part in text.split(",")]
-        except ValueError:
+            indices = map(int, text.split(",")) if isinstance(text, str) else text
+            choices = tuple(indices)
+        except (TypeError, ValueError):
             raise UserError(
                 f"genotype {text!r} is not a comma-separated list of choice indices, such as 2,4,1,8"
             ) from None
-        return loaded.validate(indices)
+        return SearchSpace.load(space).validate(choices)
 
     def __str__(self) -> str:
         return ",".join(map(str, self.choices))
@@ -302,7 +311,7 @@ class Genotype:
         return separable + [stage for stage in blocks if stage]
 
     def cost(self, input_size: int | None = None, num_classes: int | None = None) -> Cost:
-        """Exact MACs and params at `input_size` px (default: the space's), without building the model."""
+        """Exact MACs and params without building the model; `SearchSpace.cost_table` says what the arguments mean."""
         return self.space.cost(self, input_size, num_classes)
 
     def canonical(self) -> Genotype:

@@ -89,15 +89,22 @@ def _check_weights(data: bytes, name: str) -> None:
         raise UserError(f"these are not weights of {name}: {problem}")
 
 
+# What files of weights hold; complex, quantized and 8-bit numbers, which float32 does not simply take, are refused.
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64)
+
+
 def mismatch(tensors: dict[str, Tensor], expected: dict[str, torch.Size]) -> str:
-    """How tensors differ from the expected keys and shapes; empty if they do not and all are finite."""
+    """How tensors differ from the expected keys and shapes; empty if they do not and all are finite as float32."""
     missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     for keys, what in (missing, "is missing"), (extra, "is too much"):
         if keys:
             return f"{min(keys)} {what}" + (f", and {len(keys) - 1} more" if len(keys) > 1 else "")
     for key, shape in expected.items():
-        if tensors[key].shape != shape:
-            return f"{key} has shape {tuple(tensors[key].shape)}, not {tuple(shape)}"
-        if not tensors[key].isfinite().all():
-            return f"{key} is not finite"
+        tensor = tensors[key]
+        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_meta:
+            return f"{key} is no plain tensor of numbers"
+        if tensor.shape != shape:
+            return f"{key} has shape {tuple(tensor.shape)}, not {tuple(shape)}"
+        if not tensor.float().isfinite().all():
+            return f"{key} is not finite in float32"
     return ""

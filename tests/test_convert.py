@@ -192,6 +192,11 @@ def test_the_same_tensors_whatever_their_prefix_order_and_precision(
     assert all(torch.equal(tensors[key], tensor) for key, tensor in expected[1].items())
 
 
+def test_tensors_that_share_memory_can_be_written(state_a: dict[str, Tensor], tmp_path: Path) -> None:
+    state_a["stem.1.bias"] = state_a["stem.1.running_mean"]
+    assert safetensors.torch.save(convert(save(tmp_path / "x.pth.tar", state_a))[1])
+
+
 def test_the_file_format_of_old_torch_is_read(state_a: dict[str, Tensor], tmp_path: Path) -> None:
     assert convert(save(tmp_path / "x.pth.tar", state_a, _use_new_zipfile_serialization=False))[0] == "scarlet_a"
 
@@ -259,6 +264,23 @@ def test_a_bad_file_is_one_line_and_leaves_nothing(
     assert message in error
     assert "bad.pth.tar" in error
     assert set(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.ones(32).to_sparse(),
+        torch.ones(32, device="meta"),
+        *(torch.ones(32).to(dtype) for dtype in (torch.float8_e4m3fn, torch.complex64, torch.bool)),
+        torch.full((32,), 1e300, dtype=torch.float64),
+    ],
+    ids=lambda tensor: f"{tensor.device} {tensor.layout} {tensor.dtype}",
+)
+def test_only_plain_numbers_that_float32_holds_are_taken(
+    state_a: dict[str, Tensor], tmp_path: Path, odd: Tensor
+) -> None:
+    with pytest.raises(UserError, match=r"stem\.1\.bias is (no plain tensor|not finite in float32)"):
+        convert(save(tmp_path / "x.pth.tar", {**state_a, "stem.1.bias": odd}))
 
 
 def test_the_model_can_be_said_and_must_be_right(state_a: dict[str, Tensor], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from timm.models import group_parameters
 from timm.models.efficientnet import EfficientNet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torchvision.models.feature_extraction import create_feature_extractor
 
 import scarlet_models
 from scarlet_models import Genotype, SearchSpace, UserError
@@ -50,7 +50,8 @@ def count_macs(model: nn.Module, size: int) -> int:
 
 
 every = pytest.mark.parametrize("name", [*MODELS, *SMALL])
-classifiers = pytest.mark.parametrize("name", ["scarlet_a", "scarlet_b", "mini", "nas_bench_macro"])
+CLASSIFIERS = [name for name in (*MODELS, *SMALL) if name != "scarlet_net"]  # which is scarlet_c once more
+classifiers = pytest.mark.parametrize("name", CLASSIFIERS)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,7 @@ def test_heads(name: str) -> None:
         assert torch.equal(model(images), pooled)
         model.reset_classifier(0, "")
         assert torch.equal(model(images), features)
+        assert create(name, num_classes=0, global_pool="")(images).shape == features.shape
         assert create(name, num_classes=0)(images).shape == (2, model.num_features)
         assert create(name, in_chans=1)(images[:, :1]).shape == (2, model.pretrained_cfg["num_classes"])
 
@@ -145,10 +147,33 @@ def test_features_only_equals_forward_intermediates(name: str) -> None:
     assert extractor.feature_info.reduction() == [64 // f.shape[2] for f in features]
     for ours, theirs in zip(features, intermediates, strict=True):
         assert torch.equal(ours, theirs)
-    for indices in [(0,), (1, taps - 1), (-1,), 2]:
+    for indices in [(0,), (taps - 1, 1), (-1, 0), 2, np.array([1, 2])]:
         some = create(name, features_only=True, out_indices=indices)
-        wanted = range(taps - 2, taps) if indices == 2 else [i % taps for i in indices]
+        wanted = range(taps - 2, taps) if isinstance(indices, int) else sorted(i % taps for i in indices)
         assert [f.shape for f in some(images)] == [features[i].shape for i in wanted]
+        assert some.feature_info.channels() == [features[i].shape[1] for i in wanted]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"feature_cls": feature_cls} for feature_cls in ("getter", "fx", "hook")),
+        {"feature_cls": "list", "feature_cfg": {"flatten_sequential": True, "out_indices": (3, 1)}},
+        {"feature_cfg": {"flatten_sequential": True}, "out_indices": (-1, 1)},
+    ],
+    ids=str,
+)
+def test_timms_other_feature_classes_give_the_same_features(options: dict[str, Any]) -> None:
+    indices = options.get("out_indices") or options.get("feature_cfg", {}).get("out_indices")
+    own, other = (
+        timm.create_model("scarlet_c.c10", pretrained=True, features_only=True, **kwargs).eval()
+        for kwargs in ({"out_indices": indices, "head_conv": False}, options)
+    )
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(other(images), own(images))
+    assert other.feature_info.channels() == own.feature_info.channels()
+    assert other.pretrained_cfg == own.pretrained_cfg
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
@@ -164,7 +189,10 @@ def test_output_stride(stride: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [{"output_stride": s} for s in (0, 4, 7, 64)]
-    + [{"features_only": True, "out_indices": i} for i in ((5,), (-6,), (0, 9), 0, 6, ("1",))],
+    + [
+        {"features_only": True, "out_indices": i}
+        for i in ((5,), (-6,), (0, 9), 0, 6, -1, (), (2, 2), (4, -1), 3.0, "2")
+    ],
 )
 def test_bad_strides_and_indices_are_value_errors(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"output_stride|out_indices"):
@@ -206,22 +234,29 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
 
 
 @classifiers
-def test_torchscript_fx_and_export(name: str) -> None:
+def test_torchscript_and_fx(name: str) -> None:
     model = create(name, scriptable=True)
     images = torch.randn(2, 3, 64, 64)
+    graph = create_feature_extractor(model, ["classifier"])
     with torch.no_grad():
         expected = model(images)
         assert torch.allclose(torch.jit.script(model)(images), expected, atol=1e-5)
-        _, nodes = get_graph_node_names(model)
-        assert torch.equal(create_feature_extractor(model, [nodes[-1]])(images)[nodes[-1]], expected)
-        program = torch.export.export(create_like(model, name), (images,), dynamic_shapes=({0: torch.export.Dim("n")},))
-        assert torch.allclose(program.module()(images[:1].repeat(3, 1, 1, 1))[:1], expected[:1], atol=1e-4)
+        assert torch.equal(graph(images)["classifier"], expected)
+    graph.train()(images)["classifier"].mean().backward()
+    assert [key for key, p in graph.named_parameters() if p.grad is None] == []
 
 
-def create_like(model: nn.Module, name: str) -> nn.Module:
-    copied = create(name, exportable=True)
-    copied.load_state_dict(model.state_dict())
-    return copied
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("scarlet_a2", "scarlet_a4") else n for n in CLASSIFIERS],
+)
+def test_export(name: str) -> None:
+    model = create(name, exportable=True)
+    images = torch.randn(2, 3, 64, 64)
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("n")},))
+    with torch.no_grad():
+        logits = program.module()(images[:1].repeat(3, 1, 1, 1))
+        assert torch.allclose(logits[:1], model(images)[:1], atol=1e-4)
 
 
 @every
@@ -276,6 +311,8 @@ def test_deepcopy_and_pickle_free_state() -> None:
 def test_registered_with_timm() -> None:
     assert set(MODELS) <= set(timm.list_models("scarlet_*"))
     assert {"scarlet_a.xiaomi_in1k", "scarlet_a.c10"} <= set(timm.list_models("scarlet_a*", include_tags=True))
+    assert timm.get_pretrained_cfg("scarlet_a.xiaomi_in1k").origin_url
+    assert timm.get_pretrained_cfg("scarlet_a.c10").origin_url is None  # trained here
     data = timm.data.resolve_model_data_config(create("scarlet_a"))
     assert data["input_size"] == (3, 224, 224) and data["crop_pct"] == 0.875
 

@@ -172,6 +172,24 @@ def test_explicit_tag_cfg_and_overlay_win(folders: Folders, fake: Fake, tmp_path
     assert model.pretrained_cfg["crop_pct"] == 0.5
 
 
+def test_another_source_in_an_overlay_wins_over_the_file_that_is_here(
+    folders: Folders, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.install(fake.c10, C10)
+    torch.save(safetensors.torch.load(fake.other_c10), tmp_path / "other.pth")
+    overlay, cache = {"url": (tmp_path / "other.pth").as_uri()}, tmp_path / "hub"
+    assert holds(create(C10, pretrained_cfg_overlay=overlay, cache_dir=cache), fake.other_c10)
+    cfg = timm.get_pretrained_cfg(C10)
+    assert holds(create(pretrained_cfg=cfg, pretrained_cfg_overlay=overlay, cache_dir=cache), fake.other_c10)
+    with pytest.raises(OSError, match=r"absent\.pth"):
+        create(C10, pretrained_cfg_overlay={"url": (tmp_path / "absent.pth").as_uri()}, cache_dir=cache)
+    with pytest.raises(UserError, match=r"no weights at .*absent\.pth"):
+        create(C10, pretrained_cfg_overlay={"file": str(tmp_path / "absent.pth")})
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: Path("absent.pth").read_bytes())
+    with pytest.raises(UserError, match=r"cannot download model\.safetensors of me/net"):
+        create(C10, pretrained_cfg_overlay={"hf_hub_id": "me/net"})
+
+
 def test_a_cfg_from_before_the_installation_finds_its_weights(folders: Folders, fake: Fake) -> None:
     cfg = timm.get_pretrained_cfg(C10)
     store.install(fake.c10, C10)
@@ -186,7 +204,10 @@ def test_a_cfg_from_before_the_installation_finds_its_weights(folders: Folders, 
         ({"model_name": "scarlet_c.c10"}, r"no weights for scarlet_c\.c10 here: .*weights install scarlet_c\.c10"),
         ({"model_name": "scarlet_b"}, r"no weights for scarlet_b here: .*ScarletB\.pth\.tar"),
         ({"model_name": "scarlet_a.imagenet"}, r"no weights 'imagenet': its tags are xiaomi_in1k, c10"),
-        ({"model_name": "scarlet_a", "pretrained_cfg": {"num_classes": 3}}, "no weights None: its tags are"),
+        (
+            {"model_name": "scarlet_a", "pretrained_cfg": {"num_classes": 3}},
+            "names neither weights nor a tag: its tags",
+        ),
         ({"model_name": "scarlet_a2"}, "scarlet_a2 has no pretrained weights.*pretrained=False"),
         ({"model_name": "scarlet_a4", "features_only": True}, "scarlet_a4 has no pretrained weights"),
         ({"model_name": "scarlet_net", **MINI}, "scarlet_net has no pretrained weights.*local-dir"),
@@ -212,6 +233,15 @@ def test_timm_names_only_what_loads(folders: Folders, fake: Fake) -> None:
     assert listed() == [C10, IN1K]
     for name in listed():
         create(name)
+    flip_last_bit(folders.store / f"{IN1K}.safetensors")
+    refresh()
+    assert listed() == [C10]
+
+
+def flip_last_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
 
 
 def test_importing_registers_what_the_store_holds(folders: Folders, fake: Fake) -> None:
@@ -280,10 +310,7 @@ def test_half_precision_files_keep_batch_norms_and_load_as_float32(folders: Fold
 
 
 def test_a_damaged_file_is_not_loaded(folders: Folders, fake: Fake) -> None:
-    path = store.install(fake.c10, C10)
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
+    flip_last_bit(store.install(fake.c10, C10))
     for arguments in ({"name": C10}, {"pretrained_cfg": timm.get_pretrained_cfg(C10)}):
         with pytest.raises(UserError, match=r"scarlet_a\.c10\.safetensors is damaged \(its sha256"):
             create(**arguments)
@@ -310,8 +337,6 @@ def test_a_damaged_manifest_is_said_to_be_one(folders: Folders, fake: Fake, text
 @pytest.mark.parametrize("name", [f"{name}.c10" for name in GENOTYPES])
 def test_the_weights_that_ship_are_whole(name: str) -> None:
     path = pretrained.package_dir() / f"{name}.safetensors"
-    if not path.is_file():
-        pytest.skip(f"this checkout ships no {path.name}")
     pretrained.check(path)
     tensors = safetensors.torch.load_file(path)
     assert {tensor.dtype for key, tensor in tensors.items() if ".bn" not in f".{key}"} == {torch.float16}
@@ -334,6 +359,26 @@ def test_scarlet_home_and_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     assert pretrained.store_dir() == tmp_path / "cache" / "scarlet_models"
 
 
+@pytest.mark.parametrize("home", ["~nobody_of_this_name/store", "/" + "x" * 300, None], ids=["~", "long", "none"])
+def test_a_store_that_cannot_be_read_leaves_all_else(
+    folders: Folders, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str | None
+) -> None:
+    """A name that is too long stands for a folder without permission, which root may read; None is no home at all."""
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(fake.c10)
+    for name in ("SCARLET_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)
+    if home:
+        monkeypatch.setenv("SCARLET_HOME", home)
+    refresh()  # what importing does: it must not fail
+    assert holds(create(C10, pretrained_cfg_overlay={"file": str(other)}), fake.c10)
+    for fail in (lambda: create(C10), lambda: store.install(fake.c10, C10)):
+        with pytest.raises(UserError) as error:
+            fail()
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -341,6 +386,11 @@ def test_scarlet_home_and_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_
         (lambda t: t.update(extra=torch.ones(1)), "extra is too much"),
         (lambda t: t.update({"bn1.bias": torch.ones(3)}), r"bn1\.bias has shape \(3,\), not \(32,\)"),
         (lambda t: t["bn1.bias"].fill_(float("nan")), "bn1.bias is not finite"),
+        (
+            lambda t: t.update({"bn1.bias": torch.full((32,), 1e300, dtype=torch.float64)}),
+            "bn1.bias is not finite in float32",
+        ),
+        (lambda t: t.update({"bn1.bias": torch.ones(32).to(torch.float8_e4m3fn)}), "bn1.bias is no plain tensor"),
     ],
 )
 def test_only_the_weights_of_the_tag_are_installed(folders: Folders, fake: Fake, change: Any, message: str) -> None:
@@ -470,6 +520,13 @@ def test_the_command_lists_installs_and_verifies(
     assert status == 2
     assert len(error.splitlines()) == 1
     assert "scarlet_b.c10" in error
+
+
+def test_verify_says_that_the_store_is_no_folder(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:
+    folders.store.write_text("")
+    status, _, error = run(capsys, "verify")
+    assert (status, len(error.splitlines())) == (2, 1)
+    assert f"cannot read {folders.store}/manifest.json: Not a directory" in error
 
 
 @pytest.mark.parametrize(

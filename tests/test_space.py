@@ -148,6 +148,10 @@ def test_classifier_and_input_size_count() -> None:
     assert thousand.macs - ten.macs == 990 * 1280
     assert genotype.cost(num_classes=0).params == thousand.params - 1000 * 1281
     assert genotype.cost(64).macs < thousand.macs
+    assert genotype.cost(0) == thousand
+    for negative in ((-5, None), (224, -1)):
+        with pytest.raises(UserError, match="neither can be negative"):
+            genotype.cost(*negative)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -213,6 +217,8 @@ def test_genotypes_round_trip(space: SearchSpace, seed: int) -> None:
         ("", "not a comma-separated list"),
         ([1.0] * 19, "layer 0: choice 1.0"),
         ([True] * 19, "layer 0: choice True"),
+        (5, "genotype 5 is not a comma-separated list"),
+        (None, "genotype None is not a comma-separated list"),
     ],
 )
 def test_bad_genotypes_are_refused(genotype: object, message: str) -> None:
@@ -313,8 +319,9 @@ def test_a_mistake_in_a_mapping(change: dict[str, object], message: str) -> None
 def test_files_that_are_no_spaces(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no search space 'nowhere'.*mini, nas_bench_macro, scarlet, scarlet_no_se"):
         SearchSpace.load("nowhere")
-    with pytest.raises(UserError, match="no search space"):
-        SearchSpace.load(tmp_path)
+    for other in (tmp_path, 5, None):
+        with pytest.raises(UserError, match="no search space"):
+            SearchSpace.load(other)  # type: ignore[arg-type]  # wrong types are the point
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match=r"list.yaml:1: a search space is a mapping"):
         SearchSpace.load(tmp_path / "list.yaml")
