@@ -270,11 +270,13 @@ def test_users_mistakes(arguments: list[str], message: str, capsys: pytest.Captu
     assert message in fails(capsys, *arguments)
 
 
-def test_env_names_versions_and_store(capsys: pytest.CaptureFixture[str]) -> None:
+def test_env_names_versions_and_store(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     facts = json.loads(run(capsys, "env", "--json")[1])
     assert facts["torch"] == torch.__version__.split("+")[0] or facts["torch"] == torch.__version__
     assert facts["store"] == os.environ["SCARLET_HOME"]
     assert set(facts) <= {line.split("  ")[0] for line in run(capsys, "env")[1].splitlines()}
+    monkeypatch.setenv("SCARLET_HOME", "~nobody_of_this_name/store")
+    assert "no home folder" in json.loads(run(capsys, "env", "--json")[1])["store"]
 
 
 def test_plot_writes_where_it_says(

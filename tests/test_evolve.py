@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from runs import free_port
 from scarlet_models.search import cli, evolve
@@ -133,6 +134,8 @@ def test_a_resumed_search_refuses_other_options_but_more_generations(run: Path, 
     assert result(tmp_path) == result(tmp_path / "whole")
     evolve.main(from_table(run, tmp_path, seed=1, resume=True, allow_drift=True))
     assert result(tmp_path) != result(tmp_path / "whole")
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())  # which another search may start from
+    assert config["seed"] == 1 and not config["resume"] and not config["allow_drift"]
 
 
 @pytest.mark.parametrize("surrogate", [0, 40])

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
+from scarlet_models.errors import UserError
+
 EXAMPLE = """  scarlet-models env
   scarlet-models env --json"""
 
@@ -41,7 +43,6 @@ def environment() -> dict[str, str | int | None]:
     """Facts about packages and machine; a package's version is None where it is not installed."""
     import torch
 
-    from scarlet_models.pretrained import store_dir
     from scarlet_models.version import __version__
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -55,8 +56,17 @@ def environment() -> dict[str, str | int | None]:
         "torch threads": torch.get_num_threads(),
         "cuda": torch.version.cuda or "not in this torch",
         "gpus": ", ".join(gpus) or "none",
-        "store": str(store_dir()),
+        "store": _store(),
     }
+
+
+def _store() -> str:
+    from scarlet_models.pretrained import store_dir
+
+    try:
+        return str(store_dir())
+    except UserError as error:  # facts are asked for where something is wrong
+        return str(error)
 
 
 def _version(package: str) -> str | None:
