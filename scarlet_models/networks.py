@@ -56,11 +56,11 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
     """The genotype of what `create` takes; None where the network is not one of a space, scaled ones among them."""
     if is_genotype(name):
         return Genotype.parse(name, space)
-    source, where = parse_model_name(name)
-    if not source:
-        released = GENOTYPES.get(split_model_name_tag(where)[0])
-        return Genotype.parse(released) if released else None
     try:
+        source, where = parse_model_name(name)
+        if not source:
+            released = GENOTYPES.get(split_model_name_tag(where)[0])
+            return Genotype.parse(released) if released else None
         load = load_model_config_from_hf if source == "hf-hub" else load_model_config_from_path
         _, architecture, arguments = load(where)
         if architecture == "scarlet_net":
@@ -98,8 +98,7 @@ def file_stem(name: str) -> str:
 
 
 def _mistake(name: str, error: Exception) -> UserError:
-    source, _ = parse_model_name(name)
-    if source and isinstance(error, _NOT_A_CONFIG):
+    if name.startswith(("local-dir:", "hf-hub:")) and isinstance(error, _NOT_A_CONFIG):
         return UserError(f"{name}: its config.json describes no network ({type(error).__name__}: {first_line(error)})")
     return UserError(f"{name}: {first_line(error)}")
 

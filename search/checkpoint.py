@@ -83,17 +83,32 @@ def restore_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Loads the states of a training's parts from a checkpoint.
 
     Raises:
-        UserError: A part is not the one that was saved, as another network, or an optimizer of another kind.
+        UserError: A part is not the one that was saved, as another network, or an optimizer with other settings.
     """
     for name, part in parts.items():
         try:
-            part.load_state_dict(state[name])
-            if isinstance(part, Optimizer) and part.defaults.keys() - part.param_groups[0].keys():
-                raise ValueError("the settings of another kind of optimizer")
+            if isinstance(part, Optimizer):
+                _restore_optimizer(part, state[name])
+            else:
+                part.load_state_dict(state[name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise UserError(
                 f"the checkpoint does not fit the options: it holds another {name}, or none; restore what they were"
             ) from error
+
+
+def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Its state from the checkpoint, its settings (where --allow-drift has changed them) from the options.
+
+    The learning rate is the schedule's, whose last word is in the state.
+    """
+    own = optimizer.defaults.keys() - {"lr"}
+    settings = [{key: group[key] for key in own} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, ours in zip(optimizer.param_groups, settings, strict=True):
+        if missing := ours.keys() - group.keys():
+            raise ValueError(f"the settings of another kind of optimizer, without {missing}")
+        group.update(ours)
 
 
 def _checksum(path: Path) -> Path:

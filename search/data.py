@@ -27,7 +27,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from torchvision import transforms
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.pictures import read_picture
 
 from .ranges import Ranged
 
@@ -83,6 +82,8 @@ class AugmentOptions(Ranged):
     train_interpolation: str = field(default="random")
 
 
+# What Pillow raises for files that it cannot decode.
+_BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 _STREAM_LIMIT = 16 << 30  # bytes
 
 
@@ -109,14 +110,14 @@ class Pictures(Dataset[tuple[Image.Image, int]]):
         """Raises UserError with the picture's name where it cannot be read."""
         try:
             return self._read(index), int(self.labels[index])
-        except (UserError, OSError) as error:
+        except (*_BROKEN, TarError) as error:
             place = Path(getattr(getattr(self.source, "reader", None), "root", None) or "", self.ids[index])
             raise UserError(f"cannot read picture {place}: {first_line(error)}; mend or remove it") from error
 
     def _read(self, index: int) -> Image.Image:
         if isinstance(self.source, ImageDataset):  # which takes the next picture in place of one that it cannot decode
             with self.source.reader[index][0] as file:
-                return read_picture(file.read(), upright=False)
+                return Image.open(file).convert("RGB")
         picture: Image.Image = self.source[index][0]
         return picture.convert("RGB")
 
@@ -393,7 +394,8 @@ class _Loader(DataLoader[Any]):
         try:
             yield from super().__iter__()
         except UserError as error:
-            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+            last = str(error).strip().splitlines()[-1]
+            raise UserError(last.removeprefix("scarlet_models.errors.UserError: ")) from None
 
 
 def load_batches(

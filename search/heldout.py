@@ -7,6 +7,7 @@ somebody says that the names cannot tell (`other_copy`).
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,14 +22,17 @@ from scarlet_models.errors import UserError
 from . import distributed
 from .data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
 from .population import Batches
+from .ranges import Ranged
 from .shipped import is_shipped
 from .supernet_file import SupernetInfo
+
+_logger = logging.getLogger(__name__)
 
 IN_MEMORY = 2 * 2**30  # bytes of pictures, float32, that are kept; more are decoded again in each pass
 
 
 @dataclass
-class HeldOutOptions:
+class HeldOutOptions(Ranged):
     """Where the pictures are, and how many of them to use.
 
     Args:
@@ -36,8 +40,8 @@ class HeldOutOptions:
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
         train_split: Split that the supernet was trained on.
         download: Fetch the data set where timm can.
-        other_copy: The pictures are another copy of the data set, under names that do not tell which were held out.
-            As many are drawn anew, and the supernet may have been trained on most of them.
+        other_copy: The pictures are another copy of the data set, of the same classes and split, under names that do
+            not tell which were held out. As many are drawn anew; the supernet may have been trained on most of them.
         workers: Processes that decode pictures; 0 does it in the main process.
         pictures: How many of the held-out pictures to use; 0 for all.
         batch_size: Pictures in a forward pass.
@@ -119,12 +123,16 @@ class HeldOut:
         if self.pictures.classes != info.classes:
             raise UserError(f"{where} have other classes than those that the supernet was trained on")
         self.recognised = self.split.hash == info.split_hash
+        if not self.recognised and options.train_split != info.train_split:
+            raise UserError(f"--train-split {options.train_split}: the supernet was trained on {info.train_split}")
         if not (self.recognised or options.other_copy):
             raise UserError(
                 f"{where} are not those that the supernet was trained on (split {options.train_split!r}), by their "
                 "names: give the same data; or, for another copy of it, --other-copy, with scores of pictures that "
                 "it may have been trained on"
             )
+        if not self.recognised:
+            _logger.warning("%s may have been trained on: their scores are no held-out ones (--other-copy)", where)
         if not self.split.holdout:
             raise UserError("the supernet was trained on all pictures: train one with --holdout to score its paths")
         self.held = self._choose(self.split.holdout, options.pictures)

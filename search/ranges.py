@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import inf
 from typing import Any
 
@@ -67,7 +67,7 @@ class Ranged:
 
 def _numbers(value: Any) -> Iterator[float]:
     """A number, or those of nested lists."""
-    if isinstance(value, Iterable):
+    if isinstance(value, (list, tuple)):
         for item in value:
             yield from _numbers(item)
     else:

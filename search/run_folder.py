@@ -64,7 +64,8 @@ _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models"
 class RunFolder:
     """The folder of one run. Every rank makes one; only rank 0 reads and writes files.
 
-    config.yaml and env.json are those of the newest checkpoint: resuming that fails before the next changes neither.
+    config.yaml and env.json are written at the start and with each checkpoint: resuming that ends before the next
+    changes neither.
     """
 
     def __init__(self, options: RunOptions, world: World) -> None:
@@ -110,8 +111,8 @@ class RunFolder:
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes a checkpoint on rank 0."""
         if self.world.is_main:
-            self._write_facts()
             save_checkpoint(self.checkpoints, step, {**state, "step": step})
+            self._write_facts()
         if self.events is not None:
             self.events.flush()
 

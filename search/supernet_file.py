@@ -35,6 +35,7 @@ class SupernetInfo:
         split_hash: Names the held-out pictures; commands that read others must refuse.
         steps: Squares it was trained for.
         sampling: "fair" or "uniform".
+        train_split: The split it was trained on.
         sha256: Of the weights' file; empty before it is written.
     """
 
@@ -46,6 +47,7 @@ class SupernetInfo:
     split_hash: str
     steps: int
     sampling: str
+    train_split: str = "train"
     sha256: str = ""
 
 

@@ -321,6 +321,7 @@ class Training:
             split_hash=self.split.hash,
             steps=self.step,
             sampling=options.sampling,
+            train_split=options.train_split,
         )
         path = self.run_folder.path
         with self.world.main_first():

@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint, load_newest, save_checkpoint
+from scarlet_models.search.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    load_newest,
+    restore_parts,
+    save_checkpoint,
+)
 
 from scarlet_models.errors import UserError
 
@@ -128,3 +134,20 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot write .*file"):
         save_checkpoint(tmp_path / "file", 1, _state(1))
+
+
+def test_an_optimizer_goes_on_with_its_own_settings_and_the_rate_of_the_schedule() -> None:
+    """Without --allow-drift the settings are those of the checkpoint anyway."""
+    net = torch.nn.Linear(2, 2)
+    kept = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    net(torch.ones(1, 2)).sum().backward()
+    kept.step()
+    groups = [{"params": [net.weight]}, {"params": [net.bias], "weight_decay": 0.0}]
+    changed = torch.optim.SGD([{"params": list(net.parameters())}], lr=0.5, momentum=0.8, weight_decay=0.2)
+    restore_parts({"optimizer": changed}, {"optimizer": kept.state_dict()})
+    (group,) = changed.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.1, 0.8, 0.2)
+    assert torch.equal(changed.state[net.bias]["momentum_buffer"], kept.state[net.bias]["momentum_buffer"])
+    for other in (torch.optim.SGD(groups, lr=0.1), torch.optim.AdamW(net.parameters())):
+        with pytest.raises(UserError, match="another optimizer, or none"):
+            restore_parts({"optimizer": other}, {"optimizer": kept.state_dict()})

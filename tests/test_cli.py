@@ -246,6 +246,8 @@ def test_info_of_genotypes_and_sizes_as_json(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["info", "foo:bar"], "foo:bar: "),
+        (["classify", "x.jpg", "--model", "foo:bar"], "foo:bar: "),
         (["info", "scarlet_aa"], "no network 'scarlet_aa': did you mean scarlet_a?"),
         (["info", "scarlet_net"], "give the genotype itself"),
         (["info", "1,2,3"], "3 entries, space 'scarlet' has 19 layers"),

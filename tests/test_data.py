@@ -325,7 +325,7 @@ def test_a_picture_in_a_tar_that_cannot_be_read_is_named(folder: Path, tmp_path:
     (tmp_path / "torn.png").write_bytes((folder / "val/ant/0.png").read_bytes()[:-400])
     path = _tar(tmp_path / "one.tar", {"ant/0.png": folder / "val/ant/0.png", "ant/1.png": tmp_path / "torn.png"})
     dataset = Transformed(Pictures(DataOptions(data_dir=str(path)), "train"), eval_transform(24, CONFIG))
-    with pytest.raises(UserError, match=r"^cannot read picture .*/one\.tar/ant/1\.png: damaged: [^\n]*$"):
+    with pytest.raises(UserError, match=r"^cannot read picture .*/one\.tar/ant/1\.png: [^\n]*; mend or remove it$"):
         list(load_batches(dataset, [[0], [1]], workers))
 
 

@@ -233,7 +233,9 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
         assert torch.allclose(first, second, rtol=1e-4, atol=1e-6)
 
 
-@classifiers
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "scarlet_a4" else n for n in CLASSIFIERS]
+)
 def test_torchscript_and_fx(name: str) -> None:
     model = create(name, scriptable=True)
     images = torch.randn(2, 3, 64, 64)

@@ -189,6 +189,10 @@ def test_another_copy_of_the_pictures_is_taken_where_asked_for(run: Path, tmp_pa
     copy = HeldOut(HeldOutOptions(data_dir=str(tmp_path / "copy"), other_copy=True), info)
     same = HeldOut(HeldOutOptions(data_dir=str(run / "data"), other_copy=True), info)
     assert same.recognised and not copy.recognised
+    test = HeldOutOptions(data_dir=str(tmp_path / "copy"), train_split="test", other_copy=True)
+    (tmp_path / "copy" / "train").rename(tmp_path / "copy" / "test")
+    with pytest.raises(UserError, match="--train-split test: the supernet was trained on train"):
+        HeldOut(test, info)
     assert len(copy.held) == len(same.held) and copy.conditions(ScoreOptions()) != same.conditions(ScoreOptions())
 
 

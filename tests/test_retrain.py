@@ -533,7 +533,7 @@ def test_a_picture_that_cannot_be_read_is_named(
     """timm takes the next one in its place, which the figures would count twice."""
     source = str(Path(whole.out) / "exported" / "run") if evaluates else ""
     bad = dataclasses.replace(options, data_dir=str(damaged), workers=workers, evaluate=source, final=evaluates)
-    with pytest.raises(UserError, match=r"^cannot read picture .*/green/7\.png: not a picture.*; mend or remove it$"):
+    with pytest.raises(UserError, match=r"^cannot read picture .*/green/7\.png: [^\n]*; mend or remove it$"):
         main(bad)
 
 
