@@ -6,8 +6,8 @@ the folder. All cells train for the same number of squares; those of one seed se
 the same order. Started again, it skips what is done and goes on where a cell was stopped. A cell that fails does not
 stop the others. docs/stabilizer.py draws tables and figures from the folder.
 
-Variants: skip (plain skips); default, identity, orthogonal, identity_noise (stabilizers by their initialisation); bn,
-relu (1x1 convolutions with batch norm or ReLU behind them); uniform and skip_uniform (default and skip with paths drawn
+Variants: skip (plain skips); torch, identity, orthogonal, identity_noise (stabilizers by their initialisation); bn,
+relu (1x1 convolutions with batch norm or ReLU behind them); uniform and skip_uniform (torch and skip with paths drawn
 at random instead of strictly fairly, as many in a square).
 """
 
@@ -37,7 +37,7 @@ from .cells import BATCH_NORMS, STAGES, Cell, make_cells
 from .truth import load_truth
 
 EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --truth nas-bench-macro_cifar10.json --jobs 2
-  scarlet-search ablate --data-dir cifar10 --truth known.json.gz --variants "[skip,default,bn]" --seeds "[0]" --plan"""
+  scarlet-search ablate --data-dir cifar10 --truth known.json.gz --variants "[skip,torch,bn]" --seeds "[0]" --plan"""
 
 LOG = "ablate.log"
 
@@ -67,7 +67,7 @@ class Options:
     dataset: str = ""
     truth: str
     recipe: str = "supernet_nas_bench_macro"
-    variants: list[str] = field(default_factory=lambda: ["skip", "default"])
+    variants: list[str] = field(default_factory=lambda: ["skip", "torch"])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     steps: int = 2500
     networks: int = 500

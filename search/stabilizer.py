@@ -14,7 +14,7 @@ from scarlet_models.errors import UserError
 VARIANTS = ("linear", "skip", "bn", "relu")
 
 # torch's own: the paper names none, and only this one was measured with three seeds (docs/stabilizer.md).
-DEFAULT_INIT = "default"
+DEFAULT_INIT = "torch"
 
 
 def _identity_noise(weight: Tensor) -> None:
@@ -25,7 +25,7 @@ def _identity_noise(weight: Tensor) -> None:
 
 
 INITS: dict[str, Callable[[Tensor], object]] = {
-    "default": lambda weight: None,  # what nn.Conv2d has just done
+    "torch": lambda weight: None,  # what nn.Conv2d has just done
     "identity": nn.init.dirac_,
     "orthogonal": nn.init.orthogonal_,
     "identity_noise": _identity_noise,

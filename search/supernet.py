@@ -33,7 +33,7 @@ class Supernet(nn.Module):
         num_classes: Outputs of the classifier; None takes the space's.
         stabilizer: True ("linear") for the paper's, False ("skip") for plain skips; "bn" and "relu" put batch norm or
             ReLU behind the 1x1 convolution, for ablations.
-        init: Initialisation of the stabilizers: "default" (torch's), "identity", "orthogonal" or "identity_noise".
+        init: How stabilizers begin: "torch" (as any convolution), "identity", "orthogonal" or "identity_noise".
         in_chans: Channels of the pictures.
 
     Attributes:

@@ -65,7 +65,7 @@ class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fie
         out: The run's folder, such as runs/NAME.
         space: Search space: a name or a YAML file.
         stabilizer: What an identity trains as: true (or linear), false (or skip), bn, relu.
-        init: Initialisation of the stabilizers: default, identity, orthogonal or identity_noise.
+        init: How stabilizers begin: torch (as any convolution), identity, orthogonal or identity_noise.
         inherit: Fill all choices from a trained network of the space, layer by layer, for few pictures or little time;
             a folder that retrain exported, or a name that has weights. Goes well with --init identity.
         sampling: "fair" runs each choice equally often (FairNAS); "uniform" draws every path on its own.

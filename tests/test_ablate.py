@@ -46,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(root: Path, out: Path, variants: str = "[skip,default]", *more: str) -> list[str]:
+def arguments(root: Path, out: Path, variants: str = "[skip,torch]", *more: str) -> list[str]:
     places = ["--data-dir", str(root / "data"), "--truth", str(root / "known.csv"), "--out", str(out)]
     recipe = ["--recipe", str(root / "recipe.yaml"), "--steps", str(STEPS), "--networks", "10", "--workers", "0"]
     return ["ablate", *places, *recipe, "--variants", variants, "--seeds", "[0]", "--json", *more]
@@ -60,17 +60,17 @@ def states(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
 def study(root: Path) -> Path:
     """Both variants with one seed, two cells at once."""
     out = root / "study"
-    assert cli.main(arguments(root, out, "[skip,default]", "--jobs", "2")) == 0
+    assert cli.main(arguments(root, out, "[skip,torch]", "--jobs", "2")) == 0
     return out
 
 
 def test_each_cell_is_trained_ranked_and_compared(root: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(arguments(root, study, "[skip,default,bn]", "--plan")) == 0
+    assert cli.main(arguments(root, study, "[skip,torch,bn]", "--plan")) == 0
     plan = states(capsys)
-    assert plan["skip_s0"] == plan["default_s0"] == {"squares": STEPS, **dict.fromkeys(STAGES, True)}
+    assert plan["skip_s0"] == plan["torch_s0"] == {"squares": STEPS, **dict.fromkeys(STAGES, True)}
     assert plan["bn_s0"] == {"squares": 0, **dict.fromkeys(STAGES, False)}
     kinds = {cell.variant: load_supernet(cell.folder)[0].stabilizer for cell in find_cells(study)}
-    assert kinds == {"skip": "skip", "default": "linear"}
+    assert kinds == {"skip": "skip", "torch": "linear"}
     with (study / "skip_s0" / "metrics.csv").open() as file:
         assert len(list(csv.DictReader(file))) == STEPS
 
@@ -94,16 +94,16 @@ def test_what_is_done_is_skipped(root: Path, study: Path, capsys: pytest.Capture
 def test_killed_it_goes_on_to_the_same_supernet(
     root: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [sys.executable, "-m", "scarlet_models.search", *arguments(root, tmp_path, "[default]")]
+    command = [sys.executable, "-m", "scarlet_models.search", *arguments(root, tmp_path, "[torch]")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    metrics, deadline = tmp_path / "default_s0" / "metrics.csv", time.monotonic() + 120
+    metrics, deadline = tmp_path / "torch_s0" / "metrics.csv", time.monotonic() + 120
     while not metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert cli.main(arguments(root, tmp_path, "[default]")) == 0
-    assert states(capsys)["default_s0"]["similarity"]
-    sums = [load_supernet(folder / "default_s0")[1].sha256 for folder in (tmp_path, study)]
+    assert cli.main(arguments(root, tmp_path, "[torch]")) == 0
+    assert states(capsys)["torch_s0"]["similarity"]
+    sums = [load_supernet(folder / "torch_s0")[1].sha256 for folder in (tmp_path, study)]
     assert sums[0] == sums[1]
 
 
@@ -116,7 +116,7 @@ def test_a_cell_that_fails_loses_no_other(root: Path, tmp_path: Path, capsys: py
     last = captured.err.splitlines()[-1]
     assert "1 of 2 cells failed, run it again to go on. skip_s0: train ended with" in last
     done = {state["cell"]: state["similarity"] for state in json.loads(captured.out)}
-    assert done == {"skip_s0": False, "default_s0": True}
+    assert done == {"skip_s0": False, "torch_s0": True}
 
 
 def test_a_cell_in_work_is_left_alone(root: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +139,7 @@ def test_every_variant_trains(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--variants", "[skip,other]"], "--variants: 'other' is not one of skip, default"),
+        (["--variants", "[skip,other]"], "--variants: 'other' is not one of skip, torch"),
         (["--seeds", "[1,1]"], "--seeds: [1, 1] is empty or holds something twice"),
         (["--steps", "0"], "--steps: 0 is below 1"),
         (["--truth", "none.csv"], "cannot read known accuracies from none.csv"),
@@ -183,13 +183,13 @@ def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monke
     script["draw"]()
     rows = (tmp_path / "results" / "stabilizer" / "tables.md").read_text().splitlines()
     trained = {cells[1]: cells[2:] for row in rows[:6] if len(cells := [cell.strip() for cell in row.split("|")]) > 3}
-    assert trained["skip"][0] == trained["default"][0] == "1"
+    assert trained["skip"][0] == trained["torch"][0] == "1"
     with (study / "skip_s0" / "metrics.csv").open() as file:
         accuracy = np.mean([float(row["top1"]) for row in csv.DictReader(file)])
     assert float(trained["skip"][1]) == pytest.approx(accuracy, abs=0.006)
-    ranked = json.loads((study / "default_s0" / "rank_running.json").read_text())
+    ranked = json.loads((study / "torch_s0" / "rank_running.json").read_text())
     tau = f"{ranked['kendall_tau']['value']:.3f}"
-    assert any(row.startswith("| default, seed 0 |") and tau in row for row in rows)
+    assert any(row.startswith("| torch, seed 0 |") and tau in row for row in rows)
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"stabilizer_{kind}.png" for kind in ("curves", "scatter", "depth", "similarity")}
 

@@ -415,7 +415,7 @@ def test_random_paths_of_random_spaces(seed: int) -> None:
         assert max(logits, *taps) < 1e-10, (net.space, genotype)
 
 
-@pytest.mark.parametrize("init", ["default", "identity_noise"])
+@pytest.mark.parametrize("init", ["torch", "identity_noise"])
 def test_random_paths_of_mini_in_single_precision(init: str) -> None:
     rng = np.random.default_rng(0)
     net = randomise(Supernet("mini", init=init))

@@ -177,7 +177,7 @@ def test_initialisations() -> None:
     torch.manual_seed(2)
     weights = {init: Stabilizer(channels, init).weight.detach().flatten(1) for init in INITS}
     torch.manual_seed(2)
-    assert torch.equal(weights["default"], nn.Conv2d(channels, channels, 1, bias=False).weight.flatten(1))
+    assert torch.equal(weights["torch"], nn.Conv2d(channels, channels, 1, bias=False).weight.flatten(1))
     assert torch.equal(weights["identity"], eye)
     torch.testing.assert_close(weights["orthogonal"] @ weights["orthogonal"].T, eye, atol=1e-5, rtol=0)
     noise = torch.linalg.matrix_norm(weights["identity_noise"] - eye, 2)
@@ -186,7 +186,7 @@ def test_initialisations() -> None:
 
 @pytest.mark.parametrize("options", [{"stabilizer": "conv"}, {"init": "zeros"}, {"stabilizer": False, "init": "zeros"}])
 def test_unknown_options_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"conv.*linear, skip, bn, relu|zeros.*default, identity, orthogonal"):
+    with pytest.raises(UserError, match=r"conv.*linear, skip, bn, relu|zeros.*torch, identity, orthogonal"):
         Supernet("mini", **options)
 
 
