@@ -67,7 +67,7 @@ class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fie
         stabilizer: What an identity trains as: true (or linear), false (or skip), bn, relu.
         init: How stabilizers begin: torch (as any convolution), identity, orthogonal or identity_noise.
         inherit: Fill all choices from a trained network of the space, layer by layer, for few pictures or little time;
-            a folder that retrain exported, or a name that has weights. Goes well with --init identity.
+            a folder that retrain exported, or a name that has weights.
         sampling: "fair" runs each choice equally often (FairNAS); "uniform" draws every path on its own.
         uniform_paths: Paths a step of sampling "uniform": 1 is SPOS, 0 as many as a fair square has.
         epochs: How often to see every training picture.

@@ -53,7 +53,7 @@ def randomise(net: Supernet) -> Supernet:
 
 
 def supernet(space: Any, **options: Any) -> Supernet:
-    return randomise(Supernet(space, **options).double())
+    return randomise(Supernet(space, **{"init": "torch", **options}).double())
 
 
 def pictures(size: int, dtype: torch.dtype = torch.double) -> Tensor:
@@ -109,7 +109,7 @@ def conditioned(channels: int, smallest: float) -> Tensor:
 @pytest.fixture(scope="module")
 def scarlet() -> Supernet:
     torch.manual_seed(0)
-    return randomise(Supernet("scarlet", num_classes=10))
+    return randomise(Supernet("scarlet", num_classes=10, init="torch"))
 
 
 # Without a stabilizer
@@ -124,7 +124,7 @@ def test_scarlet_a_is_extracted_bit_for_bit(scarlet: Supernet) -> None:
 
 @pytest.mark.parametrize("genotype", ["0,0,0,0,0,0,0,0", "1,2,0,2,1,0,1,2", "2,1,1,1,1,2,2,2"])
 def test_projecting_identities_stay_in_the_network(genotype: str) -> None:
-    net = randomise(Supernet("nas_bench_macro"))
+    net = randomise(Supernet("nas_bench_macro", init="torch"))
     images = pictures(16, torch.float)
     keeps_shape = [layer.keeps_shape for layer in net.space.layers]
     folds = any(keeps and index == "0" for keeps, index in zip(keeps_shape, genotype.split(","), strict=True))
@@ -156,7 +156,7 @@ def test_extraction_is_a_copy_that_draws_no_random_number() -> None:
 
 
 def test_extracted_modules_are_timms_own_even_from_an_accelerated_supernet() -> None:
-    net = accelerate_depthwise(Supernet("mini")).eval()
+    net = accelerate_depthwise(Supernet("mini", init="torch")).eval()
     model = net.extract("0,3,1,3,0")
     assert {type(m) for m in model.modules() if isinstance(m, nn.Conv2d)} == {nn.Conv2d}
     images = pictures(32, torch.float)
@@ -430,7 +430,7 @@ def test_random_paths_of_mini_in_single_precision(init: str) -> None:
 
 
 def test_extracted_models_save_and_load_as_timm_models(tmp_path: Path) -> None:
-    net = randomise(Supernet(CHAIN))
+    net = randomise(Supernet(CHAIN, init="torch"))
     genotype, images = "0,2,1,2,2,1,0,2", pictures(16, torch.float)
     model = net.extract(genotype)
     file = str(tmp_path / "model.safetensors")

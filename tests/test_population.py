@@ -57,7 +57,7 @@ VAL, CALIBRATION = batches([6, 6, 3]), batches([8, 8, 5], seed=2)
 def make_net(space: Any = "mini", stabilizer: str = "linear") -> Supernet:
     """A supernet whose running statistics are those of a few random paths."""
     torch.manual_seed(0)
-    net = Supernet(space, 3, stabilizer)
+    net = Supernet(space, 3, stabilizer, init="torch")
     with torch.no_grad():
         for path in FairSampler(net.space).square():
             net(torch.randn(8, 3, 16, 16), path)
@@ -332,7 +332,7 @@ def test_a_torn_line_is_measured_again(net: Supernet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 30])
 def test_shares_are_all_candidates_in_order_with_even_macs(size: int) -> None:
-    net = Supernet("mini", 3)
+    net = Supernet("mini", 3, init="torch")
     genotypes = list(itertools.islice(net.space, 0, None, 11))
     device = torch.device("cpu")
     shares = [population._share(genotypes, World(rank, size, device)) for rank in range(size)]

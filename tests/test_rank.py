@@ -39,7 +39,7 @@ def write_supernet(data: Path, folder: Path, stabilizer: bool = True, seed: int 
     split = split_holdout(pictures.ids, pictures.labels, 0.4, 0)
     info = SupernetInfo(32, DATA_CONFIG, pictures.classes, 0.4, 0, split.hash, 1, "fair")
     torch.manual_seed(seed)
-    net = Supernet("mini", len(pictures.classes), stabilizer)
+    net = Supernet("mini", len(pictures.classes), stabilizer, init="torch")
     folder.mkdir()
     save_supernet(net, folder, info)
     return net

@@ -37,7 +37,7 @@ def trained(pictures: Path, tmp_path: Path) -> Path:
     data = Pictures(DataOptions(data_dir=str(pictures)), "train")
     split = split_holdout(data.ids, data.labels, 0.5, 0)
     config = resolve_data_config({"input_size": (3, 16, 16)})
-    net = Supernet("mini", 2)
+    net = Supernet("mini", 2, init="torch")
     net.layers[0]["0"].bn1.running_var.fill_(1e6)
     folder = tmp_path / "run"
     save_supernet(net, folder, SupernetInfo(16, config, data.classes, 0.5, 0, split.hash, 1, "fair"))

@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_measure_is_the_mean_cosine_of_outputs_for_the_same_input() -> None:
     torch.manual_seed(0)
-    net = Supernet("mini", 3).eval()
+    net = Supernet("mini", 3, init="torch").eval()
     paths = [net.space.sample(np.random.default_rng(seed)) for seed in range(2)]
     batches = [torch.randn(count, 3, 32, 32) for count in (4, 3)]
     with torch.no_grad():
