@@ -67,7 +67,7 @@ class Options:
     dataset: str = ""
     truth: str
     recipe: str = "supernet_nas_bench_macro"
-    variants: list[str] = field(default_factory=lambda: ["skip", "torch"])
+    variants: list[str] = field(default_factory=lambda: ["skip", "torch", "identity"])
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     steps: int = 2500
     networks: int = 500
