@@ -13,8 +13,8 @@ from scarlet_models.errors import UserError
 # 1x1 convolution (the paper's); plain skip; 1x1 with batch norm; 1x1 with ReLU
 VARIANTS = ("linear", "skip", "bn", "relu")
 
-# The paper names none. Over three seeds of 2,500 squares this trains to 49.2% against 45.0% with torch's, and networks of
-# equal depth rank better (docs/stabilizer.md).
+# The paper names none. Over three seeds of 2,500 squares this trains to 49.2% against 45.0% with torch's, and networks
+# of equal depth rank better (docs/stabilizer.md).
 DEFAULT_INIT = "identity"
 
 
