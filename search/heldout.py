@@ -67,7 +67,7 @@ class ScoreOptions(HeldOutOptions):
 
     Args:
         batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training. The first
-            ranks better: tau 0.67 against 0.61 with stabilizers, three seeds, and more without (docs/stabilizer.md).
+            ranks better: tau 0.66 against 0.62 with stabilizers, three seeds, and more without (docs/stabilizer.md).
         calibration_pictures: Training pictures to take them from.
         amp: Reduced precision, for GPUs.
     """
