@@ -15,7 +15,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "color_jitter": (0, inf),
     "crop_pct": (0, 1),
     "crop_ratio": (0.001, 1000),
-    "crop_scale": (0, 1),
+    "crop_scale": (0.0001, 1),  # of area: none at all leaves no pixel to resize
     "cutmix": (0, inf),
     "decay_epochs": (0.001, inf),
     "decay_rate": (0, inf),

@@ -436,6 +436,7 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(options: Options, change: di
         ("crop_pct", -1.0),
         ("crop_scale", (0.5, 2.0)),
         ("crop_scale", (0.8, 0.5)),
+        ("crop_scale", (0.0, 0.0)),
         ("crop_ratio", (0.0, 1.0)),
     ],
 )
