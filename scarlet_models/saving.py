@@ -34,6 +34,7 @@ def save(
     label_names: Sequence[str] | None = None,
     half: bool = False,
     more: Mapping[str, bytes] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads, replacing such a folder.
 
@@ -46,6 +47,7 @@ def save(
             the weights that it was trained from is then left out.
         half: store float16, batch norm excepted; it loads as float32.
         more: content of more files by name, such as a model card's; files of these names are replaced too.
+        notes: more entries of config.json, which timm leaves alone.
 
     Raises:
         UserError: the folder cannot be written, or holds other files; what was there before is untouched.
@@ -54,7 +56,7 @@ def save(
     if label_names is not None and len(label_names) != model.num_classes:
         raise UserError(f"{len(label_names)} label names for a network with {model.num_classes} classes")
     with whole_folder(folder, {CONFIG, WEIGHTS, *more}) as new:
-        write_config(model, new / CONFIG, model_args, data_config, label_names)
+        write_config(model, new / CONFIG, model_args, data_config, label_names, notes)
         write_weights(half_precision(model) if half else model.state_dict(), new / WEIGHTS)
         for name, content in more.items():
             (new / name).write_bytes(content)
@@ -119,6 +121,7 @@ def write_config(
     model_args: Mapping[str, Any] | None = None,
     data_config: Mapping[str, Any] | None = None,
     label_names: Sequence[str] | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write timm's config.json, which `save` describes. timm reads the model's own cfg, which is changed meanwhile.
 
@@ -128,7 +131,7 @@ def write_config(
     before = dict(model.pretrained_cfg)
     new = label_names is not None or model.num_classes != before.get("num_classes")
     cfg = {key: value for key, value in before.items() if not new or key not in _STALE}
-    extra = {"label_names": list(label_names)} if label_names is not None else {}
+    extra = {**(notes or {}), **({"label_names": list(label_names)} if label_names is not None else {})}
     try:
         model.pretrained_cfg = {**cfg, **(data_config or {}), "num_classes": model.num_classes}
         arguments = {**(model_args or {}), **_genotype_args(model)}

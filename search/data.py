@@ -10,9 +10,9 @@ import hashlib
 import os
 import random
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tarfile import TarError
 from typing import Any, Literal
@@ -79,11 +79,12 @@ class AugmentOptions(Ranged):
     color_jitter: float = 0.4
     auto_augment: str = ""
     random_erasing: float = 0.0
-    train_interpolation: str = field(default="random")
+    train_interpolation: str = "random"
 
 
 # What Pillow raises for files that it cannot decode.
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+_ONLINE = ("hfds/", "hfids/", "tfds/")  # timm's prefixes of data sets that need no folder
 _STREAM_LIMIT = 16 << 30  # bytes
 
 
@@ -153,6 +154,8 @@ def _open(options: DataOptions, split: str) -> Any:
         raise UserError(
             f"--data-dir {options.data_dir or '(empty)'} does not exist; give a folder of class folders or a tar"
         )
+    if options.dataset and not options.data_dir and not options.dataset.startswith(_ONLINE):
+        raise UserError(f"--data-dir is missing: the folder where {options.dataset} lies, or with --download will lie")
     try:
         source = create_dataset(
             options.dataset, root=options.data_dir or None, split=split, download=options.download, is_training=False
@@ -235,11 +238,12 @@ def _classes(source: Any, labels: np.ndarray) -> list[str]:
 
 @dataclass(frozen=True)
 class Split:
-    """Indices to train on and indices held out, both ascending, and a hash that names the held-out pictures."""
+    """Indices to train on and indices held out, both ascending; sha256s of the held-out pictures' names and of all."""
 
     train: list[int]
     holdout: list[int]
     hash: str
+    pictures: str
 
 
 def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share: float, seed: int) -> Split:
@@ -252,7 +256,7 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
         seed: Another seed holds out other pictures.
 
     Returns:
-        The split. `hash` is a sha256 over the sorted held-out names.
+        The split.
 
     Raises:
         UserError: The share is out of range, or too small to hold out a single picture.
@@ -269,8 +273,12 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
             held.append(i)
     if share and not held:
         raise UserError(f"--holdout {share} of {len(ids)} pictures holds out none; raise it, or set it to 0")
-    digest = hashlib.sha256("\n".join(sorted(ids[i] for i in held)).encode()).hexdigest()
-    return Split(sorted(set(range(len(ids))) - set(held)), sorted(held), digest)
+    rest = sorted(set(range(len(ids))) - set(held))
+    return Split(rest, sorted(held), _hash_names(ids[i] for i in held), _hash_names(ids))
+
+
+def _hash_names(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def _posterize(picture: Image.Image, bits: int, **_: Any) -> Image.Image:
@@ -391,8 +399,11 @@ class _Loader(DataLoader[Any]):
     """Gives a user's mistake that a worker came upon in one line, where torch makes its whole traceback the message."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is all that callers need
+        return self._in_one_line(super().__iter__())  # the workers start here, not with the first batch
+
+    def _in_one_line(self, batches: Iterator[Any]) -> Iterator[Any]:
         try:
-            yield from super().__iter__()
+            yield from batches
         except UserError as error:
             last = str(error).strip().splitlines()[-1]
             raise UserError(last.removeprefix("scarlet_models.errors.UserError: ")) from None

@@ -8,7 +8,6 @@ pretrained=True) loads the folder, scarlet-models publish pushes it. ONNX is che
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import warnings
@@ -22,8 +21,9 @@ from timm.models._hub import load_model_config_from_path
 from torch import nn
 
 from scarlet_models import saving
+from scarlet_models.counting import in_channels
 from scarlet_models.errors import UserError
-from scarlet_models.exporting import export_program, onnx_bytes
+from scarlet_models.exporting import export_program, missing_packages, onnx_bytes, sample_batches
 from scarlet_models.files import sha256_of
 from scarlet_models.networks import create, file_stem, genotype_of, is_genotype
 from scarlet_models.publish import CARD, card
@@ -32,6 +32,7 @@ from scarlet_models.space import Genotype, SearchSpace
 from .heldout import HeldOut, HeldOutOptions, one_process
 from .population import HEAD, Batches, PopulationEvaluator, Trie
 from .progress import log_to_stderr
+from .split_record import KEY, read_record, record
 from .supernet import Supernet
 from .supernet_file import load_supernet
 
@@ -78,6 +79,7 @@ class Network:
         facts: Lines for the model card.
         figures: The same for programs.
         card: A model card that comes with it; empty for none.
+        notes: More entries of config.json.
     """
 
     model: Any
@@ -87,6 +89,7 @@ class Network:
     facts: dict[str, str] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     card: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def main(options: Options) -> None:
@@ -97,8 +100,6 @@ def main(options: Options) -> None:
             written.
     """
     log_to_stderr()
-    if options.calibration_pictures < 2:
-        raise UserError(f"--calibration-pictures: {options.calibration_pictures} is below 2")
     network = inherited(options) if options.supernet else trained(options.network)
     report = write(network, Path(options.out or f"exported/{file_stem(options.network)}"), options.onnx)
     if options.json:
@@ -136,7 +137,8 @@ def inherited(options: Options) -> Network:
             facts["Top-1"] = f"{figures['holdout_top1']:.2f}% of {count:,} held-out pictures"
     arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}
     model = model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
-    return Network(model, arguments, info.data_config, info.classes, facts, figures)
+    notes = record(held.split) if held and held.recognised else {}
+    return Network(model, arguments, info.data_config, info.classes, facts, figures, notes=notes)
 
 
 def _genotype(name: str, space: SearchSpace) -> Genotype:
@@ -199,7 +201,7 @@ def trained(name: str) -> Network:
     facts, figures = _test_figures(folder)
     cfg: Any = model.pretrained_cfg
     classes = None if cfg.get("tag") else cfg.get("label_names")  # those of a tag are in the cfg that is kept whole
-    return Network(model, dict(arguments), None, classes, facts, figures, text)
+    return Network(model, dict(arguments), None, classes, facts, figures, text, {KEY: read_record(str(folder))})
 
 
 def saved_folder(place: Path) -> Path:
@@ -242,15 +244,15 @@ def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
     figures = dict(network.figures)
     facts = dict(network.facts)
     more: dict[str, bytes] = {}
-    if onnx is None and (onnx := _can_write_onnx()) is False:
+    if onnx is None and (onnx := not missing_packages()) is False:
         _logger.info("no %s: pip install 'scarlet-models[export]' for it", ONNX)
     if onnx:
         more[ONNX], figures["onnx_difference"] = _onnx(model, size)
-        facts["ONNX"] = f"`{ONNX}`: input `pixels` (N, {_channels(model)}, {size}, {size}), normalised; output `logits`"
+        shape = f"(N, {in_channels(model)}, {size}, {size})"
+        facts["ONNX"] = f"`{ONNX}`: input `pixels` {shape}, normalised; output `logits`"
     text = network.card or _card(network, facts)
-    saving.save(
-        model, folder, network.model_args, network.data_config, network.classes, more={CARD: text.encode(), **more}
-    )
+    more[CARD] = text.encode()
+    saving.save(model, folder, network.model_args, network.data_config, network.classes, more=more, notes=network.notes)
     cost = {} if genotype is None else vars(genotype.cost(size, model.num_classes))
     return {
         "folder": str(folder),
@@ -264,19 +266,9 @@ def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
     }
 
 
-def _can_write_onnx() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
-
-
 def _onnx(model: nn.Module, size: int) -> tuple[bytes, float]:
-    generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn(count, _channels(model), size, size, generator=generator) for count in (1, 3)]
+    batches = sample_batches(in_channels(model), size)
     return onnx_bytes(export_program(model, batches[-1]), model, batches)
-
-
-def _channels(model: nn.Module) -> int:
-    """Of its pictures."""
-    return int(next(parameter for parameter in model.parameters() if parameter.dim() == 4).shape[1])
 
 
 def _card(network: Network, facts: dict[str, str]) -> str:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from scarlet_models import Genotype, saving
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import sha256_of
+from scarlet_models.networks import MISTAKES
 
 from . import distributed
 from .checkpoint import restore_parts
@@ -37,6 +38,7 @@ from .data import (
     AugmentOptions,
     DataOptions,
     Pictures,
+    Split,
     Transformed,
     check_test_split,
     epoch_batches,
@@ -47,12 +49,13 @@ from .data import (
     split_holdout,
     train_transform,
 )
-from .depthwise import accelerate_depthwise
 from .distributed import World
 from .inherit import inherit_from
-from .optim import OptimizerOptions, apply_gradients, local_batch, make_optimizer, make_scheduler
+from .optim import OptimizerOptions, apply_gradients, autocast, average, local_batch, make_optimizer, make_scheduler
+from .placement import place
 from .progress import Progress
 from .run_folder import RunFolder, RunOptions, describe_environment
+from .split_record import read_record, record, refuse_mixing
 
 EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 --model scarlet_a --out runs/a
   scarlet-search retrain --config runs/a/config.yaml --resume
@@ -171,6 +174,8 @@ class Training:
             if options.final:
                 check_test_split(options, self.pictures)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
+        for source in (options.weights, options.inherit):
+            refuse_mixing(source, self.split)
         self.epochs = sum(count for count, _ in self.phases)
         self.steps_per_epoch = len(self.split.train) // options.batch_size
         if self.steps_per_epoch < 1 or self.epochs < 1:
@@ -194,10 +199,7 @@ class Training:
         self.data_config = _data_config(self.model, options, self.phases[-1][1])
         self._check_network()
         fill_model(self.model, options)
-        if options.fast_depthwise and device.type == "cpu":
-            accelerate_depthwise(self.model)
-        layout = torch.channels_last if options.channels_last else torch.contiguous_format
-        self.model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
+        place(self.model, device, options.channels_last, options.fast_depthwise)
         train_transform(self._image_size(0), self.data_config, options)  # here a bad policy costs nothing yet
         self.ema = None
         if options.ema_decay:
@@ -282,10 +284,7 @@ class Training:
             self.scaler.scale(part_loss / options.accumulate).backward()
             loss += part_loss.detach() / options.accumulate
             correct += part_correct
-        # Averaging the running statistics too leaves all ranks with one state, so rank 0's checkpoint is everyone's.
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        statistics = [b for b in self.model.buffers() if b.is_floating_point()]
-        world.mean_([*gradients, *statistics, loss, correct])
+        average(self.model, world, loss, correct)
         self._update(loss)
         self.sums["loss"] += loss.item() * options.batch_size
         self.sums["correct"] += correct.item() * world.size
@@ -301,7 +300,7 @@ class Training:
         targets = labels
         if self.mixup:
             images, targets = self.mixup(images, labels)
-        with _autocast(self.options.amp, self.world.device):
+        with autocast(self.options.amp, self.world.device):
             logits = self.model(images)
             return self.loss(logits, targets), (logits.argmax(1) == labels).sum()
 
@@ -336,7 +335,15 @@ class Training:
         """Writes the moving average of the weights, or the last weights if they do better on the held-out pictures."""
         use_ema = self.ema and self.results.get("ema_holdout_top1", 0) >= self.results.get("holdout_top1", 0)
         network = self.ema.module if self.ema and use_ema else self.model
-        saving.save(network, folder, self.model_args, self.data_config, self.pictures.classes, self.options.half)
+        saving.save(
+            network,
+            folder,
+            self.model_args,
+            self.data_config,
+            self.pictures.classes,
+            self.options.half,
+            notes=record(self.split),
+        )
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
 
     def _image_size(self, epoch: int) -> int:
@@ -386,8 +393,8 @@ def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str
             drop_path_rate=options.drop_path_rate or None,
             **arguments,
         )
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
-        raise UserError(f"cannot build {name}: {str(error).splitlines()[0]}") from error
+    except MISTAKES as error:
+        raise UserError(f"cannot build {name}: {first_line(error)}") from error
     return model, arguments
 
 
@@ -424,7 +431,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             raise FileNotFoundError("there is no such file")
         state = load_state_dict(str(file), weights_only=True)
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise UserError(f"--weights {path}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"--weights {path}: {first_line(error)}") from error
     own = model.state_dict()
     head = model.get_classifier()  # type: ignore[operator]  # every timm model has it, nn.Module does not
     names = [name for name, module in model.named_modules() if module is head]
@@ -453,11 +460,6 @@ def _data_config(model: nn.Module, options: Options, size: int) -> dict[str, Any
     except KeyError as error:
         raise UserError(f"--interpolation {error} is unknown; it is bilinear, bicubic, ...") from error
     return config
-
-
-def _autocast(amp: str, device: torch.device) -> torch.autocast:
-    dtype = torch.float16 if amp == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=amp != "none")
 
 
 @torch.inference_mode()
@@ -493,14 +495,15 @@ def score(options: Options, source: str, world: World) -> dict[str, Any]:
     model = saving.load(source) if Path(source).is_dir() else _with_own_weights(source)
     model.to(world.device)
     data_config = resolve_model_data_config(model)
+    if (channels := data_config["input_size"][0]) != 3:
+        raise UserError(f"{source} takes pictures of {channels} channels, and those of the data have 3")
     split = options.test_split if options.final else options.train_split
     pictures = Pictures(options, split)
     _check_classes(source, model, pictures, options.dataset)
     indices: Sequence[int] = range(len(pictures))
     if not options.final:
-        indices = split_holdout(pictures.ids, pictures.labels, options.holdout, options.split_seed).holdout
-    if not indices:
-        raise UserError("--holdout 0 leaves no pictures to score on; give a share, or --final for the test split")
+        held = split_holdout(pictures.ids, pictures.labels, options.holdout, options.split_seed)
+        indices = _held_out_of(source, held)
     dataset = Transformed(pictures, eval_transform(data_config["input_size"][-1], data_config))
     report = {
         "network": source,
@@ -513,6 +516,24 @@ def score(options: Options, source: str, world: World) -> dict[str, Any]:
     }
     _logger.info("%s: top-1 %.2f%%, top-5 %.2f%% of %d pictures (%s)", source, *_figures(report))
     return report
+
+
+def _held_out_of(source: str, held: Split) -> list[int]:
+    """The held-out pictures, which the network must not have been trained on.
+
+    Raises:
+        UserError: there are none, or it was.
+    """
+    if not held.holdout:
+        raise UserError("--holdout 0 leaves no pictures to score on; give a share, or --final for the test split")
+    kept = read_record(source)
+    if not kept:
+        _logger.warning("it is not on record which pictures %s was trained on: these may be among them", source)
+    elif kept["held_out"] != held.hash:
+        raise UserError(
+            f"{source} held out other pictures: give the data, --holdout and --split-seed of its training, or --final"
+        )
+    return held.holdout
 
 
 def _check_classes(source: str, model: Any, pictures: Pictures, dataset: str) -> None:
@@ -529,15 +550,16 @@ def _check_classes(source: str, model: Any, pictures: Pictures, dataset: str) ->
     for ours, theirs in zip(known, there, strict=False):
         if ours != theirs:
             raise UserError(
-                f"{source} knows other classes, or in another order: {ours!r} where the data has {theirs!r}"
+                f"{source} knows other classes, or in another order: {ours!r} where the data has {theirs!r}; if only "
+                "the names differ, rename the folders"
             )
 
 
 def _with_own_weights(name: str) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(name, pretrained=True)
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except MISTAKES as error:
+        reason = first_line(error)
         raise UserError(f"{name} is neither an exported folder nor a network with weights: {reason}") from error
     return model
 

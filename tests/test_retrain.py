@@ -20,7 +20,7 @@ import torch
 import yaml
 from PIL import Image
 from runs import free_port, kill_after, metrics, newest, same
-from scarlet_models.search import cli, detect_train, train
+from scarlet_models.search import cli, detect_train, evolve, latency, rank, similarity, space, train
 from scarlet_models.search.data import DataOptions, Pictures, eval_transform, split_holdout
 from scarlet_models.search.ranges import RANGES
 from scarlet_models.search.retrain import Options, main
@@ -312,14 +312,16 @@ def test_two_runs_are_not_mixed(options: Options) -> None:
     assert [int(row["epoch"]) for row in metrics(options.out)] == [1, 2]
 
 
-def test_what_is_asked_of_one_start_is_not_asked_of_the_next(options: Options) -> None:
-    short = dataclasses.replace(options, phases=[(1, 24)], json=True)
+@pytest.mark.parametrize("final", [False, True])
+def test_what_is_asked_of_one_start_is_not_asked_of_the_next(options: Options, final: bool) -> None:
+    """But what a run began with is: it ends with the same files, however often it was killed."""
+    short = dataclasses.replace(options, phases=[(1, 24)], json=True, final=final)
     main(short)
     main(dataclasses.replace(short, resume=True, allow_drift=True, final=True, phases=[(2, 24)]))
     config = Path(options.out) / "config.yaml"
     kept = yaml.safe_load(config.read_text())
     assert kept["phases"] == [[2, 24]]
-    assert not any(kept[name] for name in ("resume", "allow_drift", "final", "json"))
+    assert not any(kept[name] for name in ("resume", "allow_drift", "json")) and kept["final"] is final
     again = ["retrain", "--config", str(config), "--resume"]
     assert cli.main([*again, "--lr", "0.7"]) == 2
     assert cli.main(again) == 0
@@ -446,13 +448,17 @@ def test_a_number_out_of_range_is_one_line(name: str, value: Any) -> None:
 
 
 def test_every_range_is_of_an_option() -> None:
-    commands = (Options, train.Options, detect_train.Options)
+    commands = (Options, train.Options, detect_train.Options, evolve.Options, latency.Options, rank.Options)
+    commands += (similarity.Options, space.Options)
     assert {*RANGES} <= {field.name for options in commands for field in dataclasses.fields(options)}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--threads", "-1"], "--threads: -1 is not"), (["--opt-args", "{betas:3}"], "is not a mapping such as {a: 1}")],
+    [
+        (["--threads", "-1"], "--threads: -1 is below 0"),
+        (["--opt-args", "{betas:3}"], "is not a mapping such as {a: 1}"),
+    ],
 )
 def test_a_bad_value_on_the_command_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
@@ -550,6 +556,25 @@ def test_classes_are_compared_by_their_names(
     for folder in (pictures, tmp_path / "numbers"):
         main(dataclasses.replace(score, data_dir=str(folder)))
         assert json.loads(capsys.readouterr().out)["pictures"] == 30
+
+
+def test_a_network_is_not_scored_on_pictures_that_it_was_trained_on(
+    options: Options, whole: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(whole.out) / "exported" / "run"
+    other = dataclasses.replace(options, split_seed=1, json=True)
+    with pytest.raises(UserError, match=r"run held out other pictures: give the data, --holdout and --split-seed of"):
+        main(dataclasses.replace(other, evaluate=str(folder)))
+    for change in ({"weights": str(folder)}, {"weights": f"{folder}/model.safetensors"}, {"inherit": str(folder)}):
+        with pytest.raises(UserError, match=r"was trained on pictures that are held out now: give its own --holdout"):
+            main(dataclasses.replace(other, **change))
+    main(dataclasses.replace(other, evaluate=str(folder), final=True))
+    assert "on record" not in capsys.readouterr().err
+    shutil.copytree(folder, tmp_path / "bare")
+    config = json.loads((folder / "config.json").read_text())
+    (tmp_path / "bare" / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "split"}))
+    main(dataclasses.replace(other, evaluate=str(tmp_path / "bare")))
+    assert "it is not on record which pictures" in capsys.readouterr().err
 
 
 def test_without_held_out_pictures_there_is_nothing_to_score(options: Options, whole: Options) -> None:

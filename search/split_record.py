@@ -1,0 +1,44 @@
+"""Which pictures a trained network's folder was made without, in its config.json: no command then mixes two splits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from scarlet_models.errors import UserError
+from scarlet_models.saving import CONFIG
+
+from .data import Split
+
+KEY = "split"  # timm leaves entries alone that it does not know
+
+
+def record(split: Split) -> dict[str, dict[str, str]]:
+    """What is written: names, by their hashes, of all pictures of the training split and of the held-out ones."""
+    return {KEY: {"pictures": split.pictures, "held_out": split.hash}}
+
+
+def read_record(source: str) -> dict[str, str]:
+    """What was written into a folder, or beside a file of weights; nothing where there is none."""
+    place = Path(source)
+    if not source or not place.exists():
+        return {}
+    try:
+        recorded: dict[str, str] = json.loads(((place if place.is_dir() else place.parent) / CONFIG).read_text())[KEY]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return recorded
+
+
+def refuse_mixing(source: str, split: Split) -> None:
+    """Lets a network of these pictures be trained on only if it has seen none of those that are held out now.
+
+    Raises:
+        UserError: it may have: it held out others.
+    """
+    kept = read_record(source)
+    if split.holdout and kept.get("pictures") == split.pictures and kept["held_out"] != split.hash:
+        raise UserError(
+            f"{source} was trained on pictures that are held out now: give its own --holdout and --split-seed, or "
+            "--holdout 0"
+        )
