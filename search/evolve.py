@@ -139,12 +139,6 @@ def main(options: Options) -> None:
 
 
 def _check(options: Options) -> None:
-    least = {"population": 2, "generations": 1, "surrogate": 0, "calibration_pictures": 2, "pictures": 0, "seed": 0}
-    for name, value in {**least, "input_size": 0, "num_classes": 0}.items():
-        if getattr(options, name) < value:
-            raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)} is below {value}")
-    if not 0 <= options.mutation <= 1:
-        raise UserError(f"--mutation: {options.mutation} is not a probability")
     if not options.supernet and not (options.truth and options.space):
         raise UserError("SUPERNET is missing: give one, or --truth with --space to search a table; see --help")
     if options.supernet and options.space:
@@ -324,7 +318,7 @@ class Search:
         for index in np.unique(np.linspace(0, len(front) - 1, min(len(front), _SHOWN)).round().astype(int)):
             record = front[index]
             cells = [f"{record['accuracy']:.2f}", short(record["macs"]), short(record["params"])]
-            cells += [f"{record['latency']:.2f} ms"] * latency if latency else []
+            cells += [f"{record['latency']:.2f} ms"] if latency else []
             cells += [f"{record['true_accuracy']:.2f}" if "true_accuracy" in record else "-"] if true else []
             shown.add_row(*cells, record["genotype"])
         out = console()

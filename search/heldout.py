@@ -112,8 +112,6 @@ class HeldOut:
     """
 
     def __init__(self, options: HeldOutOptions, info: SupernetInfo) -> None:
-        if options.batch_size < 1:
-            raise UserError(f"--batch-size: {options.batch_size} is not a positive number")
         self.options, self.info = options, info
         places = ("data_dir", "dataset", "train_split", "download", "workers")
         data = DataOptions(**{name: getattr(options, name) for name in places})
@@ -148,7 +146,7 @@ class HeldOut:
             "held_out": self._digest([self.held]),
             "image_size": self.info.image_size,
             "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
-            "batch_norm": "calibrated" if calibrated else "running",
+            "batch_norm": options.batch_norm,
             "calibration": self._digest(self._calibration(options.calibration_pictures)) if calibrated else None,
             "dtype": "float32" if options.amp == "none" else options.amp,
         }

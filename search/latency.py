@@ -29,6 +29,7 @@ from scarlet_models.commands.env import environment
 from scarlet_models.errors import UserError
 from scarlet_models.models import scarlet_net
 from scarlet_models.space import Genotype, SearchSpace
+from scarlet_models.timing import cpu_threads
 
 from . import distributed
 from .additivity import compare, stratified, time_networks
@@ -36,6 +37,7 @@ from .block_times import Samples, time_blocks
 from .latency_table import NAME, LatencyTable, distinct_units
 from .onnx_times import as_onnx, time_blocks_onnx
 from .progress import Progress, log_to_stderr
+from .ranges import Ranged
 from .ranking import Estimate
 from .supernet import Supernet
 
@@ -47,7 +49,7 @@ _VERSIONS = {"torch": ("torch", "timm"), "onnxruntime": ("onnxruntime", "torch",
 
 
 @dataclass
-class Options:
+class Options(Ranged):
     """Options of latency.
 
     Args:
@@ -90,12 +92,8 @@ def main(options: Options) -> None:
         UserError: a bad option, a missing package, or a folder that cannot be written.
     """
     log_to_stderr()
-    before = torch.get_num_threads()
-    torch.set_num_threads(options.threads or before)
-    try:
+    with cpu_threads(options.threads):
         table = measure(options)
-    finally:
-        torch.set_num_threads(before)
     path = Path(options.out) / NAME
     table.save(path)
     if options.json:
@@ -105,10 +103,6 @@ def main(options: Options) -> None:
 
 
 def _check(options: Options) -> None:
-    least = {"image_size": 0, "num_classes": 0, "batch_size": 1, "rounds": 1, "validation_rounds": 1, "threads": 0}
-    for name, low in {**least, "validate": 0}.items():
-        if getattr(options, name) < low:
-            raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)} is below {low}")
     if options.validate in (1, 2):
         raise UserError(f"--validate: {options.validate} networks have no rank correlation; give 3 or more, or 0")
     if options.runtime == "onnxruntime" and options.device not in ("auto", "cpu"):

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically
+from scarlet_models.files import write_atomically, write_json, write_text
 from scarlet_models.space import Genotype
 
 from .distributed import World
@@ -95,9 +95,6 @@ def main(options: Options) -> None:
 
 
 def _check(options: Options) -> None:
-    for name, least in (("networks", 0), ("calibration_pictures", 2), ("bootstrap", 0), ("pictures", 0)):
-        if getattr(options, name) < least:
-            raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)} is below {least}")
     if any(k < 1 for k in options.top):
         raise UserError(f"--top: {options.top} holds a number below 1")
 
@@ -163,9 +160,8 @@ def write_results(stem: Path, rows: list[Row], report: dict[str, Any]) -> None:
     for row in rows:
         cost = row.genotype.cost()
         writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, row.known, row.predicted])
-    write_atomically(stem.with_suffix(".csv"), lambda file: file.write(text.getvalue().encode()))
-    content = json.dumps(report, indent=2) + "\n"
-    write_atomically(stem.with_suffix(".json"), lambda file: file.write(content.encode()))
+    write_text(stem.with_suffix(".csv"), text.getvalue())
+    write_json(stem.with_suffix(".json"), report)
     write_atomically(stem.with_suffix(".png"), partial(draw(rows, report).savefig, format="png", dpi=150))
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically
+from scarlet_models.files import write_atomically, write_text
 from scarlet_models.space import Genotype, SearchSpace
 
 from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
@@ -75,10 +75,6 @@ def main(options: Options) -> None:
     log_to_stderr()
     if len(options.supernets) not in (1, 2):
         raise UserError(f"{len(options.supernets)} supernets given: one or two can be drawn")
-    if options.paths < 1 or options.pictures < 0:
-        raise UserError(
-            f"--paths {options.paths}, --pictures {options.pictures}: at least one path, and no negative number"
-        )
     with one_process(options) as device:
         nets, tables = measure(options, device)
     space, names = nets[0].space, _names(options.supernets, nets)
@@ -174,7 +170,7 @@ def write_table(path: Path, space: SearchSpace, tables: dict[str, list[np.ndarra
                 for column, b in enumerate(layer.choices):
                     cosine = f"{table[row, column]:.6f}"
                     writer.writerow([name, layer.index, a, b, space.choices[a], space.choices[b], cosine])
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_text(path, text.getvalue())
 
 
 def draw_layer(space: SearchSpace, layer: int, tables: dict[str, np.ndarray]) -> Any:

@@ -18,13 +18,15 @@ from scarlet_models.sampling import Limits, sample_within
 from scarlet_models.space import Genotype, SearchSpace
 from scarlet_models.units import parse_count
 
+from .ranges import Ranged
+
 EXAMPLE = """  scarlet-search space
   scarlet-search space scarlet --max-macs 300M --min-params 5M
   scarlet-search space own.yaml --input-size 96 --json"""
 
 
 @dataclass
-class Options:
+class Options(Ranged):
     """Options of space.
 
     Args:
@@ -84,11 +86,6 @@ def describe(options: Options) -> dict[str, Any]:
         UserError: no such space, or a bad option.
     """
     space, limits = SearchSpace.load(options.space), read_limits(options)
-    for name in ("input_size", "num_classes"):
-        if getattr(options, name) < 0:
-            raise UserError(f"--{name.replace('_', '-')}: {getattr(options, name)} is below 0")
-    if options.draws < 1:
-        raise UserError(f"--draws: {options.draws} is not a positive number")
     survey = _Survey(space, options)
     return {
         "space": space.name,
@@ -122,10 +119,9 @@ class _Survey:
 
     def layers(self) -> list[dict[str, Any]]:
         """Shape, choices and range of cost of each layer."""
-        size = -(-(self.options.input_size or self.space.input_size) // self.space.stem.stride)
+        sizes = self.space.map_sizes(self.options.input_size or self.space.input_size)[1:]
         rows = []
-        for layer in self.space.layers:
-            size = -(-size // layer.stride)
+        for layer, size in zip(self.space.layers, sizes, strict=True):
             allowed = list(layer.choices)
             macs, params = (t[layer.index, allowed] for t in (self.table.macs, self.table.params))
             ranges = {"macs": [int(macs.min()), int(macs.max())], "params": [int(params.min()), int(params.max())]}

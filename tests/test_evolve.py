@@ -225,7 +225,7 @@ def test_released_networks_are_seeds_and_are_marked(tmp_path: Path) -> None:
         (["--min-latency", "15ms"], "latency needs --latency-table"),
         (["--min-latency", "3", "--max-latency", "2", "--latency-table", "x"], "min latency 3 ms is above max"),
         (["--population", "1"], "--population: 1 is below 2"),
-        (["--mutation", "2"], "--mutation: 2.0 is not a probability"),
+        (["--mutation", "2"], "--mutation: 2.0 is above 1"),
         (["--min-accuracy", "101"], "--min-accuracy: 101.0 is not a percentage"),
         (["--seeds", "[D]"], "--seeds: D: genotype 'D' is not"),
         (["--crossover", "other"], "--crossover: 'other' is not one of two-point, uniform"),

@@ -91,7 +91,7 @@ def test_one_supernet_and_the_same_paths_again(runs: Path, tmp_path: Path, capsy
     ("changes", "message"),
     [
         (["--layer", "5"], "--layer: 5 is not in 0..4"),
-        (["--paths", "0"], "at least one path"),
+        (["--paths", "0"], "--paths: 0 is below 1"),
         (["--data-dir", "none"], "none does not exist"),
     ],
 )

@@ -22,8 +22,6 @@ from scarlet_models.sampling import Limits, enumerate_genotypes
 from scarlet_models.space import KERNELS
 from scarlet_models.units import parse_count
 
-TABLE = Path(__file__).parents[2] / "shared/data/nas/nasbench_macro_cifar10_6561.json.gz"
-
 seeds = st.integers(0, 2**32 - 1)
 multiples_of_8 = st.integers(1, 6).map(lambda n: 8 * n)
 blocks = st.fixed_dictionaries(
@@ -178,9 +176,8 @@ def test_costs_in_chunks_keep_the_order() -> None:
     assert [len(column) for column in space.costs(genotypes[:0])] == [0, 0]
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="NAS-Bench-Macro's table is not there")
-def test_costs_equal_nas_bench_macros_table() -> None:
-    with gzip.open(TABLE) as file:
+def test_costs_equal_nas_bench_macros_table(shared: Path) -> None:
+    with gzip.open(shared / "data/nas/nasbench_macro_cifar10_6561.json.gz") as file:
         rows = json.load(file)
     space = SearchSpace.load("nas_bench_macro")
     genotypes = np.array([[int(choice) for choice in name] for name in rows])
@@ -482,7 +479,7 @@ def test_the_command_prints_the_same_for_people(capsys: pytest.CaptureFixture[st
     [
         (["nowhere"], "no search space 'nowhere'"),
         (["--max-macs", "lots"], "--max-macs: 'lots' is not a count"),
-        (["--draws", "0"], "--draws: 0 is not a positive number"),
+        (["--draws", "0"], "--draws: 0 is below 1"),
         (["--input-size", "-1"], "--input-size: -1 is below 0"),
     ],
 )

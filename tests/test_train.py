@@ -433,8 +433,8 @@ def test_steps_may_end_inside_an_epoch(options: Options) -> None:
         (["--sampling", "wax"], "fair"),
         (["--opt", "wax"], "cannot make optimizer wax"),
         (["--data-dir", "wax"], "wax"),
-        (["--threads", "-1"], "--threads: -1 is not at least 0"),
-        (["--choices-every", "0"], "--choices-every: 0 is not at least 1"),
+        (["--threads", "-1"], "--threads: -1 is below 0"),
+        (["--choices-every", "0"], "--choices-every: 0 is below 1"),
         (["--sched", "step"], "cannot make schedule step without decay_epochs"),
     ],
 )
