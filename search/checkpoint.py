@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from scarlet_models.errors import UserError
-from scarlet_models.files import remove, sha256_of, write_atomically
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.files import remove, sha256_of, write_atomically, write_text
 
 _logger = logging.getLogger(__name__)
 KEEP = 2
@@ -31,8 +31,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """
     path = folder / f"step_{step:09d}.pt"
     write_atomically(path, lambda file: torch.save(state, file))
-    line = f"{sha256_of(path)}  {path.name}\n"
-    write_atomically(_checksum(path), lambda file: file.write(line.encode()))
+    write_text(_checksum(path), f"{sha256_of(path)}  {path.name}\n")
     kept = [earlier for earlier in list_checkpoints(folder) if earlier <= path][:KEEP]
     # Besides older ones this removes what a kill left half written, and later ones that resuming found damaged.
     for file in set(folder.iterdir()) - {*kept, *map(_checksum, kept)}:
@@ -75,7 +74,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             raise UserError(f"checkpoint {path} is damaged: its sha256 is not the recorded one")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, IndexError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"cannot read checkpoint {path}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot read checkpoint {path}: {first_line(error)}") from error
     return state
 
 
@@ -102,7 +101,7 @@ def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
     The learning rate is the schedule's, whose last word is in the state.
     """
-    own = optimizer.defaults.keys() - {"lr"}
+    own = optimizer.defaults.keys() - {"lr", "lookahead_step"}  # Lookahead counts its steps among its settings
     settings = [{key: group[key] for key in own} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, ours in zip(optimizer.param_groups, settings, strict=True):

@@ -49,7 +49,8 @@ def commands(folders: Sequence[Path], runs: Sequence[Run]) -> list[Command]:
 
 def _lines(run: Run) -> Iterator[str]:
     if run.kind in ("train", "evolve", "retrain") and run.config():
-        yield shlex.join(["scarlet-search", run.kind, "--config", str(run.path / "config.yaml")])
+        final = ["--final"] if (run.path / "final.json").is_file() else []
+        yield shlex.join(["scarlet-search", run.kind, "--config", str(run.path / "config.yaml"), *final])
     if run.kind == "rank":
         for _, options in _rank_options(run):
             yield shlex.join(["scarlet-search", "rank", *_arguments(options)])

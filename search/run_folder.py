@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import io
-import json
 import logging
 import platform
 import subprocess
@@ -18,7 +17,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically
+from scarlet_models.files import write_json, write_text
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
 from .distributed import World
@@ -56,7 +55,7 @@ class RunOptions(Ranged):
 FREE_OPTIONS = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
 FREE_OPTIONS |= {"threads", "workers", "device", "images", "annotations", "val_images", "val_annotations"}
 # Asked of one start, not of the run: left in config.yaml, they would be asked of all that start from it.
-ONCE_OPTIONS = {"resume", "allow_drift", "json", "final"}
+ONCE_OPTIONS = {"resume", "allow_drift", "json"}
 FREE_ENVIRONMENT = {"git_commit", "host"}
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 
@@ -99,6 +98,8 @@ class RunFolder:
             refuse_changes(self.path / "env.json", environment, FREE_ENVIRONMENT)
         if not self._state:
             self._write_facts()
+        elif "final" in config:  # what the run began with, so that it resumes to the same end
+            config["final"] = _read_yaml(self.path / "config.yaml").get("final", False)
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
         self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1)
@@ -128,7 +129,7 @@ class RunFolder:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a JSON file into the folder, on rank 0."""
         if self.world.is_main:
-            self._write_text(name, json.dumps(content, indent=2) + "\n")
+            write_json(self.path / name, content)
 
     def diverged(self, what: str, step: int) -> UserError:
         """The error of a step, counted from 1, with a loss or gradients that are not finite: what to do."""
@@ -144,11 +145,8 @@ class RunFolder:
 
     def _write_facts(self) -> None:
         config, environment = self._facts
-        self._write_text("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
-
-    def _write_text(self, name: str, text: str) -> None:
-        write_atomically(self.path / name, lambda file: file.write(text.encode()))
 
 
 def exported_name(name: str, out: Path) -> str:
@@ -169,11 +167,16 @@ def refuse_changes(path: Path, now: dict[str, Any], free: set[str]) -> None:
     Raises:
         UserError: one that is not free has changed since.
     """
-    before = yaml.safe_load(path.read_text()) if path.exists() else {}  # JSON is YAML
+    before = _read_yaml(path)  # JSON is YAML
     changed = [key for key in now if key in before and key not in free and before[key] != now[key]]
     if changed:
         what = "; ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
         raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
 
 
 class MetricsTable:
@@ -212,7 +215,7 @@ class MetricsTable:
         writer = self._writer(text)
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+        write_text(self.path, text.getvalue())
 
     def _writer(self, file: TextIO) -> csv.DictWriter[str]:
         return csv.DictWriter(file, self.columns, lineterminator="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import os
@@ -20,6 +21,7 @@ from scarlet_models.search.checkpoint import (
     restore_parts,
     save_checkpoint,
 )
+from timm.optim import create_optimizer_v2
 
 from scarlet_models.errors import UserError
 
@@ -134,6 +136,31 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot write .*file"):
         save_checkpoint(tmp_path / "file", 1, _state(1))
+
+
+def test_lookahead_goes_on_where_it_was() -> None:
+    """Its count of steps, which says when the slow weights follow, stands among timm's settings of it."""
+
+    def trained(steps: int, net: torch.nn.Module, optimizer: Any) -> list[torch.Tensor]:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            net(torch.ones(1, 2)).square().sum().backward()
+            optimizer.step()
+        return [parameter.detach().clone() for parameter in net.parameters()]
+
+    def new() -> tuple[torch.nn.Module, Any]:
+        torch.manual_seed(0)
+        net = torch.nn.Linear(2, 2)
+        return net, create_optimizer_v2(net, "lookahead_momentum", lr=0.01, momentum=0.9)
+
+    whole = trained(16, *new())
+    net, optimizer = new()
+    trained(8, net, optimizer)
+    parts = {"model": net, "optimizer": optimizer}
+    state = copy.deepcopy({name: part.state_dict() for name, part in parts.items()})
+    net, optimizer = new()
+    restore_parts({"model": net, "optimizer": optimizer}, state)
+    assert all(map(torch.equal, trained(8, net, optimizer), whole))
 
 
 def test_an_optimizer_goes_on_with_its_own_settings_and_the_rate_of_the_schedule() -> None:
