@@ -70,7 +70,8 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
         "classifier": "classifier",
         "license": "apache-2.0",
         "origin_url": weights.PUBLISHED_URL,
-        "paper_name": "SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing NAS",
+        "paper_name": "SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing Neural "
+        "Architecture Search",
         "paper_ids": "arXiv:1908.06022",
         **kwargs,
     }
@@ -78,7 +79,7 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
 
 def _cfgs(name: str) -> dict[str, Any]:
     """The cfgs of a released network. The published weights carry no licence, and ours are from no other place."""
-    published = _cfg(license=None, file=weights.registered_file(name, weights.PUBLISHED))
+    published = _cfg(license="unknown", file=weights.registered_file(name, weights.PUBLISHED))
     c10 = _cfg(
         64,
         num_classes=10,
@@ -268,7 +269,7 @@ def scarlet_net(
 
 def _with_space_defaults(space: SearchSpace, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Input size, number of classes and pool size of a space's networks, under whatever the caller asks for."""
-    size, reduction = space.input_size, space.stem.stride * 2 ** sum(stage.stride == 2 for stage in space.stages)
-    pool = -(-size // reduction)
+    size = space.input_size
+    pool = space.map_sizes(size)[-1]
     overlay = {"input_size": (3, size, size), "num_classes": space.num_classes, "pool_size": (pool, pool)}
     return {**kwargs, "pretrained_cfg_overlay": overlay | dict(kwargs.get("pretrained_cfg_overlay") or {})}

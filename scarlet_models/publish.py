@@ -99,7 +99,7 @@ def card(model: nn.Module, source: str, more: Mapping[str, str] | None = None) -
         tags=["image-classification", "timm", "scarlet-nas"],
         pipeline_tag="image-classification",
         library_name="timm",
-        license=cfg.get("license") or ("unknown" if tag == PUBLISHED else None),
+        license=cfg.get("license"),
         datasets=_DATASETS.get(tag or ""),
     )
     facts = {
@@ -123,7 +123,7 @@ def card(model: nn.Module, source: str, more: Mapping[str, str] | None = None) -
 _USAGE = """## Use
 
 ```python
-import scarlet_models  # pip install scarlet-models; registers the architecture with timm
+import scarlet_models  # pip install . in a clone of scarlet-models; registers the architecture with timm
 import timm
 
 model = timm.create_model("{}", pretrained=True).eval()

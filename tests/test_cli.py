@@ -20,6 +20,8 @@ from timm.models import save_for_hf
 
 from scarlet_models import saving
 from scarlet_models.cli import PROGRAM, Program, main
+from scarlet_models.commands import benchmark
+from scarlet_models.counting import count
 
 MINI = ["0,1,2,3,0", "--space", "mini"]
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -303,6 +305,18 @@ def test_benchmark_compares_with_the_first(capsys: pytest.CaptureFixture[str]) -
     assert second["throughput_ratio"] == pytest.approx(second["throughput"] / first["throughput"])
     status, out, _ = run(capsys, "benchmark", "0,1,2,3,0", *common)
     assert status == 0 and out.splitlines()[-1].split()[0] == "0,1,2,3,0"
+
+
+def test_benchmark_can_count_all_that_it_times_unasked() -> None:
+    for name in benchmark.Options().models:
+        with torch.device("meta"):
+            assert count(timm.create_model(name), benchmark.Options().input_size).macs > 50e6
+
+
+def test_benchmark_names_a_network_of_another_size(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, error = run(capsys, "benchmark", "test_vit", "--input-size", "64")
+    assert (status, out) == (2, "") and error.count("\n") == 1
+    assert "test_vit cannot see pictures of 64 px: " in error
 
 
 # Weights, as retrain exports them

@@ -90,17 +90,18 @@ def test_published_logits(shared: Any) -> None:
     assert (logits[:, :16] - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-@every
+@pytest.mark.parametrize("name", [*MODELS, *SMALL, *(f"{name}.c10" for name in GENOTYPES)])
 def test_default_cfg_describes_the_model(name: str) -> None:
-    model = create(name)
+    with torch.device("meta"):
+        model = timm.create_model(name, pretrained_cfg=None) if name.endswith(".c10") else create(name)
+        features = model.forward_features(torch.zeros(1, *model.pretrained_cfg["input_size"]))
     cfg = model.pretrained_cfg
     assert {cfg["first_conv"] + ".weight", cfg["classifier"] + ".weight"} <= set(model.state_dict())
-    assert cfg["num_classes"] == model.num_classes
-    assert cfg["paper_ids"] == "arXiv:1908.06022" and cfg["origin_url"]
-    if cfg["input_size"][-1] <= 224:
-        with torch.no_grad():
-            features = model.forward_features(torch.zeros(1, *cfg["input_size"]))
-        assert features.shape[1:] == (model.num_features, *cfg["pool_size"])
+    assert cfg["num_classes"] == model.num_classes == (10 if name.endswith(".c10") else cfg["num_classes"])
+    assert cfg["paper_ids"] == "arXiv:1908.06022" and cfg["paper_name"].endswith("Neural Architecture Search")
+    assert cfg["license"] == ("unknown" if cfg.get("tag") == "xiaomi_in1k" else "apache-2.0")
+    assert bool(cfg.get("origin_url")) is not name.endswith(".c10")  # trained here
+    assert features.shape[1:] == (model.num_features, *cfg["pool_size"])
 
 
 @every

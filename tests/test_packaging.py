@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -67,6 +70,21 @@ def test_wheel_and_sdist_hold_the_data(built: Path) -> None:
         files = {name.partition("/")[2] for name in archive.getnames()}
     assert {name if name.startswith("search/") else f"scarlet_models/{name}" for name in DATA} <= files
     assert {"hubconf.py", "tests/test_models.py", "LICENSE"} <= files
+
+
+@pytest.mark.parametrize("part", ["scarlet_models", "search"])
+def test_every_package_that_is_imported_is_declared(part: str) -> None:
+    """Whichever extra it is of: those of other extras are imported where they are needed, with a line if absent."""
+    entries = importlib.metadata.requires("scarlet-models") or []
+    declared = {re.split(r"[^\w-]", entry)[0].lower().replace("-", "_") for entry in entries}
+    trees = [ast.parse(path.read_text()) for path in (ROOT / part).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    imported = {name.split(".")[0] for name in names} - {"scarlet_models", *sys.stdlib_module_names}
+    other_names = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit_learn"}
+    assert {"torch", "PIL"} <= imported
+    assert {other_names.get(name, name) for name in imported} <= declared
 
 
 def test_installed_wheel_works_outside_the_checkout(built: Path, tmp_path: Path) -> None:

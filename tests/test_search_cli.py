@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,15 @@ def test_every_recipe_that_ships_is_known_as_one_of_its_command(program: Program
     assert sorted(name for _, name in listed) == sorted(path.stem for path in program.recipes.glob("*.yaml"))
     for command, name in listed:
         program.parse(command, program.load(command), ["--config", name])
+
+
+@pytest.mark.parametrize("data", ["imagenet", "imagenette", "cifar10"])
+def test_recipes_of_one_data_set_hold_out_the_same_pictures(data: str) -> None:
+    """A recipe names its data in the command of its header."""
+    texts = [path.read_text() for path in Path(str(PROGRAM.recipes)).glob("*.yaml")]
+    recipes = [yaml.safe_load(text) for text in texts if re.search(f"--data-dir {data}(?![a-z])", text)]
+    assert len(recipes) >= 2
+    assert len({(recipe["holdout"], recipe["split_seed"], recipe["train_split"]) for recipe in recipes}) == 1
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -13,8 +13,6 @@ from scarlet_models.search.variation import mutate, two_point_crossover, uniform
 
 from scarlet_models import Genotype, SearchSpace, UserError
 
-TABLE = Path(__file__).parents[2] / "shared/data/nas/nasbench_macro_cifar10_6561.json.gz"
-
 property_test = settings(max_examples=40, deadline=None, derandomize=True)
 spaces = st.sampled_from(SearchSpace.names()).map(SearchSpace.load)
 seeds = st.integers(0, 2**32 - 1)
@@ -93,9 +91,8 @@ def test_variation_is_repeatable() -> None:
 # Known accuracies
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="NAS-Bench-Macro's table is not there")
-def test_nas_bench_macro() -> None:
-    truth = load_truth(TABLE, SearchSpace.load("nas_bench_macro"))
+def test_nas_bench_macro(shared: Path) -> None:
+    truth = load_truth(shared / "data/nas/nasbench_macro_cifar10_6561.json.gz", SearchSpace.load("nas_bench_macro"))
     assert len(truth) == 3969
     assert truth[Genotype.parse("1,1,1,1,1,2,2,1", "nas_bench_macro")] == pytest.approx(92.30333, abs=1e-4)
 

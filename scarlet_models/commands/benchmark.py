@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scarlet_models.cost import Cost
 
 EXAMPLE = """  scarlet-models benchmark
   scarlet-models benchmark scarlet_a efficientnet_b0 --threads 1 --rounds 20
@@ -50,14 +55,10 @@ def main(options: Options) -> None:
     """Print a table of the measurements."""
     if min(options.input_size, options.batch_size, options.rounds) < 1 or options.threads < 0:
         raise UserError("--input-size, --batch-size and --rounds must be 1 or more, --threads 0 or more")
-    import torch
+    from scarlet_models.timing import cpu_threads
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(options.threads or before)
-    try:
+    with cpu_threads(options.threads):
         measured = measure(options)
-    finally:
-        torch.set_num_threads(before)
     if options.json:
         print(json.dumps(measured, indent=2))
     else:
@@ -70,12 +71,12 @@ def measure(options: Options) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import Progress
 
-    from scarlet_models.counting import count
     from scarlet_models.networks import create, find_device
     from scarlet_models.timing import time_interleaved
 
     device = find_device(options.device)
     models = {name: create(name, options.space).to(device).eval() for name in options.models}
+    costs = {name: _count(name, model, options.input_size) for name, model in models.items()}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("timing", total=len(models) * (options.rounds + 1))
         timings = time_interleaved(
@@ -85,7 +86,7 @@ def measure(options: Options) -> dict[str, Any]:
     rows = [
         {
             "model": name,
-            **asdict(count(models[name], options.input_size)),
+            **asdict(costs[name]),
             "latency": timing.latency,
             "latency_ratio": timing.latency / reference.latency,
             "throughput": timing.throughput(options.batch_size),
@@ -97,6 +98,21 @@ def measure(options: Options) -> dict[str, Any]:
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     settings |= {"threads": torch.get_num_threads(), "processor": processor, "torch": str(torch.__version__)}
     return {**settings, "results": rows}
+
+
+def _count(name: str, model: nn.Module, input_size: int) -> Cost:
+    """What a network costs, for which it sees a picture.
+
+    Raises:
+        UserError: it takes pictures of another size only.
+    """
+    from scarlet_models.counting import count
+    from scarlet_models.networks import MISTAKES
+
+    try:
+        return count(model, input_size)
+    except MISTAKES as error:
+        raise UserError(f"{name} cannot see pictures of {input_size} px: {first_line(error)}") from error
 
 
 def _show(measured: dict[str, Any]) -> None:
