@@ -175,10 +175,6 @@ def _positionals_last(arguments: Sequence[str], types: Mapping[str, Any]) -> lis
     return options + positionals
 
 
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps the line breaks of the example."""
-
-
 def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> ArgumentParser:
     positionals = [
         field.name.upper() if _default(field) is dataclasses.MISSING else f"[{field.name.upper()}]"
@@ -190,7 +186,7 @@ def _parser(prog: str, module: ModuleType, types: Mapping[str, Any]) -> Argument
         usage=" ".join([prog, *positionals, "[options]"]),
         description=inspect.getdoc(module),
         epilog="example:\n" + module.EXAMPLE,
-        formatter_class=_HelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         exit_on_error=False,
         allow_abbrev=False,
     )

@@ -65,7 +65,8 @@ class CostTable:
 @lru_cache(maxsize=64)
 def cost_table(space: SearchSpace, input_size: int, num_classes: int) -> CostTable:
     """The costs of a space's stem, layers and head for pictures of `input_size` px and `num_classes` outputs."""
-    size = -(-input_size // space.stem.stride)
+    sizes = space.map_sizes(input_size)
+    size = sizes[0]
     base = _conv(size, 3, space.stem.channels, 3)
     if space.stem.separable:
         base += _conv(size, space.stem.channels, space.stem.channels, 3, groups=space.stem.channels)
@@ -74,10 +75,9 @@ def cost_table(space: SearchSpace, input_size: int, num_classes: int) -> CostTab
     params = macs.copy()
     for layer in space.layers:
         for index in layer.choices:
-            cost = _choice_cost(space.choices[index], layer, size)
+            cost = _choice_cost(space.choices[index], layer, sizes[layer.index])
             macs[layer.index, index], params[layer.index, index] = cost.macs, cost.params
-        size = -(-size // layer.stride)
-    base += _conv(size, space.stages[-1].channels, space.head.channels)
+    base += _conv(sizes[-1], space.stages[-1].channels, space.head.channels)
     classifier = space.head.channels * num_classes
     return CostTable(base + Cost(classifier, classifier + num_classes), macs, params)
 

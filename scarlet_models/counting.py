@@ -37,7 +37,7 @@ def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
 
 
 def count_with_thop(model: nn.Module, input_size: int) -> Cost:
-    """The same by thop (`pip install thop`), with rules for what it counts differently.
+    """The same by thop, with rules for what it counts differently.
 
     By itself thop adds pooling and normalization to the MACs, and leaves out the MACs and params of modules whose exact
     type it does not know, such as timm's batch norm with activation and its convolutions.
@@ -60,6 +60,15 @@ def count_with_thop(model: nn.Module, input_size: int) -> Cost:
 
 def on_meta(model: nn.Module, input_size: int) -> tuple[nn.Module, torch.Tensor]:
     """A copy of the model in eval mode without its numbers, and a batch of one picture for it."""
-    first = next(parameter for parameter in model.parameters() if parameter.dim() == 4)
-    picture = torch.empty(1, first.shape[1], input_size, input_size, device="meta", dtype=first.dtype)
+    picture = torch.empty(1, in_channels(model), input_size, input_size, device="meta", dtype=_first(model).dtype)
     return copy.deepcopy(model).to("meta").eval(), picture
+
+
+def in_channels(model: nn.Module) -> int:
+    """Channels of the pictures that the model takes."""
+    return _first(model).shape[1]
+
+
+def _first(model: nn.Module) -> torch.Tensor:
+    """The weight of the first convolution."""
+    return next(parameter for parameter in model.parameters() if parameter.dim() == 4)

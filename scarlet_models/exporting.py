@@ -44,14 +44,24 @@ def program_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[
     return file.getvalue(), largest_difference(model, loaded, batches)
 
 
+def sample_batches(channels: int, size: int) -> list[Tensor]:
+    """Batches of one and of three random pictures, to compare an exported network with the model."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(count, channels, size, size, generator=generator) for count in (1, 3)]
+
+
+def missing_packages() -> list[str]:
+    """Those that ONNX needs and that are not installed."""
+    return [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+
+
 def onnx_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Tensor]) -> tuple[bytes, float]:
     """An .onnx file's content (input "pixels", output "logits"), and by how much onnxruntime differs from the model.
 
     Raises:
         UserError: the extra is not installed, torch cannot convert the program, or it differs by more than TOLERANCE.
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_packages():
         raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'scarlet-models[export]'")
     import onnxruntime
 

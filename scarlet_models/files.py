@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -28,10 +29,25 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
         fsync(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"cannot write {path}: {reason}; free space or mend the folder, then go on") from error
     finally:
         remove(temporary)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As write_atomically, of bytes."""
+    write_atomically(path, lambda file: file.write(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    """As write_atomically, of text."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
+    """As write_atomically, of anything that JSON holds."""
+    write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
 def fsync(path: Path) -> None:

@@ -136,10 +136,10 @@ def _with_choices(blocks: list[Block], genotype: Genotype) -> Iterator[Block]:
         previous = next(rest)
         yield previous
     for layer, choice in zip(space.layers, genotype, strict=True):
-        if space.choices[choice].identity and layer.keeps_shape:
+        if space.has_block(layer, choice):
+            block = previous = next(rest)
+        else:
             channels, size = previous.channels, previous.size
             block = Block("", "identity", 1, 1, False, 1, False, channels, channels, size, size, 0, 0)
-        else:
-            block = previous = next(rest)
         yield replace(block, layer=layer.index, choice=choice)
     yield from rest

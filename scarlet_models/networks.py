@@ -19,7 +19,7 @@ from scarlet_models.space import Genotype
 
 _NOT_A_CONFIG = (AttributeError, KeyError, TypeError)  # what timm stumbles with over JSON that it did not write
 # What timm says users' mistakes with.
-MISTAKES = (OSError, RuntimeError, ValueError, SafetensorError, *_NOT_A_CONFIG)
+MISTAKES = (OSError, RuntimeError, ValueError, AssertionError, SafetensorError, *_NOT_A_CONFIG)
 
 
 def is_genotype(name: str) -> bool:

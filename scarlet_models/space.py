@@ -164,6 +164,15 @@ class SearchSpace:
                 channels = stage.channels
         return tuple(layers)
 
+    def map_sizes(self, input_size: int) -> list[int]:
+        """Side in pixels of the map that each layer, and last the head, gets of pictures of `input_size` px."""
+        strides = (self.stem.stride, *(layer.stride for layer in self.layers))
+        return list(itertools.accumulate(strides, lambda size, stride: -(-size // stride), initial=input_size))[1:]
+
+    def has_block(self, layer: Layer, choice: int) -> bool:
+        """Whether a network with this choice has a block in this layer: an identity that keeps the shape is none."""
+        return not (choice == self.identity and layer.keeps_shape)
+
     @cached_property
     def size(self) -> int:
         """Number of genotypes."""

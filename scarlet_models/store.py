@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +15,7 @@ from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
 from torch import Tensor
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import remove, write_atomically
+from scarlet_models.files import remove, write_bytes, write_json
 from scarlet_models.models import GENOTYPES, refresh
 from scarlet_models.pretrained import read_manifest, store_dir
 
@@ -65,19 +64,19 @@ def _replace(path: Path, data: bytes) -> None:
     """List old and new hash, then write the file, then list the new hash: wherever it stops, the file is listed."""
     before = read_manifest(path.parent)
     new = sha256(data).hexdigest()
-    _write_manifest(path.parent, {**before, path.name: (new, *before.get(path.name, ()))})
+    write_manifest(path.parent, {**before, path.name: (new, *before.get(path.name, ()))})
     try:
-        write_atomically(path, lambda file: file.write(data))
+        write_bytes(path, data)
     except UserError:
-        _write_manifest(path.parent, before)
+        write_manifest(path.parent, before)
         raise
-    _write_manifest(path.parent, {**before, path.name: (new,)})
+    write_manifest(path.parent, {**before, path.name: (new,)})
 
 
-def _write_manifest(folder: Path, entries: dict[str, tuple[str, ...]]) -> None:
+def write_manifest(folder: Path, entries: dict[str, tuple[str, ...]]) -> None:
+    """Write manifest.json: a file's sha256, or while it is replaced its new and old ones."""
     plain = {name: hashes[0] if len(hashes) == 1 else hashes for name, hashes in sorted(entries.items())}
-    text = json.dumps(plain, indent=2) + "\n"
-    write_atomically(folder / "manifest.json", lambda file: file.write(text.encode()))
+    write_json(folder / "manifest.json", plain)
 
 
 def _check_weights(data: bytes, name: str) -> None:

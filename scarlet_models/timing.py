@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -13,8 +14,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from scarlet_models.counting import in_channels
+
 K = TypeVar("K")
 T = TypeVar("T")
+REPEATS = 5  # passes of one picture a round, of which the median counts
 
 
 @dataclass
@@ -62,19 +66,18 @@ def time_interleaved(
     rounds: int,
     device: torch.device,
     advance: Callable[[], None] = lambda: None,
-    repeats: int = 5,
 ) -> dict[str, Timing]:
     """Time every model once a round, on one picture and on a batch, as `interleaved` does.
 
     Args:
         models: Models in eval mode on the device.
-        repeats: Passes of one picture a round; their median counts.
         advance: Called after each model of each round.
     """
-    one, many = (torch.randn(count, 3, input_size, input_size, device=device) for count in (1, batch_size))
 
     def measure(model: nn.Module) -> tuple[float, float]:
-        return median_seconds(lambda: model(one), repeats, device), median_seconds(lambda: model(many), 1, device)
+        shape = (in_channels(model), input_size, input_size)
+        one, many = (torch.randn(count, *shape, device=device) for count in (1, batch_size))
+        return median_seconds(lambda: model(one), REPEATS, device), median_seconds(lambda: model(many), 1, device)
 
     timed = interleaved({name: partial(measure, model) for name, model in models.items()}, rounds, advance)
     return {name: Timing(*map(list, zip(*rows, strict=True))) for name, rows in timed.items()}
@@ -91,6 +94,17 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
     run()
     wait(device)
     return time.perf_counter() - start
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Lets torch use as many CPU threads meanwhile; 0 leaves its own choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def wait(device: torch.device) -> None:

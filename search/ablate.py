@@ -20,8 +20,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,15 +150,12 @@ class Study:
         """All stages that are not done, some cells at once. Returns the cells that failed, and why."""
         failures: dict[str, str] = {}
         shown = Live(get_renderable=self.table, console=console(), refresh_per_second=1, transient=True)
-        with ThreadPoolExecutor(self.options.jobs) as pool, shown if sys.stdout.isatty() else _nothing():
+        with ThreadPoolExecutor(self.options.jobs) as pool, shown if sys.stdout.isatty() else nullcontext():
             try:
                 futures = {pool.submit(self._run_cell, cell): cell for cell in self.cells}
-                pending = set(futures)
-                while pending:
-                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        if reason := future.result():
-                            failures[futures[future].name] = reason
+                for future in as_completed(futures):
+                    if reason := future.result():
+                        failures[futures[future].name] = reason
             except BaseException:
                 self._stop()
                 pool.shutdown(cancel_futures=True)
@@ -215,11 +212,6 @@ class Study:
             squares = f"{state['squares']}/{self.options.steps}"
             shown.add_row(cell.name, squares, *marks, self.now.get(cell.name, ""))
         return shown
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

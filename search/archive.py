@@ -56,9 +56,9 @@ class Archive:
         self.born = np.concatenate([self.born, np.full(len(genotypes), generation)])
         return values, violations
 
-    def front(self, count: int | None = None) -> np.ndarray:
-        """Indices of the feasible networks, among the first `count`, that none dominates; the most accurate first."""
-        feasible = np.flatnonzero(self.violations[:count] <= 0)
+    def front(self) -> np.ndarray:
+        """Indices of the feasible networks that none dominates; the most accurate first."""
+        feasible = np.flatnonzero(self.violations <= 0)
         best = feasible[nondominated(self.values[feasible])]
         return best[np.argsort(-self.figures["accuracy"][best], kind="stable")]
 

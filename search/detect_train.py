@@ -25,10 +25,10 @@ from scarlet_models.errors import UserError
 from . import distributed
 from .checkpoint import restore_parts
 from .data import epoch_batches, load_batches, mix_seed
-from .depthwise import accelerate_depthwise
 from .detect_data import Augmented, Target, score, train_transform, transpose
 from .distributed import World
-from .optim import OptimizerOptions, apply_gradients, local_batch, make_optimizer, make_scheduler
+from .optim import OptimizerOptions, apply_gradients, autocast, average, local_batch, make_optimizer, make_scheduler
+from .placement import place
 from .progress import Progress
 from .run_folder import RunFolder, RunOptions
 
@@ -153,10 +153,7 @@ class Training:
                 describe(options.detector, *arguments), options.model if options.pretrained else ""
             )
         self.model: nn.Module = self.detector.model
-        if options.fast_depthwise and device.type == "cpu":
-            accelerate_depthwise(self.model)
-        layout = torch.channels_last if options.channels_last else torch.contiguous_format
-        self.model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
+        place(self.model, device, options.channels_last, options.fast_depthwise)
         self.transform = train_transform(self.detector.resize, options.hflip, options.vflip, options.color_jitter)
         self.optimizer = make_optimizer(self.model, options)
         drops = {"decay_milestones": options.decay_milestones, "decay_rate": options.decay_rate}
@@ -214,10 +211,7 @@ class Training:
             self.scaler.scale(part["loss"] / options.accumulate).backward()
             for name, value in part.items():
                 losses[name] = losses.get(name, 0) + value.detach() / options.accumulate
-        # Averaging the running statistics too leaves all ranks with one state, so rank 0's checkpoint is everyone's.
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        statistics = [b for b in self.model.buffers() if b.is_floating_point()]
-        world.mean_([*gradients, *statistics, *losses.values()])
+        average(self.model, world, *losses.values())
         self._update(losses["loss"])
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.item() * options.batch_size
@@ -227,8 +221,7 @@ class Training:
         """The detector's losses, and "loss", their sum."""
         device = self.world.device
         moved = [{key: value.to(device, non_blocking=True) for key, value in target.items()} for target in targets]
-        dtype = torch.float16 if self.options.amp == "fp16" else torch.bfloat16
-        with torch.autocast(device.type, dtype=dtype, enabled=self.options.amp != "none"):
+        with autocast(self.options.amp, device):
             losses: dict[str, Tensor] = self.model([image.to(device, non_blocking=True) for image in images], moved)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 

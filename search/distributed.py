@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 
 from .allocator import keep_freed_memory
 from .progress import log_to_stderr
@@ -139,6 +139,6 @@ def pick_device(name: str) -> torch.device:
             torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"--device {name} cannot be used here ({reason}); try --device cpu") from error
     return device

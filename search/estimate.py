@@ -8,21 +8,21 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from scarlet_models.models import scarlet_net
 from scarlet_models.space import Genotype, SearchSpace
+from scarlet_models.timing import cpu_threads, wait
 
 from .additivity import time_networks
 from .block_times import PASSES
-from .depthwise import accelerate_depthwise
 from .latency import Bench
 from .latency import Options as LatencyOptions
+from .placement import place
 from .population import Trie
 from .sampler import FairSampler, widest
 from .square import add_gradients
@@ -34,7 +34,6 @@ ROUNDS = 3
 PATHS = 8
 
 Step = Callable[[Tensor, Tensor], object]
-_Module = TypeVar("_Module", bound=nn.Module)
 
 
 def seconds_per_square(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
@@ -47,7 +46,7 @@ def seconds_per_square(space: SearchSpace, classes: int, size: int, batch: int, 
         batch: Pictures in a square.
         device: Where to train.
     """
-    net = _on(Supernet(space, classes), device).train()
+    net = place(Supernet(space, classes), device).train()
     paths = FairSampler(space).square()
 
     def step(images: Tensor, labels: Tensor) -> None:
@@ -61,7 +60,7 @@ def seconds_per_path(space: SearchSpace, classes: int, size: int, batch: int, de
     """Time of a path among a few random ones on a batch of pictures, arguments as above; later ones share more."""
     rng = np.random.default_rng(0)
     paths = list(dict.fromkeys(space.sample(rng) for _ in range(PATHS)))
-    trie = Trie(_on(Supernet(space, classes), device), paths)
+    trie = Trie(place(Supernet(space, classes), device), paths)
 
     @torch.inference_mode()
     def step(images: Tensor, labels: Tensor) -> None:
@@ -73,7 +72,7 @@ def seconds_per_path(space: SearchSpace, classes: int, size: int, batch: int, de
 
 def seconds_per_step(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
     """Time of one step of training a network of middling choices on its own; arguments as above."""
-    model = _on(scarlet_net(genotype=_middling(space), space=space, num_classes=classes), device).train()
+    model = place(scarlet_net(genotype=_middling(space), space=space, num_classes=classes), device).train()
 
     def step(images: Tensor, labels: Tensor) -> None:
         F.cross_entropy(model(images), labels).backward()
@@ -87,16 +86,13 @@ def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
 
     In onnxruntime, where layers of one shape share their blocks, it may be less.
     """
-    bench, before = Bench(space, options), torch.get_num_threads()
-    torch.set_num_threads(options.threads or before)
-    try:
+    bench = Bench(space, options)
+    with cpu_threads(options.threads):
         for _ in range(2):  # the first also imports what it needs
             started = time.perf_counter()
             network = bench.run_of(_middling(space))
             making = time.perf_counter() - started
         milliseconds = time_networks([network], ROUNDS, bench.device, lambda: None)
-    finally:
-        torch.set_num_threads(before)
     measurement = PASSES * float(milliseconds[0]) / 1e3
     blocks = widest(space) * (making + (options.rounds + 1) * measurement)
     return blocks + options.validate * (making + (options.validation_rounds + 1) * measurement)
@@ -104,12 +100,6 @@ def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
 
 def _middling(space: SearchSpace) -> Genotype:
     return space.validate(layer.choices[len(layer.choices) // 2] for layer in space.layers)
-
-
-def _on(net: _Module, device: torch.device) -> _Module:
-    if device.type == "cpu":
-        accelerate_depthwise(net)
-    return net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
 
 
 def _seconds_per_batch(step: Step, batch: int, size: int, classes: int, device: torch.device) -> float:
@@ -121,8 +111,7 @@ def _seconds_per_batch(step: Step, batch: int, size: int, classes: int, device: 
         labels = torch.randint(classes, (count,), generator=generator).to(device)
         started = time.perf_counter()
         step(images, labels)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait(device)
         return time.perf_counter() - started
 
     few = min(batch, PICTURES)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.files import write_json
 from scarlet_models.space import SearchSpace
 
 
@@ -30,21 +30,16 @@ def layer_units(space: SearchSpace, image_size: int) -> list[dict[int, Unit]]:
 
     An identity that keeps the shape has none: a network that has it there has no block, and spends no time.
     """
-    size = -(-image_size // space.stem.stride)
     units = []
-    for layer in space.layers:
+    for layer, size in zip(space.layers, space.map_sizes(image_size), strict=False):
         shape = (layer.in_channels, layer.out_channels, layer.stride, size)
-        blocks = [choice for choice in layer.choices if not (choice == space.identity and layer.keeps_shape)]
-        units.append({choice: Unit(*shape, choice) for choice in blocks})
-        size = -(-size // layer.stride)
+        units.append({choice: Unit(*shape, choice) for choice in layer.choices if space.has_block(layer, choice)})
     return units
 
 
 def head_input(space: SearchSpace, image_size: int) -> tuple[int, int, int]:
     """Channels, height and width of what the head gets."""
-    size = -(-image_size // space.stem.stride)
-    for layer in space.layers:
-        size = -(-size // layer.stride)
+    size = space.map_sizes(image_size)[-1]
     return space.layers[-1].out_channels, size, size
 
 
@@ -63,7 +58,7 @@ class LatencyTable:
         base: Stem and head, which all networks share.
         blocks: (layers, choices), float64; not a number where the layer does not allow the choice.
         facts: Device, runtime, image size, batch size, threads and versions that the latencies hold for.
-        validation: How well the sums predict whole networks, as `additivity.validate` says it; None if not measured.
+        validation: How well the sums predict whole networks, as `additivity.compare` says it; None if not measured.
     """
 
     space: SearchSpace
@@ -86,6 +81,12 @@ class LatencyTable:
         """Latency in milliseconds, float64 (N,), of an integer array of valid genotypes (N, layers)."""
         return self.base + self.blocks[np.arange(genotypes.shape[1]), genotypes].sum(1)
 
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the most latency in the space, in milliseconds; blocks are NaN where none may stand."""
+        least, most = (self.base + end(self.blocks, axis=1).sum() for end in (np.nanmin, np.nanmax))
+        return float(least), float(most)
+
     def save(self, path: Path) -> None:
         """Writes the table as JSON.
 
@@ -104,8 +105,7 @@ class LatencyTable:
             "layers": layers,
             "space": self.space.to_dict(),
         }
-        text = json.dumps(content, indent=2) + "\n"
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_json(path, content)
 
     @staticmethod
     def load(path: Path | str, space: SearchSpace) -> LatencyTable:
@@ -127,7 +127,7 @@ class LatencyTable:
         except (OSError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, UserError):
                 raise
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            reason = getattr(error, "strerror", None) or first_line(error)
             raise UserError(f"{file} is no table of latencies ({reason}); scarlet-search latency writes one") from error
 
 

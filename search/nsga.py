@@ -142,8 +142,7 @@ class Evolution:
     Args:
         candidates: What may be asked for; what is asked for is taken from it.
         weights: Of the objectives in the crowding distance.
-        population: Networks that survive a generation, and of the first generation.
-        offspring: Networks of each later generation; 0 for as many.
+        population: Networks of a generation.
         crossover: "two-point" or "uniform".
         mutation: Probability that a layer mutates; 0 for one layer a network on average.
         first: Genotypes (N, layers), canonical, to begin the first generation with.
@@ -158,7 +157,6 @@ class Evolution:
         weights: Sequence[float],
         population: int,
         *,
-        offspring: int = 0,
         crossover: str = "two-point",
         mutation: float = 0.0,
         first: np.ndarray | None = None,
@@ -178,7 +176,6 @@ class Evolution:
         self.problem = Problem(n_var=layers, n_obj=len(weights), n_ieq_constr=int(constrained), vtype=int)
         self.algorithm = NSGA2(
             population,
-            n_offsprings=offspring or population,
             sampling=_Draw(candidates, np.empty((0, layers), int) if first is None else first),
             survival=RankAndCrowding(crowding_func=weighted_crowding(weights)),
             mating=mating if screen is None else screen(mating),

@@ -108,18 +108,8 @@ class Costs:
         """The least and the most of a cost in the space."""
         if name != "latency":
             return float(getattr(self.table.smallest, name)), float(getattr(self.table.largest, name))
-        return self.latency_of(min), self.latency_of(max)
-
-    def latency_of(self, choose: Any) -> float:
-        """The latency of the network with the least (min) or the most (max) of it, milliseconds; it is additive."""
         assert self.latency is not None
-        genotype = np.array([[layer.choices[0] for layer in self.space.layers]])
-        for layer in self.space.layers:
-            tried = np.repeat(genotype, len(layer.choices), axis=0)
-            tried[:, layer.index] = layer.choices
-            latencies = self.latency.sum(tried)
-            genotype = tried[[list(latencies).index(choose(latencies))]]
-        return float(self.latency.sum(genotype)[0])
+        return self.latency.range
 
 
 def read_bounds(options: Any) -> dict[str, Range]:

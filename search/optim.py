@@ -1,4 +1,4 @@
-"""How weights are updated: the batch of a step, the optimizer and its schedule, both timm's."""
+"""How weights are updated: the batch of a step, its precision, its gradients; timm's optimizers and schedules."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 
+from .distributed import World
 from .ranges import Ranged
 
 _DROPS = {"step": "decay_epochs", "multistep": "decay_milestones"}  # schedules and what says when they drop
@@ -87,7 +88,7 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
             **options.opt_args,
         )
     except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"cannot make optimizer {options.opt}: {str(error).splitlines()[0]}") from error
+        raise UserError(f"cannot make optimizer {options.opt}: {first_line(error)}") from error
 
 
 def make_scheduler(
@@ -130,6 +131,22 @@ def make_scheduler(
     if scheduler is None:
         raise UserError(f"cannot make schedule {options.sched}: timm has none of that name; take cosine")
     return scheduler
+
+
+def autocast(amp: str, device: torch.device) -> torch.autocast:
+    """The reduced precision of option amp; none is exact."""
+    dtype = torch.float16 if amp == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=amp != "none")
+
+
+def average(model: nn.Module, world: World, *figures: Tensor) -> None:
+    """Averages over the ranks, in place, a model's gradients and running statistics, and a step's figures.
+
+    With the statistics, which would drift apart, all ranks have one state: rank 0's checkpoint is everyone's.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    statistics = [b for b in model.buffers() if b.is_floating_point()]
+    world.mean_([*gradients, *statistics, *figures])
 
 
 def apply_gradients(

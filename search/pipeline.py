@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.files import write_json, write_text
 
 from .run_folder import FREE_OPTIONS
 
@@ -101,7 +101,7 @@ class Pipeline:
         self._forget(stage.name)
         resume = self._may_resume(stage, options)
         text = f"# {stage.why}\n# {command}\n" + yaml.safe_dump({**options, "out": str(folder)}, sort_keys=False)
-        write_atomically(self.out / f"{stage.name}.yaml", lambda file: file.write(text.encode()))
+        write_text(self.out / f"{stage.name}.yaml", text)
         _logger.info("%s: %s", stage.name, stage.why)
         _logger.info("$ %s", command)
         started = time.monotonic()
@@ -143,8 +143,7 @@ class Pipeline:
         return False
 
     def _write(self) -> None:
-        content = json.dumps(self.done, indent=2) + "\n"
-        write_atomically(self.journal, lambda file: file.write(content.encode()))
+        write_json(self.journal, self.done)
 
 
 def _read(journal: Path) -> dict[str, dict[str, Any]]:
@@ -180,7 +179,7 @@ def _resolve(stage: Stage) -> dict[str, Any]:
         try:
             options = {**dict(yaml.safe_load(path.read_text())), **options}
         except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
-            raise UserError(f"{stage.name}: there is no recipe {recipe} ({str(error).splitlines()[0]})") from error
+            raise UserError(f"{stage.name}: there is no recipe {recipe} ({first_line(error)})") from error
     known = {field.name for field in dataclasses.fields(PROGRAM.load(stage.command).Options)}
     if unknown := sorted(options.keys() - known):
         raise UserError(

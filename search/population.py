@@ -185,12 +185,10 @@ class Trie:
     Attributes:
         root: The stem's node.
         norms: The batch norms of all nodes.
-        size: Number of nodes.
     """
 
     def __init__(self, net: Supernet, candidates: Sequence[Genotype]) -> None:
         self.norms: list[_BatchNorm] = []
-        self.size = 0
         self.root = self._node(net.stem)
         for index, genotype in enumerate(candidates):
             node = self.root
@@ -203,7 +201,6 @@ class Trie:
     def _node(self, module: nn.Module, index: int = -1) -> Node:
         twin = _twin(module).eval()
         self.norms += [part for part in twin.modules() if isinstance(part, _BatchNorm)]
-        self.size += 1
         return Node(twin, index)
 
     def outputs(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:

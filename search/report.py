@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically
+from scarlet_models.files import write_bytes, write_text
 from scarlet_models.version import __version__
 
 from .progress import log_to_stderr
@@ -58,16 +58,12 @@ def main(options: Options) -> None:
     out = Path(options.out) if options.out else folders[0] / "report"
     page, pictures = build(folders)
     for name, picture in pictures.items():
-        _write(out / f"{name}.png", picture)
-    _write(out / PAGE, page.encode())
+        write_bytes(out / f"{name}.png", picture)
+    write_text(out / PAGE, page)
     if options.json:
         print(json.dumps({"report": str(out / PAGE), "figures": [str(out / f"{name}.png") for name in pictures]}))
     else:
         print(out / PAGE)
-
-
-def _write(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))
 
 
 def build(folders: list[Path]) -> tuple[str, dict[str, bytes]]:

@@ -16,7 +16,7 @@ import yaml
 
 from scarlet_models import saving
 from scarlet_models.cost import Cost
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.networks import genotype_of
 from scarlet_models.space import Genotype, SearchSpace
 
@@ -88,7 +88,7 @@ def _parse(path: Path, parser: Any, text: str) -> Any:
     try:
         return parser(text) if text else None
     except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
 
 @contextmanager

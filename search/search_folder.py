@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from scarlet_models.files import remove, write_atomically
+from scarlet_models.files import remove, write_json, write_text
 
 from .run_folder import FREE_ENVIRONMENT, FREE_OPTIONS, ONCE_OPTIONS, MetricsTable, plain, refuse_changes
 
@@ -44,7 +43,7 @@ class SearchFolder:
             remove(path / name)
         for file in [*(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
             remove(file)
-        self._write("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
         self.metrics = MetricsTable(path / "metrics.csv", 0)
         self.events = SummaryWriter(str(path / "events"))
@@ -59,11 +58,8 @@ class SearchFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON file whole or not at all."""
-        self._write(name, json.dumps(content, indent=1) + "\n")
+        write_json(self.path / name, content, indent=1)
 
     def close(self) -> None:
         """Closes the TensorBoard events."""
         self.events.close()
-
-    def _write(self, name: str, text: str) -> None:
-        write_atomically(self.path / name, lambda file: file.write(text.encode()))

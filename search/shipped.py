@@ -7,14 +7,13 @@ A maintainer adds one, in half precision, from a clone that is installed with -e
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from importlib.resources import files
 from pathlib import Path
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import sha256_of, write_atomically
+from scarlet_models.files import sha256_of
 from scarlet_models.pretrained import read_manifest
 
 
@@ -57,6 +56,8 @@ def ship(source: Path | str, name: str) -> Path:
     Raises:
         UserError: a bad name, no supernet, or the folder cannot be written.
     """
+    from scarlet_models.store import write_manifest
+
     from .supernet_file import load_supernet, save_supernet
 
     if not re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", name):
@@ -65,8 +66,7 @@ def ship(source: Path | str, name: str) -> Path:
     folder = package_dir()
     path = save_supernet(net, folder, info, name=f"{name}.safetensors", half=True)
     listed = read_manifest(folder) | {file.name: (sha256_of(file),) for file in (path, path.with_suffix(".json"))}
-    text = json.dumps({key: value[0] for key, value in sorted(listed.items())}, indent=2) + "\n"
-    write_atomically(folder / "manifest.json", lambda file: file.write(text.encode()))
+    write_manifest(folder, listed)
     return path
 
 

@@ -64,7 +64,7 @@ class Supernet(nn.Module):
             donor = self._standalone(_donor(self.space, index))
             blocks = [block for stage in donor.blocks for block in stage][bool(self.space.stem.separable) :]
             for layer, choices, block in zip(self.space.layers, layers, blocks, strict=True):
-                if index in layer.choices and not (index == self.space.identity and layer.keeps_shape):
+                if index in layer.choices and self.space.has_block(layer, index):
                     choices[index] = block
         # Last, so that the blocks of one seed start alike whatever stands for an identity.
         for layer, choices in zip(self.space.layers, layers, strict=True):
@@ -156,7 +156,7 @@ class Supernet(nn.Module):
         if self.stabilizer not in ("bn", "relu"):
             return
         for layer, index in zip(self.space.layers, genotype, strict=True):
-            if index == self.space.identity and layer.keeps_shape:
+            if not self.space.has_block(layer, index):
                 raise UserError(
                     f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can; "
                     "fold=False keeps it in the model"
@@ -165,7 +165,7 @@ class Supernet(nn.Module):
 
 def _donor(space: SearchSpace, index: int) -> list[int]:
     """The genotype with choice `index` in every layer where it is a block, and some block in the others."""
-    blocks = [[c for c in layer.choices if not (c == space.identity and layer.keeps_shape)] for layer in space.layers]
+    blocks = [[choice for choice in layer.choices if space.has_block(layer, choice)] for layer in space.layers]
     return [index if index in choices else choices[-1] for choices in blocks]
 
 

@@ -11,12 +11,12 @@ import safetensors
 import torch
 from safetensors.torch import load_file, save
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.files import sha256_of, write_bytes, write_json
 from scarlet_models.saving import half_precision
 from scarlet_models.space import SearchSpace
 
 from . import shipped
-from .checkpoint import sha256_of, write_atomically
 from .supernet import Supernet
 
 NAME = "supernet.safetensors"
@@ -67,11 +67,10 @@ def save_supernet(net: Supernet, folder: Path, info: SupernetInfo, name: str = N
     path = folder / name
     state = half_precision(net) if half else net.state_dict()
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    write_atomically(path, lambda file: file.write(save(tensors, {"format": "pt"})))
+    write_bytes(path, save(tensors, {"format": "pt"}))
     network = {"space": net.space.to_dict(), "num_classes": net.num_classes, "stabilizer": net.stabilizer}
     content = {**network, "in_chans": net.in_chans, **asdict(info), "sha256": sha256_of(path)}
-    text = json.dumps(content, indent=2) + "\n"
-    write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode()))
+    write_json(path.with_suffix(".json"), content)
     return path
 
 
@@ -105,7 +104,7 @@ def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         if isinstance(error, UserError):
             raise
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         ships = ", ".join(shipped.names()) or "none"
         raise UserError(
             f"{path} holds no supernet ({reason}); scarlet-search train writes one, and of those that ship there are: "

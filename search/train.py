@@ -11,7 +11,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -37,13 +36,14 @@ from .data import (
     split_holdout,
     train_transform,
 )
-from .depthwise import accelerate_depthwise
 from .distributed import World
 from .inherit import inherit_supernet
-from .optim import OptimizerOptions, apply_gradients, local_batch, make_optimizer, make_scheduler
+from .optim import OptimizerOptions, apply_gradients, autocast, average, local_batch, make_optimizer, make_scheduler
+from .placement import place
 from .progress import Progress
 from .run_folder import MetricsTable, RunFolder, RunOptions
 from .sampler import FairSampler, Sampler, UniformSampler
+from .split_record import refuse_mixing
 from .square import add_gradients, batch_statistics, shared_parameters
 from .stabilizer import DEFAULT_INIT
 from .supernet import Supernet
@@ -148,6 +148,7 @@ class Training:
         self.net = Supernet(self.space, len(self.pictures.classes), options.stabilizer, options.init)
         if options.inherit:
             inherit_supernet(self.net, options.inherit)
+        refuse_mixing(options.inherit, self.split)
         self._build()
         self.step = 0
         self.tally = np.zeros((len(self.space.layers), len(self.space.choices), 3))  # paths, their top-1 and its square
@@ -160,10 +161,7 @@ class Training:
 
     def _build(self) -> None:
         options, device = self.options, self.world.device
-        if options.fast_depthwise and device.type == "cpu":
-            accelerate_depthwise(self.net)
-        layout = torch.channels_last if options.channels_last else torch.contiguous_format
-        self.net.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this form
+        place(self.net, device, options.channels_last, options.fast_depthwise)
         self.optimizer = make_optimizer(self.net, options)
         warmup = round(options.warmup_epochs * self.steps_per_epoch)
         self.scheduler = make_scheduler(self.optimizer, options, self.steps, 1, warmup)  # timm's epochs are our steps
@@ -225,10 +223,7 @@ class Training:
             part_losses, part_hits = self._add_gradients(paths, *self._move(*next(batches)))
             losses = losses + part_losses / self.options.accumulate
             hits = hits + part_hits
-        # Running statistics drift apart on the ranks; averaging them too makes rank 0's checkpoint everyone's state.
-        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
-        statistics = [b for b in self.net.buffers() if b.is_floating_point()]
-        self.world.mean_([*gradients, *statistics, losses, hits])
+        average(self.net, self.world, losses, hits)
         norm = self._update(paths, losses)
         top1 = 100 * hits.cpu().double().numpy() * self.world.size / self.options.batch_size
         for path, value in zip(paths, top1, strict=True):
@@ -246,12 +241,8 @@ class Training:
         def scale(loss: Tensor) -> Tensor:
             return self.scaler.scale(loss / self.options.accumulate)
 
-        return add_gradients(self.net, paths, images, labels, self.loss, scale, self._precision())
-
-    def _precision(self) -> torch.autocast | nullcontext[None]:
-        if self.options.amp == "none":
-            return nullcontext()
-        return torch.autocast(self.world.device.type, torch.float16 if self.options.amp == "fp16" else torch.bfloat16)
+        precision = autocast(self.options.amp, self.world.device)
+        return add_gradients(self.net, paths, images, labels, self.loss, scale, precision)
 
     def _update(self, paths: Sequence[Genotype], losses: Tensor) -> float:
         """Applies the gradients, unless a loss or they are not finite. Returns their norm before clipping.
@@ -287,7 +278,7 @@ class Training:
         batches = np.array_split(held, -(-len(held) // self.local_batch))[world.rank :: world.size]
         dataset = Transformed(self.pictures, eval_transform(self.image_size, self.data_config))
         hits = [0.0] * len(paths)
-        with batch_statistics(self.net), self._precision():
+        with batch_statistics(self.net), autocast(options.amp, self.world.device):
             for images, labels in load_batches(dataset, [batch.tolist() for batch in batches], options.workers):
                 images, labels = self._move(images, labels)
                 features = self.net.stem(images)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.space import Genotype, SearchSpace
 
 
@@ -32,7 +32,7 @@ def load_truth(path: str | Path, space: SearchSpace) -> dict[Genotype, float]:
     try:
         entries = list(_csv_entries(path) if path.suffix == ".csv" else _json_entries(path))
     except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"cannot read known accuracies from {path}: {reason}") from None
     values: dict[Genotype, list[float]] = {}
     for place, text, accuracy in entries:

@@ -53,11 +53,9 @@ def two_point_crossover(
     return _swap(first, second, (np.arange(layers) - start) % layers < length)
 
 
-def uniform_crossover(
-    first: np.ndarray, second: np.ndarray, rng: np.random.Generator, probability: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    """Swaps each layer with `probability` between the parents of each row; shapes as in `two_point_crossover`."""
-    return _swap(first, second, rng.random(first.shape) < probability)
+def uniform_crossover(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Swaps each layer with probability 1/2 between the parents of each row; shapes as in `two_point_crossover`."""
+    return _swap(first, second, rng.random(first.shape) < 0.5)
 
 
 def _swap(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

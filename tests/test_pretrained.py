@@ -435,7 +435,7 @@ def test_a_kill_between_any_two_steps_loses_nothing(
     folders: Folders, fake: Fake, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
     store.install(fake.c10, C10)
-    real, done = store.write_atomically, []
+    real, done = files.write_atomically, []
 
     def killed(path: Path, write: Any) -> None:
         if len(done) == writes:
@@ -443,7 +443,7 @@ def test_a_kill_between_any_two_steps_loses_nothing(
         done.append(path)
         real(path, write)
 
-    monkeypatch.setattr(store, "write_atomically", killed)
+    monkeypatch.setattr(files, "write_atomically", killed)
     with pytest.raises(Killed):
         store.install(fake.other_c10, C10)
     monkeypatch.undo()

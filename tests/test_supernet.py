@@ -179,6 +179,7 @@ def test_initialisations() -> None:
     torch.manual_seed(2)
     assert torch.equal(weights["torch"], nn.Conv2d(channels, channels, 1, bias=False).weight.flatten(1))
     assert torch.equal(weights["identity"], eye)
+    assert torch.equal(Stabilizer(channels).weight.flatten(1), eye), "the default"
     torch.testing.assert_close(weights["orthogonal"] @ weights["orthogonal"].T, eye, atol=1e-5, rtol=0)
     noise = torch.linalg.matrix_norm(weights["identity_noise"] - eye, 2)
     assert 0.1 < noise < 0.3

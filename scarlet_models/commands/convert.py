@@ -36,7 +36,7 @@ def main(options: Options) -> None:
     import safetensors.torch
 
     from scarlet_models.convert import convert
-    from scarlet_models.files import write_atomically
+    from scarlet_models.files import write_bytes
     from scarlet_models.pretrained import PUBLISHED
     from scarlet_models.store import install
 
@@ -47,7 +47,7 @@ def main(options: Options) -> None:
         written.append(install(data, f"{name}.{PUBLISHED}"))
     if options.output or not options.install:
         path = Path(options.output or f"{name}.{PUBLISHED}.safetensors")
-        write_atomically(path, lambda file: file.write(data))
+        write_bytes(path, data)
         written.append(path)
     for path in written:
         print(f"{name}.{PUBLISHED}: {path} (sha256 {sha256(data).hexdigest()})")

@@ -48,19 +48,16 @@ class Options:
 
 def main(options: Options) -> None:
     """Score the detector and print the figures on the first process."""
-    import torch
 
     from scarlet_models.detection.coco import CocoPictures
     from scarlet_models.detection.detector import load
-    from scarlet_models.files import write_atomically
+    from scarlet_models.files import write_text
     from scarlet_models.search import distributed
     from scarlet_models.search.detect_data import score
 
     if options.batch_size < 1:
         raise UserError("--batch-size must be 1 or more")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with distributed.start(options.device) as world:
+    with distributed.start(options.device, options.threads) as world:
         detector = load(options.model)
         detector.model.to(world.device)
         pictures = CocoPictures(options.images, options.annotations, options.split)
@@ -68,7 +65,7 @@ def main(options: Options) -> None:
         if not world.is_main:
             return
         if options.detections:
-            write_atomically(Path(options.detections), lambda file: file.write(json.dumps(found).encode()))
+            write_text(Path(options.detections), json.dumps(found))
         facts = {"model": options.model, "split": options.split, "pictures": len(pictures), "detections": len(found)}
         if options.json:
             print(json.dumps({**facts, **figures}))

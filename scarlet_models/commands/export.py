@@ -7,9 +7,8 @@ one and of three; what differs from the network is not written. Files are replac
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from scarlet_models.errors import UserError
 
@@ -41,26 +40,20 @@ class Options:
 
 def main(options: Options) -> None:
     """Write the files, and print of each by how much it differs from the network."""
-    import torch
 
-    from scarlet_models.exporting import export_program, onnx_bytes, program_bytes
-    from scarlet_models.files import write_atomically
+    from scarlet_models.exporting import export_program, onnx_bytes, program_bytes, sample_batches
+    from scarlet_models.files import write_bytes
     from scarlet_models.networks import create, file_stem, picture_size
 
     if options.input_size < 0 or not options.formats:
         raise UserError("--input-size is 1 or more, and --formats names at least one")
     model: Any = create(options.model, options.space, options.pretrained, exportable=True).eval()
     channels, size = model.pretrained_cfg["input_size"][0], options.input_size or picture_size(model)
-    generator = torch.Generator().manual_seed(0)
-    batches = [torch.randn(count, channels, size, size, generator=generator) for count in (1, 3)]
+    batches = sample_batches(channels, size)
     program = export_program(model, batches[-1])
     for kind in options.formats:
         convert, suffix = (onnx_bytes, ".onnx") if kind == "onnx" else (program_bytes, ".pt2")
         data, difference = convert(program, model, batches)
         path = Path(options.out) / (file_stem(options.model) + suffix)
-        write_atomically(path, partial(_write, data))
+        write_bytes(path, data)
         print(f"{path}  {len(data) / 1e6:.1f} MB, checked: differs by {difference:.0e} of the largest output")
-
-
-def _write(data: bytes, file: BinaryIO) -> None:
-    file.write(data)

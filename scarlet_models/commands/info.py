@@ -1,7 +1,7 @@
 """A network layer by layer: the choices of its genotype, shapes, exact MACs and params, and feature taps.
 
-MACs are those of convolutions and linear layers for one picture. They are counted three ways, which must agree: from
-the genotype without building the model, by torch's flop counter, and by thop.
+MACs are those of convolutions and linear layers for one picture. They are counted three ways, which agree: from the
+genotype without building the model, by torch's flop counter, and by thop.
 """
 
 from __future__ import annotations
