@@ -282,7 +282,7 @@ class _StreamReader:
 def test_a_stream_is_indexed_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = IterableImageDataset("nowhere", reader=_StreamReader())
     monkeypatch.setattr(data, "create_dataset", lambda *_, **__: stream)
-    options = DataOptions(dataset="wds/pictures")
+    options = DataOptions(dataset="wds/pictures", data_dir=".")
     pictures = Pictures(options, "train")
     assert pictures.labels.tolist() == [0, 1, 2] * 3
     assert pictures[4][0].tobytes() == _picture(4).tobytes()
@@ -301,6 +301,7 @@ def test_a_stream_is_indexed_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         (DataOptions(data_dir="nowhere"), "--data-dir nowhere does not exist"),
         (DataOptions(data_dir="."), "cannot read split 'train' of .: Found 0 images"),
         (DataOptions(dataset="torch/nosuch", data_dir="."), "Unknown torchvision dataset nosuch"),
+        (DataOptions(dataset="torch/cifar10"), "--data-dir is missing: the folder where torch/cifar10 lies"),
         (DataOptions(data_dir="bad.tar"), "cannot read split 'train' of bad.tar: "),
     ],
 )

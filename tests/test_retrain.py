@@ -27,6 +27,7 @@ from scarlet_models.search.retrain import Options, main
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
+from scarlet_models import saving
 from scarlet_models.errors import UserError
 
 CLASSES = ("blue", "green", "red")
@@ -575,6 +576,23 @@ def test_a_network_is_not_scored_on_pictures_that_it_was_trained_on(
     (tmp_path / "bare" / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "split"}))
     main(dataclasses.replace(other, evaluate=str(tmp_path / "bare")))
     assert "it is not on record which pictures" in capsys.readouterr().err
+
+
+def test_a_damaged_folder_and_one_of_greyscale_are_one_line(options: Options, whole: Options, tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    shutil.copytree(Path(whole.out) / "exported" / "run", folder)
+    config = json.loads((folder / "config.json").read_text())
+    with pytest.raises(UserError, match=r"takes pictures of 1 channels, and those of the data have 3"):
+        grey = timm.create_model("test_efficientnet", in_chans=1, num_classes=3)
+        saving.save(grey, tmp_path / "grey", {"in_chans": 1}, {"input_size": (1, 32, 32)}, CLASSES)
+        main(dataclasses.replace(options, evaluate=str(tmp_path / "grey"), final=True))
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    for content in (config, {}):
+        (folder / "config.json").write_text(json.dumps(content))
+        for change in ({"evaluate": f"local-dir:{folder}"}, {"model": f"local-dir:{folder}", "weights": "pretrained"}):
+            with pytest.raises(UserError) as caught:
+                main(dataclasses.replace(options, model_args={}, **change))
+            assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
 
 
 def test_without_held_out_pictures_there_is_nothing_to_score(options: Options, whole: Options) -> None:

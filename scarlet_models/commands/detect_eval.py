@@ -48,15 +48,14 @@ class Options:
 
 def main(options: Options) -> None:
     """Score the detector and print the figures on the first process."""
-
     from scarlet_models.detection.coco import CocoPictures
     from scarlet_models.detection.detector import load
     from scarlet_models.files import write_text
     from scarlet_models.search import distributed
     from scarlet_models.search.detect_data import score
 
-    if options.batch_size < 1:
-        raise UserError("--batch-size must be 1 or more")
+    if options.batch_size < 1 or min(options.workers, options.threads) < 0:
+        raise UserError("--batch-size must be 1 or more, --workers and --threads 0 or more")
     with distributed.start(options.device, options.threads) as world:
         detector = load(options.model)
         detector.model.to(world.device)

@@ -53,6 +53,8 @@ def main(options: Options) -> None:
     from scarlet_models.detection.detector import load
     from scarlet_models.networks import find_device
 
+    if options.threads < 0:
+        raise UserError("--threads must be 0 or more")
     if options.threads:
         torch.set_num_threads(options.threads)
     detector = load(options.model)

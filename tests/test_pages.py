@@ -1,0 +1,81 @@
+"""The figures on the pages are those of the results beside them, and of the files that ship."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scarlet_models.search import cli
+
+from scarlet_models.files import sha256_of
+
+ROOT = Path(__file__).parents[1]
+TRAINING = ROOT / "docs" / "training"
+RUNS = sorted(path.parent.name for path in TRAINING.glob("*/final.json"))
+SHIPPED = ("scarlet_a", "scarlet_b", "scarlet_c")
+
+
+def _final(run: str) -> dict[str, Any]:
+    final: dict[str, Any] = json.loads((TRAINING / run / "final.json").read_text())
+    return final
+
+
+def _percentages(cell: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+\.\d+", cell)]
+
+
+def _shipped(name: str) -> dict[str, Any]:
+    """The figures of the run that the shipped weights come from."""
+    digest = sha256_of(ROOT / "scarlet_models" / "weights" / f"{name}.c10.safetensors")
+    (final,) = (final for final in map(_final, RUNS) if final["weights_sha256"] == digest)
+    return final
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_training_is_listed_with_its_results(run: str) -> None:
+    (row,) = re.findall(rf"^\| `{run}` \|.*$", (TRAINING / "README.md").read_text(), re.MULTILINE)
+    *_, held, test, _ = row.split("|")
+    with (TRAINING / run / "metrics.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    exported = max(float(last["holdout_top1"]), float(last["ema_holdout_top1"]))
+    assert _percentages(held) == pytest.approx([exported], abs=0.006)
+    assert _percentages(test) == pytest.approx([_final(run)["top1"], _final(run)["top5"]], abs=0.006)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_pages_state_the_accuracy_of_the_weights_that_ship(name: str) -> None:
+    final = _shipped(name)
+    card, readme = (ROOT / "MODEL_CARD.md").read_text(), (ROOT / "README.md").read_text()
+    (row,) = re.findall(rf"^\| `{name}\.c10` \|.*$", card, re.MULTILINE)
+    assert f"**{final['top1']:.2f} / {final['top5']:.2f}**" in row
+    assert re.search(rf"{final['top1']:.1f}%? \({name[-1].upper()}\)", readme)
+
+
+@pytest.fixture(scope="module")
+def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CIFAR-10 as folders of pictures."""
+    folder = tmp_path_factory.mktemp("cifar10")
+    unpack = [sys.executable, shared / "tools" / "unpack_images.py", shared / "data" / "cifar10", folder]
+    subprocess.run(unpack, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_model_cards_command_gives_its_figures(
+    name: str, cifar10: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = re.search(rf"^scarlet-search (.*--evaluate {name}\.c10 .*)$", (ROOT / "MODEL_CARD.md").read_text(), re.M)
+    assert command is not None
+    arguments = [str(cifar10) if word == "cifar10" else word for word in command[1].split()]
+    assert cli.main([*arguments, "--json", "--workers", "0"]) == 0
+    measured, final = json.loads(capsys.readouterr().out), _shipped(name)
+    assert measured["pictures"] == 10_000
+    # Another processor rounds otherwise, which may turn a few pictures.
+    assert [measured[key] for key in ("top1", "top5")] == pytest.approx([final["top1"], final["top5"]], abs=0.05)
