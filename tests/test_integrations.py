@@ -1,15 +1,22 @@
-"""SCARLET networks as backbones in others' packages: each must build, run forward, and give gradients.
+"""SCARLET networks as backbones in others' packages, which must train; and data that timm reads by others' packages.
 
 The packages are those of the extra `integrations`; where one is absent its tests skip.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
+from scarlet_models.search.data import DataOptions, Pictures
 from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
@@ -97,3 +104,44 @@ def test_effdet_trains_over_a_scarlet_backbone() -> None:
     boxes = torch.tensor([[[10.0, 20.0, 60.0, 70.0]], [[5.0, 5.0, 90.0, 50.0]]])  # y1, x1, y2, x2
     losses = bench(torch.rand(2, 3, 128, 128), {"bbox": boxes, "cls": torch.tensor([[2.0], [1.0]])})
     assert _trains(model.backbone, losses["loss"])
+
+
+def _png(seed: int) -> tuple[bytes, bytes]:
+    """A picture's file, and its pixels."""
+    picture, file = (
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)),
+        io.BytesIO(),
+    )
+    picture.save(file, "PNG")
+    return file.getvalue(), picture.tobytes()
+
+
+def test_a_data_set_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.setenv(name, "1")
+    pytest.importorskip("datasets")
+    monkeypatch.chdir(tmp_path)
+    for split, count in (("train", 6), ("test", 2)):
+        for label in ("ant", "bee"):
+            Path("pictures", split, label).mkdir(parents=True)
+            for i in range(count):
+                Path("pictures", split, label, f"{i}.png").write_bytes(_png(i)[0])
+    pictures = Pictures(DataOptions(dataset="hfds/./pictures", data_dir=str(tmp_path / "cache")), "train")
+    assert (pictures.classes, pictures.labels.tolist()) == (["ant", "bee"], [0] * 6 + [1] * 6)
+    assert pictures.ids[5:7] == ["ant/5.png", "bee/0.png"]
+    assert pictures[7][0].tobytes() == _png(1)[1]
+
+
+def test_a_web_dataset(tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    with tarfile.open(tmp_path / "train-0000.tar", "w") as tar:
+        for i in range(12):
+            for name, content in ((f"{i:04d}.png", _png(i)[0]), (f"{i:04d}.cls", str(i % 3).encode())):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    shards = {"name": "train", "num_samples": 12, "filenames": ["train-0000.tar"], "shard_lengths": [12]}
+    (tmp_path / "_info.json").write_text(json.dumps({"splits": {"train": shards}}))
+    pictures = Pictures(DataOptions(dataset="wds/pictures", data_dir=str(tmp_path)), "train")
+    assert pictures.labels.tolist() == [0, 1, 2] * 4
+    assert pictures[7][0].tobytes() == _png(7)[1]
