@@ -1,4 +1,4 @@
-"""The cells of an ablation: one supernet of each variant and seed, and the commands that train and look at it.
+"""The cells of an ablation: one supernet of each variant and seed, and what of each is done.
 
 A cell is a folder VARIANT_sSEED. What its commands have written says how far it is, so a study can be stopped and taken
 up at any time, and folders that were made by hand count too.

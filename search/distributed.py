@@ -1,4 +1,4 @@
-"""Data parallelism under torchrun: start-up, ranks, and one flat all-reduce."""
+"""Data parallelism under torchrun: start-up, ranks, and what they exchange."""
 
 from __future__ import annotations
 
