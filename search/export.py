@@ -199,9 +199,10 @@ def trained(name: str) -> Network:
     _, _, arguments = load_model_config_from_path(folder)
     text = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
     facts, figures = _test_figures(folder)
+    kept = read_record(str(folder))
     cfg: Any = model.pretrained_cfg
     classes = None if cfg.get("tag") else cfg.get("label_names")  # those of a tag are in the cfg that is kept whole
-    return Network(model, dict(arguments), None, classes, facts, figures, text, {KEY: read_record(str(folder))})
+    return Network(model, dict(arguments), None, classes, facts, figures, text, {KEY: kept} if kept else {})
 
 
 def saved_folder(place: Path) -> Path:

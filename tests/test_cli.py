@@ -314,9 +314,9 @@ def test_benchmark_can_count_all_that_it_times_unasked() -> None:
 
 
 def test_benchmark_names_a_network_of_another_size(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, error = run(capsys, "benchmark", "test_vit", "--input-size", "64")
+    status, out, error = run(capsys, "benchmark", "vit_tiny_patch16_224", "--input-size", "64")
     assert (status, out) == (2, "") and error.count("\n") == 1
-    assert "test_vit cannot see pictures of 64 px: " in error
+    assert "vit_tiny_patch16_224 cannot see pictures of 64 px: " in error
 
 
 # Weights, as retrain exports them
