@@ -20,7 +20,7 @@ def record(split: Split) -> dict[str, dict[str, str]]:
 
 def read_record(source: str) -> dict[str, str]:
     """What was written into a folder, or beside a file of weights; nothing where there is none."""
-    place = Path(source)
+    place = Path(source.removeprefix("local-dir:"))
     if not source or not place.exists():
         return {}
     try:

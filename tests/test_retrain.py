@@ -564,8 +564,9 @@ def test_a_network_is_not_scored_on_pictures_that_it_was_trained_on(
 ) -> None:
     folder = Path(whole.out) / "exported" / "run"
     other = dataclasses.replace(options, split_seed=1, json=True)
-    with pytest.raises(UserError, match=r"run held out other pictures: give the data, --holdout and --split-seed of"):
-        main(dataclasses.replace(other, evaluate=str(folder)))
+    for prefix in ("", "local-dir:"):
+        with pytest.raises(UserError, match=r"run held out other pictures: give the data, --holdout and --split-seed"):
+            main(dataclasses.replace(other, evaluate=f"{prefix}{folder}"))
     for change in ({"weights": str(folder)}, {"weights": f"{folder}/model.safetensors"}, {"inherit": str(folder)}):
         with pytest.raises(UserError, match=r"was trained on pictures that are held out now: give its own --holdout"):
             main(dataclasses.replace(other, **change))
