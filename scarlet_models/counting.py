@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.utils.flop_counter import FlopCounterMode
 
 from scarlet_models.cost import Cost
 
@@ -25,6 +24,8 @@ def count(model: nn.Module, input_size: int) -> Cost:
 
 def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
     """MACs of each module by its dotted name; "" is the whole model. Modules without any are left out."""
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
     copied, picture = on_meta(model, input_size)
     with FlopCounterMode(display=False) as counter:
         copied(picture)

@@ -97,7 +97,8 @@ class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fie
         interpolation: Of resizing in evaluation; empty for the model's own.
         crop_pct: Share of the resized picture that evaluation looks at; 0 for the model's own.
         half: Export float16 weights.
-        final: Afterwards score the exported network on the test split, once, and write final.json.
+        final: Afterwards score the exported network on the test split, once, and write final.json. A run that begins
+            with it keeps it in config.yaml: leave it out of what starts from that file with --no-final.
         evaluate: Train nothing; score this network on the held-out pictures, or on the test split with --final: an
             exported folder, or timm's name of a network that has weights. Its own picture size and transform hold;
             options of the network, of its pictures and of training count for nothing.
@@ -174,7 +175,8 @@ class Training:
             if options.final:
                 check_test_split(options, self.pictures)
         self.split = split_holdout(self.pictures.ids, self.pictures.labels, options.holdout, options.split_seed)
-        for source in (options.weights, options.inherit):
+        weights = options.model if options.weights == "pretrained" else options.weights
+        for source in (weights, options.inherit):
             refuse_mixing(source, self.split)
         self.epochs = sum(count for count, _ in self.phases)
         self.steps_per_epoch = len(self.split.train) // options.batch_size

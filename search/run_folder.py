@@ -54,7 +54,7 @@ class RunOptions(Ranged):
 # Options that do not change what a run computes, or whose effect env.json records.
 FREE_OPTIONS = {"out", "resume", "allow_drift", "checkpoint_minutes", "json", "final", "data_dir", "download", "name"}
 FREE_OPTIONS |= {"threads", "workers", "device", "images", "annotations", "val_images", "val_annotations"}
-# Asked of one start, not of the run: left in config.yaml, they would be asked of all that start from it.
+# Asked of one start, not of the run: kept in config.yaml, they would be asked of all that start from it.
 ONCE_OPTIONS = {"resume", "allow_drift", "json"}
 FREE_ENVIRONMENT = {"git_commit", "host"}
 _PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")

@@ -1,4 +1,4 @@
-"""Which pictures a trained network's folder was made without, in its config.json: no command then mixes two splits."""
+"""Which pictures a network was trained without, in its folder's config.json, so that splits are not mixed unawares."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def read_record(source: str) -> dict[str, str]:
     if not source or not place.exists():
         return {}
     try:
-        recorded: dict[str, str] = json.loads(((place if place.is_dir() else place.parent) / CONFIG).read_text())[KEY]
+        recorded = json.loads(((place if place.is_dir() else place.parent) / CONFIG).read_text())[KEY]
+        return {name: str(recorded[name]) for name in ("pictures", "held_out")}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return recorded
 
 
 def refuse_mixing(source: str, split: Split) -> None:
@@ -39,6 +39,6 @@ def refuse_mixing(source: str, split: Split) -> None:
     kept = read_record(source)
     if split.holdout and kept.get("pictures") == split.pictures and kept["held_out"] != split.hash:
         raise UserError(
-            f"{source} was trained on pictures that are held out now: give its own --holdout and --split-seed, or "
+            f"{source} may have been trained on pictures that are held out now: give its own --holdout and --split-seed, or "
             "--holdout 0"
         )

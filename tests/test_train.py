@@ -23,6 +23,7 @@ from runs import free_port, kill_after
 from scarlet_models.search import Supernet, cli, train
 from scarlet_models.search.checkpoint import list_checkpoints, load_checkpoint, sha256_of
 from scarlet_models.search.distributed import World
+from scarlet_models.search.optim import autocast
 from scarlet_models.search.sampler import FairSampler
 from scarlet_models.search.square import add_gradients, batch_statistics, shared_parameters
 from scarlet_models.search.supernet_file import load_supernet
@@ -255,7 +256,7 @@ def test_accumulated_parts_are_one_batch(options: Options) -> None:
 def test_reduced_precision_trains(options: Options, amp: Any) -> None:
     training = Training(dataclasses.replace(options, amp=amp), ALONE)
     exact = Training(dataclasses.replace(options, out=f"{options.out}exact"), ALONE)
-    with training._precision():
+    with autocast(amp, training.world.device):
         assert training.net.stem(torch.zeros(1, 3, 16, 16)).dtype is not torch.float32
     rows = [each.train_step(each._batches(0, 0, 1)) for each in (training, exact)]
     assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=0.02)
