@@ -39,6 +39,6 @@ def refuse_mixing(source: str, split: Split) -> None:
     kept = read_record(source)
     if split.holdout and kept.get("pictures") == split.pictures and kept["held_out"] != split.hash:
         raise UserError(
-            f"{source} may have been trained on pictures that are held out now: give its own --holdout and --split-seed, or "
-            "--holdout 0"
+            f"{source} may have been trained on pictures that are held out now: give its own --holdout and "
+            "--split-seed, or --holdout 0"
         )
