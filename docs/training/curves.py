@@ -7,9 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 LINES = {
-    "train_top1": "training pictures, augmented",
+    "train_top1": "training pictures, varied",
     "holdout_top1": "held out",
     "ema_holdout_top1": "held out, average",
 }
@@ -27,6 +28,7 @@ for folder in sorted(path.parent for path in Path(__file__).parent.glob("*/metri
             axes.annotate(
                 f" {row['image_size']} px", (int(row["epoch"]) - 0.5, 0.02), xycoords=("data", "axes fraction")
             )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(title=folder.name, xlabel="epoch", ylabel="top-1, %")
     axes.grid(alpha=0.3)
     axes.legend()
