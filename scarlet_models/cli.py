@@ -57,7 +57,16 @@ class Program:
 
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run one subcommand; return the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
-        arguments = list(sys.argv[1:] if argv is None else argv)
+        try:
+            try:
+                return self._run(list(sys.argv[1:] if argv is None else argv))
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+    def _run(self, arguments: list[str]) -> int:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(self._overview())
             return 0
@@ -77,13 +86,10 @@ class Program:
             with warnings.catch_warnings():
                 warnings.showwarning = self._warn
                 module.main(options)
-            sys.stdout.flush()
         except (UserError, argparse.ArgumentError) as error:
             return _fail(f"{self.name} {command}: {error}")
         except KeyboardInterrupt:
             return _fail(f"{self.name} {command}: interrupted", status=130)
-        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
     def _warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -293,6 +293,17 @@ def test_plot_writes_where_it_says(
     assert Path("deep/er/net.svg").read_text().count("<svg") == 1
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "--help"], ["info", *MINI]])
+def test_a_reader_that_has_seen_enough_is_no_mistake(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    script = "import sys; from scarlet_models.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == "" and done.returncode in (0, 1)  # rich exits with 1
+
+
 def test_benchmark_compares_with_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     common = ["--space", "mini", "--input-size", "32", "--batch-size", "4", "--rounds", "2", "--threads", "1"]
