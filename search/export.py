@@ -30,6 +30,7 @@ from scarlet_models.publish import CARD, card
 from scarlet_models.space import Genotype, SearchSpace
 
 from .heldout import HeldOut, HeldOutOptions, one_process
+from .placement import place
 from .population import HEAD, Batches, PopulationEvaluator, Trie
 from .progress import log_to_stderr
 from .split_record import KEY, read_record, record
@@ -120,7 +121,7 @@ def inherited(options: Options) -> Network:
     figures: dict[str, Any] = {"supernet": info.sha256}
     held = HeldOut(options, info) if options.data_dir or options.dataset else None
     with one_process(options) as device:
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        place(net, device, fast_depthwise=False)
         if held:
             batches, figures["calibration"] = held.calibration(options.calibration_pictures, device)
             calibrate(net, genotype, batches)
@@ -136,7 +137,7 @@ def inherited(options: Options) -> Network:
             figures["holdout_top1"], count = _top1(model, held.batches(device))
             facts["Top-1"] = f"{figures['holdout_top1']:.2f}% of {count:,} held-out pictures"
     arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}
-    model = model.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
+    model = place(model, torch.device("cpu"), channels_last=False, fast_depthwise=False)
     notes = record(held.split) if held and held.recognised else {}
     return Network(model, arguments, info.data_config, info.classes, facts, figures, notes=notes)
 

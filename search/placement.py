@@ -1,4 +1,4 @@
-"""Where a network trains: its device, the layout of its memory, and on a CPU the faster depthwise gradients."""
+"""Where a network runs: its device, the layout of its memory, and on a CPU the faster depthwise gradients."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from scarlet_models.space import Genotype, SearchSpace
 from .distributed import World
 from .heldout import HeldOut, ScoreOptions
 from .memo import Memo
+from .placement import place
 from .population import PopulationEvaluator
 from .supernet import Supernet
 from .supernet_file import load_supernet
@@ -108,7 +109,7 @@ def path_evaluator(
     net: Supernet, held: HeldOut, options: ScoreOptions, world: World, memo: Memo | None
 ) -> PopulationEvaluator:
     """Scores paths of a supernet, which moves to the device, on its held-out pictures as the options say."""
-    net.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    place(net, world.device, fast_depthwise=False)
     batches, calibration = held.batches(world.device), None
     if options.batch_norm == "calibrated":
         calibration, _ = held.calibration(options.calibration_pictures, world.device)

@@ -29,6 +29,7 @@ from scarlet_models.files import write_atomically, write_text
 from scarlet_models.space import Genotype, SearchSpace
 
 from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
+from .placement import place
 from .progress import Progress, log_to_stderr
 from .square import batch_statistics
 from .supernet import Supernet
@@ -107,7 +108,7 @@ def measure(options: Options, device: torch.device) -> tuple[list[Supernet], lis
     tables = []
     for net, info in loaded:
         batches = HeldOut(options, info).batches(device)
-        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        place(net, device, fast_depthwise=False)
         with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
             tables.append(layer_similarities(net, paths, [images for images, _ in batches]))
     return nets, tables

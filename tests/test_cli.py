@@ -382,8 +382,8 @@ def test_convert_leaves_no_file_where_it_cannot_install(
 def test_export_is_checked_and_takes_any_batch(
     exported: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")  # of the extra export
+    pytest.importorskip("onnxscript")  # likewise
     status, out, _ = run(capsys, "export", exported, "--out", str(tmp_path))
     assert status == 0 and out.count("checked: differs by") == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.pt2"]

@@ -207,7 +207,7 @@ def _sets(shared: Path) -> list[CocoPictures]:
 
 
 def test_ground_truth_as_detections_has_ap_1_on_coco128_and_bccd(shared: Path) -> None:
-    pytest.importorskip("faster_coco_eval")
+    pytest.importorskip("faster_coco_eval")  # of the extra detection
     for pictures in _sets(shared):
         truth = pictures.ground_truth()
         figures = average_precision(truth, _as_detections(truth))
@@ -218,9 +218,9 @@ def test_ground_truth_as_detections_has_ap_1_on_coco128_and_bccd(shared: Path) -
 
 
 def test_figures_are_pycocotools_own(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("faster_coco_eval")
-    coco = pytest.importorskip("pycocotools.coco")
-    cocoeval = pytest.importorskip("pycocotools.cocoeval")
+    pytest.importorskip("faster_coco_eval")  # of the extra detection
+    coco = pytest.importorskip("pycocotools.coco")  # of no extra: what ours is compared with
+    cocoeval = pytest.importorskip("pycocotools.cocoeval")  # likewise
     for pictures in _sets(shared):
         truth = pictures.ground_truth()
         found = _random_detections(truth, seed=1)
@@ -237,7 +237,7 @@ def test_figures_are_pycocotools_own(shared: Path, capsys: pytest.CaptureFixture
 
 
 def test_no_detections_are_ap_0_and_what_is_in_a_crowd_counts_neither_way(opened: Callable[..., CocoPictures]) -> None:
-    pytest.importorskip("faster_coco_eval")
+    pytest.importorskip("faster_coco_eval")  # of the extra detection
     pictures = opened()
     truth = pictures.ground_truth()
     nothing = average_precision(truth, [])

@@ -33,7 +33,7 @@ from scarlet_models.detection import detector as detectors
 from scarlet_models.detection.coco import CocoPictures
 from scarlet_models.errors import UserError
 
-pytest.importorskip("faster_coco_eval")
+pytest.importorskip("faster_coco_eval")  # of the extra detection
 SIZE, CATEGORIES = 64, [{"id": 3, "name": "disc"}, {"id": 7, "name": "square"}]
 SCRIPT = str(Path(sys.executable).with_name("scarlet-models"))
 ELASTIC = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

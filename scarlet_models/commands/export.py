@@ -40,7 +40,6 @@ class Options:
 
 def main(options: Options) -> None:
     """Write the files, and print of each by how much it differs from the network."""
-
     from scarlet_models.exporting import export_program, onnx_bytes, program_bytes, sample_batches
     from scarlet_models.files import write_bytes
     from scarlet_models.networks import create, file_stem, picture_size
