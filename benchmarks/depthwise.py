@@ -13,10 +13,10 @@ import time
 import timm
 import torch
 import torch.nn.functional as F
-from scarlet_models.search.depthwise import accelerate_depthwise
 from torch import Tensor, nn
 
 import scarlet_models  # noqa: F401  # registers the models with timm
+from scarlet_models.training.depthwise import accelerate_depthwise
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
@@ -32,9 +32,9 @@ def main() -> None:
     """Prints, for each size, medians of steps that take turns, so that a busy machine slows both alike."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--batch", type=int, default=128, help="pictures a step")
+    parser.add_argument("--batch", type=int, default=128, help="images a step")
     parser.add_argument("--rounds", type=int, default=7, help="steps of each kind, after two to warm up")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64], help="sides of the pictures in pixels")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64], help="sides of the images in pixels")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -51,7 +51,7 @@ def main() -> None:
         medians = {name: statistics.median(times[2:]) for name, times in seconds.items()}
         print(f"{size} px, batch {args.batch}, {args.threads} threads:")
         for name, median in medians.items():
-            print(f"  {name:9}  {args.batch / median:5.0f} pictures/s, {medians['plain'] / median:.2f} times plain")
+            print(f"  {name:9}  {args.batch / median:5.0f} images/s, {medians['plain'] / median:.2f} times plain")
 
 
 if __name__ == "__main__":

@@ -15,16 +15,16 @@ import argparse
 from functools import partial
 
 import numpy as np
-from scarlet_models.search.archive import Archive
-from scarlet_models.search.candidates import Candidates
-from scarlet_models.search.hypervolume import Hypervolume, against_front
-from scarlet_models.search.nsga import Evolution, nondominated
-from scarlet_models.search.objectives import Costs, read_objectives
-from scarlet_models.search.scores import TableScores
-from scarlet_models.search.surrogate import Screening
-from scarlet_models.search.truth import load_truth
+from scarlet_models.search.evolution.archive import Archive
+from scarlet_models.search.evolution.candidates import Candidates
+from scarlet_models.search.evolution.hypervolume import Hypervolume, against_front
+from scarlet_models.search.evolution.nsga import Evolution, nondominated
+from scarlet_models.search.evolution.objectives import Costs, read_objectives
+from scarlet_models.search.evolution.surrogate import Screening
+from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
+from scarlet_models.search.scoring.scores import TableScores
 
-from scarlet_models.space import SearchSpace
+from scarlet_models.space.space import SearchSpace
 
 
 class Bench:
@@ -32,7 +32,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, space = options, SearchSpace.load(options.space)
-        self.scores, self.costs = TableScores(load_truth(options.table, space), space), Costs(space)
+        self.scores, self.costs = TableScores(load_known_accuracies(options.table, space), space), Costs(space)
         self.objectives = read_objectives(options.objectives)
         networks = self.scores.networks
         values, _ = self._archive().judge(networks, self.scores(networks))

@@ -1,7 +1,7 @@
-"""A population scored in one pass over the pictures, against a pass for each candidate, and against the floor.
+"""A population scored in one pass over the images, against a pass for each candidate, and against the floor.
 
 The pattern to compare with is that of published one-shot searches: for each candidate, calibrate batch norm and score,
-each time with a pass over the loaders. Both read the same JPEG pictures with the same workers, take turns, and have to
+each time with a pass over the loaders. Both read the same JPEG images with the same workers, take turns, and have to
 give the same scores. The floor is one pass over the loaders, plus each distinct node run alone on an input that is
 there; the ideal ratio is that of the same two sums for one candidate after another and for the trie.
 
@@ -31,16 +31,23 @@ from pymoo.core.mutation import Mutation
 from pymoo.core.problem import Problem
 from pymoo.optimize import minimize
 from scarlet_models.search import PopulationEvaluator, Supernet
-from scarlet_models.search.allocator import keep_freed_memory
-from scarlet_models.search.data import DataOptions, Pictures, Transformed, eval_transform, load_batches, split_holdout
-from scarlet_models.search.variation import mutate, two_point_crossover
+from scarlet_models.search.evolution.variation import mutate, two_point_crossover
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 import scarlet_models  # noqa: F401  # registers the models with timm
-from scarlet_models.space import Genotype, SearchSpace
+from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.training.allocator import keep_freed_memory
+from scarlet_models.training.data import (
+    DataOptions,
+    LabelledImages,
+    Transformed,
+    eval_transform,
+    load_batches,
+    split_holdout,
+)
 
 Loader = DataLoader[tuple[Tensor, Tensor]]
 Node = tuple[int, int]  # layer and choice; the stem is layer -1, the head layer -2
@@ -158,18 +165,18 @@ def _count(genotypes: list[Genotype]) -> tuple[Counter[Node], Counter[Node]]:
 
 
 class Contest:
-    """Both ways and the floor, at one size of pictures."""
+    """Both ways and the floor, at one size of images."""
 
     def __init__(self, args: argparse.Namespace, size: int, populations: dict[str, list[Genotype]]) -> None:
         self.args, self.populations, self.device = args, populations, torch.device(args.device)
-        pictures = Pictures(DataOptions(data_dir=args.data_dir, train_split=args.split), args.split)
-        split = split_holdout(pictures.ids, pictures.labels, 0.1, 0)
+        images = LabelledImages(DataOptions(data_dir=args.data_dir, train_split=args.split), args.split)
+        split = split_holdout(images.ids, images.labels, 0.1, 0)
         config = timm.data.resolve_data_config({"input_size": (3, size, size)}, model=None)
-        dataset = Transformed(pictures, eval_transform(size, config))
-        self.val = self._load(dataset, split.holdout, args.pictures)
+        dataset = Transformed(images, eval_transform(size, config))
+        self.val = self._load(dataset, split.holdout, args.images)
         self.calibration = self._load(dataset, split.train, args.calibration) if args.calibration else None
         torch.manual_seed(0)
-        net = Supernet(next(iter(populations.values()))[0].space, len(pictures.classes)).eval()
+        net = Supernet(next(iter(populations.values()))[0].space, len(images.classes)).eval()
         self.net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         self.times: dict[str, list[float]] = {}
 
@@ -223,17 +230,15 @@ def main() -> None:
     """Prints the figures of each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", required=True, help="a tar or a folder of class folders")
-    parser.add_argument("--split", default="train", help="split to take the pictures from")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96, 224], help="sides of the pictures in pixels")
+    parser.add_argument("--split", default="train", help="split to take the images from")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 96, 224], help="sides of the images in pixels")
     parser.add_argument("--space", default="scarlet")
     parser.add_argument("--population", type=int, default=70, help="candidates in each population")
     parser.add_argument("--generations", type=int, nargs="+", default=[0, 5, 20], help="of the simulated search")
     parser.add_argument("--searched", nargs="*", default=[], help="generations of a real search, as evolve writes them")
-    parser.add_argument("--pictures", type=int, default=256, help="held-out pictures to score on")
-    parser.add_argument(
-        "--calibration", type=int, default=256, help="pictures to calibrate batch norm with; 0 for none"
-    )
-    parser.add_argument("--batch", type=int, default=64, help="pictures in a forward pass")
+    parser.add_argument("--images", type=int, default=256, help="held-out images to score on")
+    parser.add_argument("--calibration", type=int, default=256, help="images to calibrate batch norm with; 0 for none")
+    parser.add_argument("--batch", type=int, default=64, help="images in a forward pass")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,4 +1,4 @@
-"""A square of the supernet against the same paths as standalone timm models: time, and memory of activations.
+"""A fair step of the supernet against the same paths as standalone timm models: time, and memory of activations.
 
 python benchmarks/supernet_step.py --threads 1
 
@@ -17,15 +17,15 @@ from collections.abc import Callable
 
 import torch
 from scarlet_models.search import SearchSpace, Supernet
-from scarlet_models.search.allocator import keep_freed_memory
-from scarlet_models.search.depthwise import accelerate_depthwise
-from scarlet_models.search.sampler import FairSampler
-from scarlet_models.search.square import add_gradients
+from scarlet_models.search.supernet.fair_step import add_gradients
+from scarlet_models.search.supernet.sampler import FairSampler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from scarlet_models.models import scarlet_net
+from scarlet_models.training.allocator import keep_freed_memory
+from scarlet_models.training.depthwise import accelerate_depthwise
 
 CLASSES = 1000
 MIB = 2**20
@@ -61,13 +61,13 @@ def main() -> None:
     """Prints memory, then medians of the rounds' ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="scarlet")
-    parser.add_argument("--batch", type=int, default=64, help="pictures a square")
-    parser.add_argument("--size", type=int, default=96, help="side of the pictures in pixels")
+    parser.add_argument("--batch", type=int, default=64, help="images a fair step")
+    parser.add_argument("--size", type=int, default=96, help="side of the images in pixels")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=5, help="squares, after one to warm up")
+    parser.add_argument("--rounds", type=int, default=5, help="fair steps, after one to warm up")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: seconds of all threads together")
     parser.add_argument(
-        "--stabilizer", default="linear", help="what stands for an identity in the square: linear or skip"
+        "--stabilizer", default="linear", help="what stands for an identity in the fair step: linear or skip"
     )
     parser.add_argument("--allocator", choices=("keep", "system"), default="keep", help="keep is what training has")
     args = parser.parse_args()
@@ -80,11 +80,11 @@ def main() -> None:
     space = SearchSpace.load(args.space)
     images = torch.randn(args.batch, 3, args.size, args.size).to(memory_format=torch.channels_last)
     labels = torch.randint(CLASSES, (args.batch,))
-    paths = FairSampler(space).square()
+    paths = FairSampler(space).fair_step()
     net = Supernet(space, CLASSES, args.stabilizer)
     ready(net)
 
-    def square() -> None:
+    def fair_step() -> None:
         add_gradients(net, paths, images, labels)
 
     def standalone(model: nn.Module) -> None:
@@ -95,18 +95,18 @@ def main() -> None:
         features.backward(torch.ones_like(features))
 
     optimizer = torch.optim.SGD(net.parameters(), 0.01, momentum=0.9)
-    square()
+    fair_step()
     optimizer.step()
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     del optimizer
-    of_square = activation_memory(net, square)
+    of_fair_step = activation_memory(net, fair_step)
     models = [ready(scarlet_net(genotype=path, num_classes=CLASSES)) for path in paths]
     of_paths = [activation_memory(model, lambda model=model: standalone(model)) for model in models]
     setting = f"{args.size} px, batch {args.batch}, {args.threads} threads"
     print(f"{args.space} with {args.stabilizer} identities, {setting}, {len(paths)} paths")
     print(
-        f"  activations  square {of_square / MIB:.0f} MiB, largest path {max(of_paths) / MIB:.0f} MiB, "
-        f"ratio {of_square / max(of_paths):.3f} (wanted: at most 1.1)"
+        f"  activations  fair step {of_fair_step / MIB:.0f} MiB, largest path {max(of_paths) / MIB:.0f} MiB, "
+        f"ratio {of_fair_step / max(of_paths):.3f} (wanted: at most 1.1)"
     )
     print(f"  peak RSS of a training step, all included: {rss:.0f} MiB", flush=True)
 
@@ -119,12 +119,12 @@ def main() -> None:
     rounds = []
     for _ in range(args.rounds + 1):
         alone = [seconds(lambda model=model: standalone(model), model) for model in models]
-        rounds.append((seconds(square, net), sum(alone), seconds(stem, net)))
+        rounds.append((seconds(fair_step, net), sum(alone), seconds(stem, net)))
     rounds = rounds[1:]
     ratio = statistics.median(together / apart for together, apart, _ in rounds)
     ideal = statistics.median(1 - (len(paths) - 1) * once / apart for _, apart, once in rounds)
     together, apart, once = (statistics.median(column) for column in zip(*rounds, strict=True))
-    print(f"  {args.clock} seconds  square {together:.2f}, standalone models {apart:.2f}, one stem pass {once:.3f}")
+    print(f"  {args.clock} seconds  fair step {together:.2f}, standalone models {apart:.2f}, one stem pass {once:.3f}")
     print(f"  ratio {ratio:.3f} (wanted: at most 0.95), ideal {ideal:.3f}: all but one stem pass gone")
 
 

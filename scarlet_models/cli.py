@@ -104,7 +104,7 @@ class Program:
             UserError: a package of the extra is not installed.
         """
         try:
-            return importlib.import_module(f"{self.package}.{self.modules.get(command, command)}")
+            return importlib.import_module(self.modules.get(command, f"{self.package}.{command}"))
         except ModuleNotFoundError as error:
             if not self.extra or str(error.name).startswith("scarlet_models"):
                 raise
@@ -167,8 +167,8 @@ class Program:
 
 def _positionals_last(arguments: Sequence[str], types: Mapping[str, Any]) -> list[str]:
     """The arguments with the positional ones at the end, as argparse refuses those that options stand between."""
-    truths = [name for name, kind in types.items() if kind is bool]
-    switches = {"--help", *map(_flag, truths), *(_flag(f"no_{name}") for name in truths)}  # they take no value
+    switchable = [name for name, kind in types.items() if kind is bool]
+    switches = {"--help", *map(_flag, switchable), *(_flag(f"no_{name}") for name in switchable)}  # they take no value
     options, positionals, rest = list[str](), list[str](), iter(arguments)
     for argument in rest:
         if argument == "--":
@@ -290,7 +290,7 @@ PROGRAM = Program(
     {
         "list": "models and tags, their cost, and which weights are here",
         "info": "a network layer by layer: choices, exact params and MACs, feature taps",
-        "classify": "what is on pictures: files, folders, or one on stdin",
+        "classify": "what is on images: files, folders, or one on stdin",
         "convert": "turn a published checkpoint into safetensors",
         "weights": "the local store: list, dir, verify, install",
         "publish": "push a network to the Hugging Face Hub",

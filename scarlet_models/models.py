@@ -21,9 +21,9 @@ from timm.models._efficientnet_builder import decode_arch_def, resolve_bn_args, 
 from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
 from torch import nn
 
-from scarlet_models import pretrained as weights
 from scarlet_models.errors import UserError
-from scarlet_models.space import Genotype, SearchSpace
+from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.weights import resolve as weights
 
 __all__ = ["GENOTYPES", "ScarletFeatures", "ScarletNet"]
 

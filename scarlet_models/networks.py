@@ -15,7 +15,7 @@ from torch import nn
 
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.models import GENOTYPES
-from scarlet_models.space import Genotype
+from scarlet_models.space.space import Genotype
 
 _NOT_A_CONFIG = (AttributeError, KeyError, TypeError)  # what timm stumbles with over JSON that it did not write
 # What timm says users' mistakes with.
@@ -70,8 +70,8 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
         raise _mistake(name, error) from error
 
 
-def picture_size(model: nn.Module) -> int:
-    """Side in pixels of the pictures that a timm model is made for."""
+def image_size(model: nn.Module) -> int:
+    """Side in pixels of the images that a timm model is made for."""
     cfg: Any = model.pretrained_cfg
     return int(cfg["input_size"][-1])
 

@@ -3,11 +3,11 @@
 if __name__ != "scarlet_models.search":
     raise ModuleNotFoundError('use scarlet_models.search; a clone needs pip install -e ".[search]"', name=__name__)
 
-from scarlet_models.space import Genotype, SearchSpace
+from scarlet_models.search.scoring.population import PopulationEvaluator
+from scarlet_models.search.supernet.sampler import FairSampler
+from scarlet_models.search.supernet.supernet import Supernet
 
-from .population import PopulationEvaluator
-from .sampler import FairSampler
-from .supernet import Supernet
+from scarlet_models.space.space import Genotype, SearchSpace
 
 __all__ = [
     "FairSampler",

@@ -80,7 +80,7 @@ def test_the_search_says_how_to_install_it(packages: Path, clone: Path) -> None:
 sys.path.insert(0, clone)
 import importlib
 from scarlet_models.cli import main
-for name in ("scarlet_models.search", "scarlet_models.search.retrain", "search"):
+for name in ("scarlet_models.search", "scarlet_models.search.supernet", "search"):
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:

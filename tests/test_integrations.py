@@ -16,11 +16,11 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from scarlet_models.search.data import DataOptions, Pictures
 from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 import scarlet_models.models  # noqa: F401  # registers the networks with timm
+from scarlet_models.training.data import DataOptions, LabelledImages
 
 CHANNELS = {1: 16, 2: 32, 3: 40, 4: 96, 5: 320}  # of SCARLET-A's maps at 1/2 to 1/32
 
@@ -49,8 +49,8 @@ def test_transformers_timm_backbone_takes_the_shipped_weights() -> None:
     for mine, theirs in zip(net.parameters(), backbone.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     backbone._backbone.load_state_dict(net.state_dict())  # transformers 5.24 resets batch norms' running statistics
-    picture = torch.rand(1, 3, 64, 96)
-    for mine, theirs in zip(net(picture), backbone(picture).feature_maps, strict=True):
+    image = torch.rand(1, 3, 64, 96)
+    for mine, theirs in zip(net(image), backbone(image).feature_maps, strict=True):
         assert torch.equal(mine, theirs)
 
 
@@ -71,7 +71,7 @@ def test_transformers_detr_trains_over_a_scarlet_backbone() -> None:
         **layers,
     )
     model = transformers.DetrForObjectDetection(config).train()
-    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.3]])  # centre, width and height over the picture's
+    boxes = torch.tensor([[0.5, 0.5, 0.2, 0.3]])  # centre, width and height over the image's
     labels = [
         {"class_labels": torch.tensor([1]), "boxes": boxes},
         {"class_labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)},
@@ -107,13 +107,13 @@ def test_effdet_trains_over_a_scarlet_backbone() -> None:
 
 
 def _png(seed: int) -> tuple[bytes, bytes]:
-    """A picture's file, and its pixels."""
-    picture, file = (
+    """An image's file, and its pixels."""
+    image, file = (
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)),
         io.BytesIO(),
     )
-    picture.save(file, "PNG")
-    return file.getvalue(), picture.tobytes()
+    image.save(file, "PNG")
+    return file.getvalue(), image.tobytes()
 
 
 def test_a_data_set_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,13 +123,13 @@ def test_a_data_set_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     for split, count in (("train", 6), ("test", 2)):
         for label in ("ant", "bee"):
-            Path("pictures", split, label).mkdir(parents=True)
+            Path("images", split, label).mkdir(parents=True)
             for i in range(count):
-                Path("pictures", split, label, f"{i}.png").write_bytes(_png(i)[0])
-    pictures = Pictures(DataOptions(dataset="hfds/./pictures", data_dir=str(tmp_path / "cache")), "train")
-    assert (pictures.classes, pictures.labels.tolist()) == (["ant", "bee"], [0] * 6 + [1] * 6)
-    assert pictures.ids[5:7] == ["ant/5.png", "bee/0.png"]
-    assert pictures[7][0].tobytes() == _png(1)[1]
+                Path("images", split, label, f"{i}.png").write_bytes(_png(i)[0])
+    images = LabelledImages(DataOptions(dataset="hfds/./images", data_dir=str(tmp_path / "cache")), "train")
+    assert (images.classes, images.labels.tolist()) == (["ant", "bee"], [0] * 6 + [1] * 6)
+    assert images.ids[5:7] == ["ant/5.png", "bee/0.png"]
+    assert images[7][0].tobytes() == _png(1)[1]
 
 
 def test_a_web_dataset(tmp_path: Path) -> None:
@@ -142,6 +142,6 @@ def test_a_web_dataset(tmp_path: Path) -> None:
                 tar.addfile(entry, io.BytesIO(content))
     shards = {"name": "train", "num_samples": 12, "filenames": ["train-0000.tar"], "shard_lengths": [12]}
     (tmp_path / "_info.json").write_text(json.dumps({"splits": {"train": shards}}))
-    pictures = Pictures(DataOptions(dataset="wds/pictures", data_dir=str(tmp_path)), "train")
-    assert pictures.labels.tolist() == [0, 1, 2] * 4
-    assert pictures[7][0].tobytes() == _png(7)[1]
+    images = LabelledImages(DataOptions(dataset="wds/images", data_dir=str(tmp_path)), "train")
+    assert images.labels.tolist() == [0, 1, 2] * 4
+    assert images[7][0].tobytes() == _png(7)[1]

@@ -59,7 +59,7 @@ def test_pages_state_the_accuracy_of_the_weights_that_ship(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CIFAR-10 as folders of pictures."""
+    """CIFAR-10 as folders of images."""
     folder = tmp_path_factory.mktemp("cifar10")
     unpack = [sys.executable, shared / "tools" / "unpack_images.py", shared / "data" / "cifar10", folder]
     subprocess.run(unpack, check=True, capture_output=True)
@@ -76,6 +76,6 @@ def test_the_model_cards_command_gives_its_figures(
     arguments = [str(cifar10) if word == "cifar10" else word for word in command[1].split()]
     assert cli.main([*arguments, "--json", "--workers", "0"]) == 0
     measured, final = json.loads(capsys.readouterr().out), _shipped(name)
-    assert measured["pictures"] == 10_000
-    # Another processor rounds otherwise, which may turn a few pictures.
+    assert measured["images"] == 10_000
+    # Another processor rounds otherwise, which may turn a few images.
     assert [measured[key] for key in ("top1", "top5")] == pytest.approx([final["top1"], final["top5"]], abs=0.05)

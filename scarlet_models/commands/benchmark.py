@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from scarlet_models.errors import UserError, first_line
+from scarlet_models.options import option
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from scarlet_models.cost import Cost
+    from scarlet_models.space.cost import Cost
 
 EXAMPLE = """  scarlet-models benchmark
   scarlet-models benchmark scarlet_a efficientnet_b0 --threads 1 --rounds 20
@@ -33,29 +34,29 @@ class Options:
     Args:
         models: Names or genotypes; the first is what the others are compared with.
         space: Search space of genotypes: a name or a YAML file.
-        input_size: Side of the pictures in pixels.
-        batch_size: Pictures at once for throughput; latency is that of one.
+        input_size: Side of the images in pixels.
+        batch_size: Images at once for throughput; latency is that of one.
         rounds: How often each network is timed.
         device: cpu, cuda or cuda:N.
         threads: CPU threads; 0 leaves torch's choice.
         json: Print one JSON object.
     """
 
-    models: list[str] = field(default_factory=lambda: SCARLET + PEERS, metadata={"positional": True})
+    models: list[str] = option(SCARLET + PEERS, positional=True)
     space: str = "scarlet"
-    input_size: int = 224
-    batch_size: int = 16
-    rounds: int = 5
-    device: str = "cpu"
-    threads: int = 0
-    json: bool = False
+    input_size: int = option(224, least=0)
+    batch_size: int = option(16, least=1)
+    rounds: int = option(5, least=1)
+    device: str = option("cpu", free=True)
+    threads: int = option(0, least=0, free=True)
+    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
     """Print a table of the measurements."""
     if min(options.input_size, options.batch_size, options.rounds) < 1 or options.threads < 0:
         raise UserError("--input-size, --batch-size and --rounds must be 1 or more, --threads 0 or more")
-    from scarlet_models.timing import cpu_threads
+    from scarlet_models.inspection.timing import cpu_threads
 
     with cpu_threads(options.threads):
         measured = measure(options)
@@ -66,13 +67,13 @@ def main(options: Options) -> None:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Settings and measurements as plain data: seconds, pictures a second, and ratios to the first network."""
+    """Settings and measurements as plain data: seconds, images a second, and ratios to the first network."""
     import torch
     from rich.console import Console
     from rich.progress import Progress
 
+    from scarlet_models.inspection.timing import time_interleaved
     from scarlet_models.networks import create, find_device
-    from scarlet_models.timing import time_interleaved
 
     device = find_device(options.device)
     models = {name: create(name, options.space).to(device).eval() for name in options.models}
@@ -101,18 +102,18 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def _count(name: str, model: nn.Module, input_size: int) -> Cost:
-    """What a network costs, for which it sees a picture.
+    """What a network costs, for which it sees an image.
 
     Raises:
-        UserError: it takes pictures of another size only.
+        UserError: it takes images of another size only.
     """
-    from scarlet_models.counting import count
+    from scarlet_models.inspection.counting import count
     from scarlet_models.networks import MISTAKES
 
     try:
         return count(model, input_size)
     except MISTAKES as error:
-        raise UserError(f"{name} cannot see pictures of {input_size} px: {first_line(error)}") from error
+        raise UserError(f"{name} cannot see images of {input_size} px: {first_line(error)}") from error
 
 
 def _show(measured: dict[str, Any]) -> None:
@@ -123,8 +124,8 @@ def _show(measured: dict[str, Any]) -> None:
         f"{measured['input_size']} px on {measured['device']} ({measured['processor']}), "
         f"{measured['threads']} threads, torch {measured['torch']}; medians of {measured['rounds']} interleaved rounds"
     )
-    heading = (f">pictures/s, {measured['batch_size']} at once", f">/ {first}")
-    shown = table("model", ">params", ">MACs", ">ms, 1 picture", f">/ {first}", *heading)
+    heading = (f">images/s, {measured['batch_size']} at once", f">/ {first}")
+    shown = table("model", ">params", ">MACs", ">ms, 1 image", f">/ {first}", *heading)
     for row in measured["results"]:
         shown.add_row(
             row["model"],

@@ -5,7 +5,9 @@ Checkpoints of SCARLET-A, B and C come from https://github.com/xiaomi-automl/SCA
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models convert ScarletA.pth.tar --install
   scarlet-models convert ScarletA.pth.tar --output weights/scarlet_a.xiaomi_in1k.safetensors"""
@@ -22,7 +24,7 @@ class Options:
         output: File to write; without it and --install, NAME.xiaomi_in1k.safetensors in the current folder.
     """
 
-    checkpoint: str = field(metadata={"positional": True})
+    checkpoint: str = option(positional=True)
     model: str | None = None
     install: bool = False
     output: str | None = None
@@ -35,10 +37,10 @@ def main(options: Options) -> None:
 
     import safetensors.torch
 
-    from scarlet_models.convert import convert
     from scarlet_models.files import write_bytes
-    from scarlet_models.pretrained import PUBLISHED
-    from scarlet_models.store import install
+    from scarlet_models.weights.convert import convert
+    from scarlet_models.weights.resolve import PUBLISHED
+    from scarlet_models.weights.store import install
 
     name, tensors = convert(Path(options.checkpoint), options.model)
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})

@@ -1,4 +1,4 @@
-"""Object detectors over SCARLET networks, on pictures with boxes in COCO's format."""
+"""Object detectors over SCARLET networks, on images with boxes in COCO's format."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ PROGRAM = Program(
     "scarlet_models",
     {
         "train": "train RetinaNet, Faster R-CNN or SSDlite over a network, and export it",
-        "eval": "average precision of a trained detector on pictures with boxes",
-        "predict": "find things on pictures: draw their boxes, print them as JSON",
+        "eval": "average precision of a trained detector on images with boxes",
+        "predict": "find things on images: draw their boxes, print them as JSON",
     },
-    modules={"train": "search.detect_train", "eval": "commands.detect_eval", "predict": "commands.detect_predict"},
+    modules={
+        "train": "scarlet_models.detection.training",
+        "eval": "scarlet_models.commands.detect_eval",
+        "predict": "scarlet_models.commands.detect_predict",
+    },
     recipes=Path(__file__).parents[1] / "detection" / "recipes",
     recipes_of={"train": ["bccd_cpu", "retinanet_coco_1x"]},
     extra="detection",

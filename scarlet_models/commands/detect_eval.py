@@ -1,16 +1,17 @@
 """Average precision of a trained detector, as COCO measures it: a table, or JSON.
 
-Under torchrun the pictures are shared among the processes, with none left out.
+Under torchrun the images are shared among the processes, with none left out.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scarlet_models.errors import UserError
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.tar --annotations bccd.json --split test
   torchrun --nproc-per-node 8 --no-python scarlet-models detect eval runs/coco/exported/coco \\
@@ -23,49 +24,49 @@ class Options:
 
     Args:
         model: Folder of a detector that train exported.
-        images: Folder or uncompressed tar of the pictures.
+        images: Folder or uncompressed tar of the images.
         annotations: Their boxes: JSON in COCO's instances format.
-        split: Split of the JSON's own "splits"; empty for all pictures.
+        split: Split of the JSON's own "splits"; empty for all images.
         detections: Also write all that was found into this file, in COCO's results format.
-        batch_size: Pictures seen at once by a process.
-        workers: Processes that decode pictures; 0 does it in the main process.
+        batch_size: Images seen at once by a process.
+        workers: Processes that decode images; 0 does it in the main process.
         threads: CPU threads for torch; 0 leaves its own choice.
         device: auto, cpu, cuda or cuda:N.
         json: Print the figures as one JSON object.
     """
 
-    model: str = field(metadata={"positional": True})
+    model: str = option(positional=True)
     images: str = ""
-    annotations: str = ""
+    annotations: str = option("", free=True)
     split: str = ""
     detections: str = ""
-    batch_size: int = 8
-    workers: int = 0
-    threads: int = 0
-    device: str = "auto"
-    json: bool = False
+    batch_size: int = option(8, least=1)
+    workers: int = option(0, least=0, free=True)
+    threads: int = option(0, least=0, free=True)
+    device: str = option("auto", free=True)
+    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
     """Score the detector and print the figures on the first process."""
-    from scarlet_models.detection.coco import CocoPictures
+    from scarlet_models.detection.coco import CocoImages
+    from scarlet_models.detection.data import score
     from scarlet_models.detection.detector import load
     from scarlet_models.files import write_text
-    from scarlet_models.search import distributed
-    from scarlet_models.search.detect_data import score
+    from scarlet_models.training import distributed
 
     if options.batch_size < 1 or min(options.workers, options.threads) < 0:
         raise UserError("--batch-size must be 1 or more, --workers and --threads 0 or more")
     with distributed.start(options.device, options.threads) as world:
         detector = load(options.model)
         detector.model.to(world.device)
-        pictures = CocoPictures(options.images, options.annotations, options.split)
-        figures, found = score(detector, pictures, options.batch_size, options.workers, world)
+        images = CocoImages(options.images, options.annotations, options.split)
+        figures, found = score(detector, images, options.batch_size, options.workers, world)
         if not world.is_main:
             return
         if options.detections:
             write_text(Path(options.detections), json.dumps(found))
-        facts = {"model": options.model, "split": options.split, "pictures": len(pictures), "detections": len(found)}
+        facts = {"model": options.model, "split": options.split, "images": len(images), "detections": len(found)}
         if options.json:
             print(json.dumps({**facts, **figures}))
         else:
@@ -77,7 +78,7 @@ def _show(report: dict[str, Any]) -> None:
     from scarlet_models.terminal import console, table
 
     out = console()
-    out.print(f"{report['model']}: {report['pictures']} pictures, {report['detections']} detections")
+    out.print(f"{report['model']}: {report['images']} images, {report['detections']} detections")
     figures = table(*(f">{name}" for name in FIGURES))
     figures.add_row(*(_percent(report[name]) for name in FIGURES))
     out.print(figures)

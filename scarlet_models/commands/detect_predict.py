@@ -1,7 +1,7 @@
-"""Finds things on pictures: copies with drawn boxes, labels and scores, and a line about each picture.
+"""Finds things on images: copies with drawn boxes, labels and scores, and a line about each image.
 
-A picture that cannot be read gets one line on stderr, the others go on, and the exit status is 2 in the end. With
---json there is one JSON object a line for each picture, with boxes as x, y, width and height in its pixels.
+An image that cannot be read gets one line on stderr, the others go on, and the exit status is 2 in the end. With
+--json there is one JSON object a line for each image, with boxes as x, y, width and height in its pixels.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scarlet_models.errors import UserError
+from scarlet_models.options import option
 
 if TYPE_CHECKING:
     from scarlet_models.detection.detector import Detector
@@ -28,26 +29,26 @@ class Options:
     """Options of detect predict.
 
     Args:
-        pictures: Files, or folders (searched in them and below).
+        images: Files, or folders (searched in them and below).
         model: Folder of a detector that train exported.
-        out: Folder for the pictures with drawn boxes, JPEGs of the same names; empty to draw none.
+        out: Folder for the images with drawn boxes, JPEGs of the same names; empty to draw none.
         threshold: Lowest score of what is drawn and printed.
         device: cpu, cuda or cuda:N.
         threads: CPU threads for torch; 0 leaves its own choice.
-        json: Print one JSON object a line for each picture.
+        json: Print one JSON object a line for each image.
     """
 
-    pictures: list[str] = field(metadata={"positional": True})
+    images: list[str] = option(positional=True)
     model: str
-    out: str = "found"
+    out: str = option("found", free=True)
     threshold: float = 0.5
-    device: str = "cpu"
-    threads: int = 0
-    json: bool = False
+    device: str = option("cpu", free=True)
+    threads: int = option(0, least=0, free=True)
+    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
-    """Draw and print what is found on each picture; fail at the end if some could not be read."""
+    """Draw and print what is found on each image; fail at the end if some could not be read."""
     import torch
 
     from scarlet_models.detection.detector import load
@@ -59,55 +60,55 @@ def main(options: Options) -> None:
         torch.set_num_threads(options.threads)
     detector = load(options.model)
     detector.model.to(find_device(options.device))
-    copies = dict(_copies(options.pictures, Path(options.out)))
+    copies = dict(_copies(options.images, Path(options.out)))
     bad = 0
-    for picture, copy in copies.items():
+    for image, copy in copies.items():
         try:
-            objects = _find(detector, picture, options.threshold, copy if options.out else None)
+            objects = _find(detector, image, options.threshold, copy if options.out else None)
         except UserError as error:
             if len(copies) == 1:
-                raise UserError(f"{picture}: {error}") from None
-            print(f"scarlet-models detect predict: {picture}: {error}", file=sys.stderr, flush=True)
+                raise UserError(f"{image}: {error}") from None
+            print(f"scarlet-models detect predict: {image}: {error}", file=sys.stderr, flush=True)
             bad += 1
             continue
         if options.json:
-            print(json.dumps({"picture": str(picture), "objects": objects}))
+            print(json.dumps({"image": str(image), "objects": objects}))
         else:
             counts = Counter(thing["category"] for thing in objects)
-            print(f"{picture}: " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"))
+            print(f"{image}: " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"))
     if bad:
-        raise UserError(f"{bad} of {len(copies)} pictures could not be read")
+        raise UserError(f"{bad} of {len(copies)} images could not be read")
 
 
 def _copies(names: list[str], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each picture, and the file for its copy, no two the same."""
-    from scarlet_models.pictures import find_pictures
+    """Each image, and the file for its copy, no two the same."""
+    from scarlet_models.images import find_images
 
     taken = set[Path]()
     for name in names:
-        for picture in find_pictures(name):
-            inside = picture.relative_to(name) if Path(name).is_dir() and picture != Path(name) else Path(picture.name)
+        for image in find_images(name):
+            inside = image.relative_to(name) if Path(name).is_dir() and image != Path(name) else Path(image.name)
             copy = out / inside.with_suffix(".jpg")
             if copy in taken:
                 copy = copy.with_name(f"{inside.name}.jpg")
-            if copy in taken or copy.resolve() == picture.resolve():
-                raise UserError(f"the copy of {picture} would overwrite another picture; choose another --out")
+            if copy in taken or copy.resolve() == image.resolve():
+                raise UserError(f"the copy of {image} would overwrite another image; choose another --out")
             taken.add(copy)
-            yield picture, copy
+            yield image, copy
 
 
 def _find(detector: Detector, path: Path, threshold: float, copy: Path | None) -> list[dict[str, Any]]:
-    """What is on a picture with at least that score; a copy of it with drawn boxes is written if asked for."""
+    """What is on an image with at least that score; a copy of it with drawn boxes is written if asked for."""
     from scarlet_models.detection.drawing import draw
     from scarlet_models.files import write_atomically
-    from scarlet_models.pictures import read_picture
+    from scarlet_models.images import read_image
 
-    picture = read_picture(path)
-    (found,) = detector.find([detector.prepare(picture)], [picture.size])
+    image = read_image(path)
+    (found,) = detector.find([detector.prepare(image)], [image.size])
     found = found.above(threshold)
     names = [detector.categories[label - 1]["name"] for label in found.labels.tolist()]
     if copy:
-        drawn = draw(picture, found, names)
+        drawn = draw(image, found, names)
         write_atomically(copy, lambda file: drawn.save(file, "JPEG", quality=90))
     rows = zip(names, detector.as_coco(found, 0), strict=True)
     return [{"category": name, "score": row["score"], "bbox": row["bbox"]} for name, row in rows]

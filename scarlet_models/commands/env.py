@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from scarlet_models.errors import UserError
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models env
   scarlet-models env --json"""
@@ -25,7 +26,7 @@ class Options:
         json: Print one JSON object.
     """
 
-    json: bool = False
+    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
@@ -61,7 +62,7 @@ def environment() -> dict[str, str | int | None]:
 
 
 def _store() -> str:
-    from scarlet_models.pretrained import store_dir
+    from scarlet_models.weights.resolve import store_dir
 
     try:
         return str(store_dir())

@@ -1,6 +1,6 @@
 """Writes a network as an ONNX model and as a torch.export program, checked against the network itself.
 
-Both take batches of any size. onnxruntime runs the ONNX model and torch the program on random pictures, in batches of
+Both take batches of any size. onnxruntime runs the ONNX model and torch the program on random images, in batches of
 one and of three; what differs from the network is not written. Files are replaced whole or not at all.
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scarlet_models.errors import UserError
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models export scarlet_a.c10
   scarlet-models export local-dir:runs/a/exported/a --formats [onnx] --out models
@@ -25,29 +26,29 @@ class Options:
         model: A name from `scarlet-models list` or of timm, local-dir:FOLDER, hf-hub:ID, or a genotype.
         space: Search space of a genotype: a name or a YAML file.
         pretrained: Load weights; without, they are random.
-        input_size: Side of the pictures in pixels; 0 for the network's own.
+        input_size: Side of the images in pixels; 0 for the network's own.
         formats: onnx for MODEL.onnx, program for MODEL.pt2.
         out: Folder to write to.
     """
 
-    model: str = field(metadata={"positional": True})
+    model: str = option(positional=True)
     space: str = "scarlet"
     pretrained: bool = True
-    input_size: int = 0
+    input_size: int = option(0, least=0)
     formats: list[Literal["onnx", "program"]] = field(default_factory=lambda: ["onnx", "program"])
-    out: str = "."
+    out: str = option(".", free=True)
 
 
 def main(options: Options) -> None:
     """Write the files, and print of each by how much it differs from the network."""
-    from scarlet_models.exporting import export_program, onnx_bytes, program_bytes, sample_batches
+    from scarlet_models.export.programs import export_program, onnx_bytes, program_bytes, sample_batches
     from scarlet_models.files import write_bytes
-    from scarlet_models.networks import create, file_stem, picture_size
+    from scarlet_models.networks import create, file_stem, image_size
 
     if options.input_size < 0 or not options.formats:
         raise UserError("--input-size is 1 or more, and --formats names at least one")
     model: Any = create(options.model, options.space, options.pretrained, exportable=True).eval()
-    channels, size = model.pretrained_cfg["input_size"][0], options.input_size or picture_size(model)
+    channels, size = model.pretrained_cfg["input_size"][0], options.input_size or image_size(model)
     batches = sample_batches(channels, size)
     program = export_program(model, batches[-1])
     for kind in options.formats:

@@ -1,16 +1,17 @@
 """A network layer by layer: the choices of its genotype, shapes, exact MACs and params, and feature taps.
 
-MACs are those of convolutions and linear layers for one picture. They are counted three ways, which agree: from the
+MACs are those of convolutions and linear layers for one image. They are counted three ways, which agree: from the
 genotype without building the model, by torch's flop counter, and by thop.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from scarlet_models.errors import UserError
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models info scarlet_a
   scarlet-models info scarlet_a4 --input-size 224 --json
@@ -25,14 +26,14 @@ class Options:
     Args:
         model: A name from `scarlet-models list`, a genotype such as 2,4,1,..., or local-dir:FOLDER.
         space: Search space of a genotype: a name or a YAML file.
-        input_size: Side of the pictures in pixels; 0 for the network's own.
+        input_size: Side of the images in pixels; 0 for the network's own.
         json: Print one JSON object.
     """
 
-    model: str = field(metadata={"positional": True})
+    model: str = option(positional=True)
     space: str = "scarlet"
-    input_size: int = 0
-    json: bool = False
+    input_size: int = option(0, least=0)
+    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
@@ -46,15 +47,15 @@ def main(options: Options) -> None:
 
 def describe(name: str, space: str = "scarlet", input_size: int = 0) -> dict[str, Any]:
     """Everything `info` says, as plain data. Counts that are not known are None."""
-    from scarlet_models.counting import count, count_with_thop
-    from scarlet_models.layout import feature_taps, layout
-    from scarlet_models.networks import create_on_meta, genotype_of, picture_size
+    from scarlet_models.inspection.counting import count, count_with_thop
+    from scarlet_models.inspection.layout import feature_taps, layout
+    from scarlet_models.networks import create_on_meta, genotype_of, image_size
 
     if input_size < 0:
         raise UserError(f"--input-size: {input_size} is not a size in pixels")
     genotype = genotype_of(name, space)
     model: Any = create_on_meta(name, space)
-    size = input_size or picture_size(model)
+    size = input_size or image_size(model)
     return {
         "model": name,
         "genotype": str(genotype) if genotype else None,

@@ -1,6 +1,6 @@
 """The networks of this package: every model and tag, its cost, and whether its weights are here.
 
-Cost is that of the tag's own picture size and number of classes. Genotypes of a search space need no name:
+Cost is that of the tag's own image size and number of classes. Genotypes of a search space need no name:
 `scarlet-models info 2,4,1,...`.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import Any
+
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models list
   scarlet-models list --json"""
@@ -22,7 +24,7 @@ class Options:
         json: Print one JSON list.
     """
 
-    json: bool = False
+    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
@@ -45,9 +47,9 @@ def models() -> list[dict[str, Any]]:
     import timm
     from timm.models import get_pretrained_cfg
 
-    from scarlet_models.counting import count
+    from scarlet_models.inspection.counting import count
     from scarlet_models.networks import create_on_meta, genotype_of
-    from scarlet_models.pretrained import find
+    from scarlet_models.weights.resolve import find
 
     rows = []
     for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters="scarlet_net*"):

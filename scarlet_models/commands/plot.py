@@ -5,10 +5,11 @@ The kernel is the colour, the expansion the height, squeeze-and-excitation the o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from scarlet_models.errors import UserError
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models plot scarlet_a
   scarlet-models plot scarlet_c --out c.svg
@@ -22,27 +23,27 @@ class Options:
     Args:
         model: A name from `scarlet-models list`, a genotype such as 2,4,1,..., or local-dir:FOLDER.
         space: Search space of a genotype: a name or a YAML file.
-        input_size: Side of the pictures in pixels; 0 for the network's own.
+        input_size: Side of the images in pixels; 0 for the network's own.
         out: File to write, .png, .svg or .pdf; MODEL.png if not given.
     """
 
-    model: str = field(metadata={"positional": True})
+    model: str = option(positional=True)
     space: str = "scarlet"
-    input_size: int = 0
-    out: str = ""
+    input_size: int = option(0, least=0)
+    out: str = option("", free=True)
 
 
 def main(options: Options) -> None:
     """Write the drawing and print where it is."""
-    from scarlet_models.drawing import draw, save
-    from scarlet_models.layout import layout
-    from scarlet_models.networks import create_on_meta, file_stem, genotype_of, is_genotype, picture_size
+    from scarlet_models.inspection.drawing import draw, save
+    from scarlet_models.inspection.layout import layout
+    from scarlet_models.networks import create_on_meta, file_stem, genotype_of, image_size, is_genotype
     from scarlet_models.terminal import short
 
     if options.input_size < 0:
         raise UserError(f"--input-size: {options.input_size} is not a size in pixels")
     genotype, model = genotype_of(options.model, options.space), create_on_meta(options.model, options.space)
-    size = options.input_size or picture_size(model)
+    size = options.input_size or image_size(model)
     blocks = layout(model, size, genotype)
     macs, params = (sum(getattr(block, cost) for block in blocks) for cost in ("macs", "params"))
     facts = [f"{size} px", f"{short(macs)} MACs", f"{short(params)} params"]

@@ -6,7 +6,9 @@ with `hf auth login` or HF_TOKEN.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models publish runs/mine/exported/mine me/my-network
   scarlet-models publish scarlet_a.c10 me/scarlet_a.c10 --private"""
@@ -22,13 +24,13 @@ class Options:
         private: Make a new repository private.
     """
 
-    source: str = field(metadata={"positional": True})
-    repo: str = field(metadata={"positional": True})
+    source: str = option(positional=True)
+    repo: str = option(positional=True)
     private: bool = False
 
 
 def main(options: Options) -> None:
     """Push and print the address."""
-    from scarlet_models.publish import publish
+    from scarlet_models.weights.publish import publish
 
     print(publish(options.source, options.repo, options.private))

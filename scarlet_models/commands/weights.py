@@ -9,11 +9,12 @@ install  put safetensors files into the store, such as scarlet_a.c10.safetensors
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from scarlet_models.errors import UserError
+from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models weights list
   scarlet-models weights install scarlet_a.c10.safetensors"""
@@ -30,15 +31,15 @@ class Options:
         json: With list and verify, print JSON.
     """
 
-    action: Literal["list", "dir", "verify", "install"] = field(metadata={"positional": True})
-    files: list[str] = field(default_factory=list, metadata={"positional": True})
-    name: str | None = None
-    json: bool = False
+    action: Literal["list", "dir", "verify", "install"] = option(positional=True)
+    files: list[str] = option([], positional=True)
+    name: str | None = option(None, free=True)
+    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
     """Run one action."""
-    from scarlet_models.pretrained import store_dir
+    from scarlet_models.weights.resolve import store_dir
 
     if options.action != "install" and (options.files or options.name):
         raise UserError(f"{options.action} takes no files")
@@ -57,8 +58,8 @@ def main(options: Options) -> None:
 
 def available() -> list[dict[str, str]]:
     """For every tag, where its weights are: store, package, or not here (the path is then empty)."""
-    from scarlet_models.pretrained import find, store_dir
-    from scarlet_models.store import tags
+    from scarlet_models.weights.resolve import find, store_dir
+    from scarlet_models.weights.store import tags
 
     rows = []
     for tag in tags():
@@ -71,7 +72,7 @@ def available() -> list[dict[str, str]]:
 def verify() -> list[dict[str, str]]:
     """Every file that is in store or package, or listed there: ok, damaged, missing or unlisted."""
     from scarlet_models.files import sha256_of
-    from scarlet_models.pretrained import package_dir, read_manifest, store_dir
+    from scarlet_models.weights.resolve import package_dir, read_manifest, store_dir
 
     rows = []
     for folder in (store_dir(), package_dir()):
@@ -95,7 +96,7 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
 
 
 def _install(files: list[Path], name: str | None) -> None:
-    from scarlet_models.store import install
+    from scarlet_models.weights.store import install
 
     if not files:
         raise UserError("install needs a file, such as scarlet_a.c10.safetensors")

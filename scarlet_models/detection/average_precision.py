@@ -11,7 +11,7 @@ FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")  # the fir
 
 
 def average_precision(ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """COCO's figures over all pictures of the ground truth.
+    """COCO's figures over all images of the ground truth.
 
     Args:
         ground_truth: images, annotations and categories in COCO's format.
@@ -27,8 +27,8 @@ def average_precision(ground_truth: dict[str, Any], detections: Sequence[dict[st
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
         raise UserError(f"needs {error.name}: pip install 'scarlet-models[detection]'") from None
-    truth = COCO({**ground_truth, "info": {}})
-    evaluation = COCOeval_faster(truth, truth.loadRes([dict(row) for row in detections]), iouType="bbox")
+    coco = COCO({**ground_truth, "info": {}})
+    evaluation = COCOeval_faster(coco, coco.loadRes([dict(row) for row in detections]), iouType="bbox")
     evaluation.run()
     # Precision by IoU threshold, recall, category, size and number of detections; -1 where there is nothing to find.
     at_half = evaluation.eval["precision"][0, :, :, 0, -1]

@@ -74,7 +74,7 @@ class ScarletFPN(nn.Module):
     Attributes:
         out_channels: As given.
         strides: Of the levels in pixels, where each extra one doubles the last.
-        image_mean, image_std: How the network's weights want pictures normalised.
+        image_mean, image_std: How the network's weights want images normalised.
     """
 
     def __init__(
@@ -112,6 +112,6 @@ class ScarletFPN(nn.Module):
 
 
 def normalisation(net: nn.Module) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of a timm network's pictures."""
+    """Mean and standard deviation of a timm network's images."""
     cfg: Any = net.pretrained_cfg
     return list(cfg["mean"]), list(cfg["std"])

@@ -1,13 +1,13 @@
-"""Pictures with boxes in COCO's format: an instances JSON, and a folder or tar that holds the pictures.
+"""Images with boxes in COCO's format: an instances JSON, and a folder or tar that holds the images.
 
 What is not as it should be is dealt with as COCO's own tools do, or refused before anything runs:
 
-- A picture that is missing, or whose size is not the annotated one, is refused.
-- Pictures without boxes stay: there is nothing to find on them.
+- An image that is missing, or whose size is not the annotated one, is refused.
+- Images without boxes stay: there is nothing to find on them.
 - Crowd boxes are not trained on; in evaluation what is found inside them counts neither way.
 - Boxes without extent are not trained on, with a warning; in evaluation they count as missed.
-- Greyscale, CMYK, palette and 16-bit pictures are read as RGB.
-- A picture is turned as its EXIF says, unless only the stored one has the annotated size.
+- Greyscale, CMYK, palette and 16-bit images are read as RGB.
+- An image is turned as its EXIF says, unless only the stored one has the annotated size.
 - Category ids may have gaps: labels count from 1 in the order of ids, as 0 is torchvision's background.
 """
 
@@ -28,21 +28,21 @@ from PIL import Image
 from torch import Tensor
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.pictures import read_picture
+from scarlet_models.images import read_image
 
 _FILES = {"folder": "a folder", "tar": "an uncompressed tar"}
 
 
-class CocoPictures:
+class CocoImages:
     """A split of such a data set.
 
     Args:
         images: Folder or uncompressed tar; a file name of the JSON may lie in any folder inside.
         annotations: The JSON; "images", "annotations" and "categories" as in COCO's instances.
-        split: Key of the JSON's own "splits", a list of file names for each; empty for all pictures.
+        split: Key of the JSON's own "splits", a list of file names for each; empty for all images.
 
     Attributes:
-        records: COCO's entry of each picture, in the order of their ids.
+        records: COCO's entry of each image, in the order of their ids.
         categories: COCO's id and name of each category, in the order of ids; label i is the i-th, from 1.
 
     Raises:
@@ -56,8 +56,8 @@ class CocoPictures:
         content = _read_json(Path(annotations))
         self.categories = _categories(content, annotations)
         self.records = _records(content, annotations, split)
-        self._boxes = _boxes_by_picture(content, annotations, self.categories)
-        self.files = PictureFiles(Path(images))
+        self._boxes = _boxes_by_image(content, annotations, self.categories)
+        self.files = ImageFiles(Path(images))
         self.files.check([record["file_name"] for record in self.records])
         if degenerate := sum(_is_degenerate(box) for record in self.records for box in self._boxes[record["id"]]):
             warnings.warn(f"{annotations}: {degenerate} boxes without extent are not trained on", stacklevel=2)
@@ -65,8 +65,8 @@ class CocoPictures:
     def __len__(self) -> int:
         return len(self.records)
 
-    def picture(self, index: int) -> Image.Image:
-        """A picture as RGB, of the annotated size.
+    def image(self, index: int) -> Image.Image:
+        """An image as RGB, of the annotated size.
 
         Raises:
             UserError: It cannot be read, or has another size.
@@ -74,15 +74,15 @@ class CocoPictures:
         record = self.records[index]
         data, size = self.files.read(record["file_name"]), (record["width"], record["height"])
         try:
-            picture = read_picture(data)
-            if picture.size != size:
-                picture = read_picture(data, upright=False)
+            image = read_image(data)
+            if image.size != size:
+                image = read_image(data, upright=False)
         except UserError as error:
             raise UserError(f"{record['file_name']}: {error}") from None
-        if picture.size != size:
-            found, wanted = ("{} x {}".format(*numbers) for numbers in (picture.size, size))
+        if image.size != size:
+            found, wanted = ("{} x {}".format(*numbers) for numbers in (image.size, size))
             raise UserError(f"{record['file_name']} is {found}, {self.name} says {wanted}")
-        return picture
+        return image
 
     def boxes(self, index: int) -> tuple[Tensor, Tensor]:
         """What to train on: boxes x1, y1, x2, y2 in pixels, float32 of shape (n, 4), and their labels, int64 (n,)."""
@@ -99,11 +99,11 @@ class CocoPictures:
         return {"images": self.records, "annotations": numbered, "categories": self.categories}
 
     def digest(self) -> str:
-        """A sha256 that names pictures and boxes, wherever they lie."""
+        """A sha256 that names images and boxes, wherever they lie."""
         return hashlib.sha256(json.dumps(self.ground_truth()).encode()).hexdigest()
 
 
-class PictureFiles:
+class ImageFiles:
     """Files in a folder or an uncompressed tar, found by the end of their paths, and read by any process.
 
     Raises:
@@ -127,7 +127,7 @@ class PictureFiles:
         """Refuses names that are not there, or that more than one file has."""
         for fault, wrong in (("not in", lambda n: n == 0), ("more than once in", lambda n: n > 1)):
             if bad := [name for name in names if wrong(len(self._find(name)))]:
-                raise UserError(f"{len(bad)} of {len(names)} pictures are {fault} {self.path}, {bad[0]} for one")
+                raise UserError(f"{len(bad)} of {len(names)} images are {fault} {self.path}, {bad[0]} for one")
 
     def read(self, name: str) -> bytes:
         """The content of the file."""
@@ -150,7 +150,7 @@ def _members(path: Path) -> list[tarfile.TarInfo]:
             return [member for member in archive if member.isfile()]
     except (OSError, tarfile.TarError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"{path} is neither a folder nor an uncompressed tar of pictures: {reason}") from error
+        raise UserError(f"{path} is neither a folder nor an uncompressed tar of images: {reason}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -189,32 +189,32 @@ def _records(content: Mapping[str, Any], path: str, split: str) -> list[dict[str
     wanted = {"id": int, "file_name": str, "width": int, "height": int}
     entries = _entries(content, path, "images", wanted)
     if len({entry["id"] for entry in entries}) < len(entries):
-        raise UserError(f"{path}: two pictures have one id")
+        raise UserError(f"{path}: two images have one id")
     if split:
         splits = content.get("splits") or {}
         if split not in splits:
             raise UserError(f"{path} has no split {split!r}; it has {', '.join(splits) or 'none'}")
         names = set(splits[split])
         if absent := names - {entry["file_name"] for entry in entries}:
-            raise UserError(f"{path}: {len(absent)} pictures of split {split} have no entry, {min(absent)} for one")
+            raise UserError(f"{path}: {len(absent)} images of split {split} have no entry, {min(absent)} for one")
         entries = [entry for entry in entries if entry["file_name"] in names]
     if not entries:
-        raise UserError(f"{path}: there are no pictures")
+        raise UserError(f"{path}: there are no images")
     kept = [{name: entry[name] for name in wanted} for entry in entries]
     return sorted(kept, key=lambda record: record["id"])
 
 
-def _boxes_by_picture(
+def _boxes_by_image(
     content: Mapping[str, Any], path: str, categories: Sequence[Mapping[str, Any]]
 ) -> dict[int, list[dict[str, Any]]]:
     entries = _entries(content, path, "annotations", {"image_id": int, "category_id": int, "bbox": list})
-    pictures, known = {entry["id"] for entry in content["images"]}, {category["id"] for category in categories}
+    images, known = {entry["id"] for entry in content["images"]}, {category["id"] for category in categories}
     boxes: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for number, entry in enumerate(entries):
         box = entry["bbox"]
         if len(box) != 4 or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in box):
             raise UserError(f"{path}: the box of annotation {number} is {box}, not x, y, width, height")
-        for what, value, those in (("picture", entry["image_id"], pictures), ("category", entry["category_id"], known)):
+        for what, value, those in (("image", entry["image_id"], images), ("category", entry["category_id"], known)):
             if value not in those:
                 raise UserError(f"{path}: annotation {number} is of {what} {value}, which is not in it")
         kept = {"image_id": entry["image_id"], "category_id": entry["category_id"], "bbox": box}

@@ -15,20 +15,21 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torchvision.transforms import v2
 
-from scarlet_models.detection.models import DETECTORS
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.networks import genotype_of
-from scarlet_models.saving import CONFIG, WEIGHTS, whole_folder, write_weights
+from scarlet_models.weights.save import CONFIG, WEIGHTS, whole_folder, write_weights
+
+from .models import DETECTORS
 
 _KEYS = ("detector", "network", "arguments", "short_side", "long_side", "categories")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found on a picture.
+    """What a detector found on an image.
 
     Args:
-        boxes: x1, y1, x2, y2 in pixels of the picture, float32 of shape (n, 4), on the CPU.
+        boxes: x1, y1, x2, y2 in pixels of the image, float32 of shape (n, 4), on the CPU.
         labels: int64 (n,), from 1.
         scores: float32 (n,), falling.
     """
@@ -44,12 +45,12 @@ class Found:
 
 
 class Detector:
-    """A detector of torchvision over a network, its categories, and how pictures are resized for it.
+    """A detector of torchvision over a network, its categories, and how images are resized for it.
 
     Attributes:
         config: detector, network, arguments, short_side, long_side and categories, as config.json has them.
         categories: id and name of each; label i is the i-th, from 1.
-        resize: For PIL pictures, and boxes with them.
+        resize: For PIL images, and boxes with them.
     """
 
     def __init__(self, config: Mapping[str, Any], weights_from: str = "") -> None:
@@ -82,14 +83,14 @@ class Detector:
             own = {"image_mean": transform.image_mean, "image_std": transform.image_std}
             self.config["arguments"] = {**config["arguments"], **own}
 
-    def prepare(self, picture: Image.Image) -> Tensor:
-        """A picture as the model takes it: float32 (3, H, W) in [0, 1], resized."""
-        image: Tensor = v2.functional.to_dtype(v2.functional.to_image(self.resize(picture)), torch.float32, scale=True)
-        return image.as_subclass(Tensor)
+    def prepare(self, image: Image.Image) -> Tensor:
+        """An image as the model takes it: float32 (3, H, W) in [0, 1], resized."""
+        pixels: Tensor = v2.functional.to_dtype(v2.functional.to_image(self.resize(image)), torch.float32, scale=True)
+        return pixels.as_subclass(Tensor)
 
     @torch.inference_mode()
     def find(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Found]:
-        """What is on pictures.
+        """What is on images.
 
         Args:
             images: As `prepare` gives them.
@@ -138,7 +139,7 @@ def describe(
         network: A released name, a genotype, local-dir:FOLDER, or any name of timm.
         space: Search space of a genotype.
         arguments: Of the detector's function.
-        sides: Shorter and longer side of the pictures that it sees; for ssdlite the first is that of a square.
+        sides: Shorter and longer side of the images that it sees; for ssdlite the first is that of a square.
         categories: id and name of each, in the order of labels.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Pictures with what was found on them: boxes, labels and scores, by torchvision."""
+"""Images with what was found on them: boxes, labels and scores, by torchvision."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as F
 from torchvision.utils import draw_bounding_boxes
 
-from scarlet_models.detection.detector import Found
+from .detector import Found
 
 _TURN = 0.618  # of the colour circle: neighbouring labels get colours far apart
 
 
-def draw(picture: Image.Image, found: Found, names: Sequence[str]) -> Image.Image:
+def draw(image: Image.Image, found: Found, names: Sequence[str]) -> Image.Image:
     """A copy with a box for each thing, in its label's colour, with its name and score.
 
     Args:
-        picture: RGB.
-        found: In pixels of the picture.
+        image: RGB.
+        found: In pixels of the image.
         names: Of each thing found.
     """
     if not len(found.boxes):
-        return picture.copy()
-    unit = max(1, round(min(picture.size) / 240))  # thickness and text that stay readable on large pictures
+        return image.copy()
+    unit = max(1, round(min(image.size) / 240))  # thickness and text that stay readable on large images
     drawn = draw_bounding_boxes(
-        F.pil_to_tensor(picture),
+        F.pil_to_tensor(image),
         found.boxes,
         [f"{name} {score:.2f}" for name, score in zip(names, found.scores.tolist(), strict=True)],
         colors=[_colour(label) for label in found.labels.tolist()],
@@ -35,8 +35,8 @@ def draw(picture: Image.Image, found: Found, names: Sequence[str]) -> Image.Imag
         font=font_manager.findfont("DejaVu Sans"),  # it comes with matplotlib
         font_size=10 * unit,
     )
-    image: Image.Image = F.to_pil_image(drawn)
-    return image
+    result: Image.Image = F.to_pil_image(drawn)
+    return result
 
 
 def _colour(label: int) -> tuple[int, int, int]:

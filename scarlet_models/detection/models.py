@@ -1,6 +1,6 @@
 """torchvision's RetinaNet, Faster R-CNN and SSDlite over SCARLET networks.
 
-As in torchvision, `num_classes` counts the background, labels begin at 1, and pictures are lists of float tensors
+As in torchvision, `num_classes` counts the background, labels begin at 1, and images are lists of float tensors
 (3, H, W) in [0, 1] of any sizes.
 """
 
@@ -21,8 +21,9 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
 
-from scarlet_models.detection.backbone import ScarletFPN, build_features, normalisation
 from scarlet_models.errors import UserError
+
+from .backbone import ScarletFPN, build_features, normalisation
 
 COCO_CLASSES = 91  # torchvision's count: category ids up to 90, used as they are, and the background
 BACKBONE_OPTIONS = ("space", "weights_backbone", "trainable_stages", "frozen_norm")
@@ -103,7 +104,7 @@ def ssdlite_scarlet(
 
     Args:
         name: As for `retinanet_scarlet`, and so are num_classes and options.
-        size: Side in pixels of the square that every picture is resized to.
+        size: Side in pixels of the square that every image is resized to.
         taps: The network's own maps; (3, 4) are strides 16 and 32.
         extra_channels: Of the further maps, each of half the last one's side.
     """

@@ -1,0 +1,70 @@
+"""A timm model with what belongs to it when it looks at images: its transform and the names of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from timm.data import ImageNetInfo, create_transform, infer_imagenet_subset, resolve_model_data_config
+from torch import nn
+
+from scarlet_models.errors import UserError
+
+_MODES = {1: "L", 3: "RGB"}  # of Pillow, by the number of channels
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class of one image."""
+
+    label: str
+    index: int
+    probability: float
+
+
+class Classifier:
+    """Classifies images with a model in evaluation mode.
+
+    Args:
+        model: A timm model with weights.
+        device: Where to run it.
+
+    Raises:
+        UserError: the model has no classifier, or takes images that are neither greyscale nor RGB.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.model, self.device = model.to(device).eval(), device
+        config = resolve_model_data_config(model)
+        channels = config["input_size"][0]
+        if channels not in _MODES:
+            raise UserError(f"the model takes images of {channels} channels, not greyscale or RGB ones")
+        self.mode, self.labels = _MODES[channels], class_names(model)
+        self.transform: Any = create_transform(**config, is_training=False)
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[Image], top_k: int = 5) -> list[list[Prediction]]:
+        """For each image its `top_k` most probable classes, the most probable first."""
+        batch = torch.stack([self.transform(image.convert(self.mode)) for image in images]).to(self.device)
+        top = self.model(batch).float().softmax(1).topk(min(top_k, len(self.labels)))
+        return [
+            [Prediction(self.labels[index], index, value) for value, index in zip(values, indices, strict=True)]
+            for values, indices in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        ]
+
+
+def class_names(model: nn.Module) -> list[str]:
+    """Names of a model's classes: from its cfg, else ImageNet's if it has as many, else "class 0" and so on."""
+    cfg: Any = model.pretrained_cfg
+    count: Any = model.num_classes
+    if not count:
+        raise UserError("the model has no classifier (num_classes is 0)")
+    if (names := cfg.get("label_names")) and len(names) == count:
+        described = cfg.get("label_descriptions") or {}
+        return [str(described.get(name, name)) for name in names]
+    if subset := infer_imagenet_subset(model):
+        return list(ImageNetInfo(subset).label_descriptions())
+    return [f"class {index}" for index in range(count)]

@@ -1,0 +1,1 @@
+"""Looking at a network: counting, layout, drawing, timing."""

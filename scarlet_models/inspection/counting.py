@@ -1,0 +1,75 @@
+"""MACs and params of a built model, counted by running it: by torch's flop counter, and by thop.
+
+MACs are those of convolutions and linear layers for one image. Models are copied to the meta device first: nothing is
+computed, and the model that is counted keeps its buffers and mode.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from scarlet_models.space.cost import Cost
+
+
+def count(model: nn.Module, input_size: int) -> Cost:
+    """Cost at `input_size` px: half of torch's flop count, and every trainable parameter."""
+    return Cost(macs_by_module(model, input_size)[""], sum(p.numel() for p in model.parameters() if p.requires_grad))
+
+
+def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
+    """MACs of each module by its dotted name; "" is the whole model. Modules without any are left out."""
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
+    copied, image = on_meta(model, input_size)
+    with FlopCounterMode(display=False) as counter:
+        copied(image)
+    prefix = type(model).__name__
+    macs = {"": counter.get_total_flops() // 2}
+    for name, flops in counter.get_flop_counts().items():
+        if name.startswith(prefix + "."):
+            macs[name.removeprefix(prefix + ".")] = sum(flops.values()) // 2
+    return macs
+
+
+def count_with_thop(model: nn.Module, input_size: int) -> Cost:
+    """The same by thop, with rules for what it counts differently.
+
+    By itself thop adds pooling and normalization to the MACs, and leaves out the MACs and params of modules whose exact
+    type it does not know, such as timm's batch norm with activation and its convolutions.
+    """
+    import thop
+    from thop.vision.basic_hooks import count_convNd, count_linear, zero_ops
+
+    copied, image = on_meta(model, input_size)
+    rules: dict[type[nn.Module], Callable[..., None]] = {}
+    for module in copied.modules():
+        if isinstance(module, _ConvNd):
+            rules[type(module)] = count_convNd
+        elif isinstance(module, nn.Linear):
+            rules[type(module)] = count_linear
+        elif isinstance(module, _BatchNorm) or not list(module.children()):  # timm's batch norm holds its activation
+            rules[type(module)] = zero_ops
+    macs, params = thop.profile(copied, (image,), custom_ops=rules, verbose=False)
+    return Cost(int(macs), int(params))
+
+
+def on_meta(model: nn.Module, input_size: int) -> tuple[nn.Module, torch.Tensor]:
+    """A copy of the model in eval mode without its numbers, and a batch of one image for it."""
+    image = torch.empty(1, in_channels(model), input_size, input_size, device="meta", dtype=_first(model).dtype)
+    return copy.deepcopy(model).to("meta").eval(), image
+
+
+def in_channels(model: nn.Module) -> int:
+    """Channels of the images that the model takes."""
+    return _first(model).shape[1]
+
+
+def _first(model: nn.Module) -> torch.Tensor:
+    """The weight of the first convolution."""
+    return next(parameter for parameter in model.parameters() if parameter.dim() == 4)

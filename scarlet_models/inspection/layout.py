@@ -1,0 +1,146 @@
+"""A network block by block: what each is, its shapes and its cost. What `info` prints and `plot` draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models.efficientnet import EfficientNet
+from torch import Tensor, nn
+
+from scarlet_models.errors import UserError
+from scarlet_models.space.space import Genotype
+
+from .counting import macs_by_module, on_meta
+
+_KINDS = {
+    "DepthwiseSeparableConv": "separable",
+    "InvertedResidual": "inverted residual",
+    "ConvBnAct": "projection",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a network. Sizes are the sides of square maps, in pixels.
+
+    Args:
+        module: Dotted name in the timm model; empty for an identity, which has none.
+        kind: stem, separable, inverted residual, projection, identity, head or classifier.
+        expand: Channels inside an inverted residual, as a multiple of its input's.
+        se: Whether there is squeeze-and-excitation.
+        layer: Number of the searchable layer, where a genotype tells.
+        choice: Index of that layer's choice.
+    """
+
+    module: str
+    kind: str
+    kernel: int
+    expand: float
+    se: bool
+    stride: int
+    shortcut: bool
+    in_channels: int
+    channels: int
+    in_size: int
+    size: int
+    macs: int
+    params: int
+    layer: int | None = None
+    choice: int | None = None
+
+
+def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) -> list[Block]:
+    """The blocks of a timm EfficientNet in order, for images of `input_size` px.
+
+    Args:
+        genotype: What the model was built from: adds layer numbers, choices and identities.
+
+    Raises:
+        UserError: the model is of another family.
+    """
+    if not isinstance(model, EfficientNet):
+        raise UserError(f"only networks built as timm's EfficientNet have a layout, not {type(model).__name__}")
+    units = {name: (kind, modules) for name, kind, modules in _units(model)}
+    shapes = _shapes(model, list(units), input_size)
+    macs = macs_by_module(model, input_size)
+    blocks = [_block(name, *units[name], *shapes[name], macs.get(name, 0)) for name in units]
+    return blocks if genotype is None else list(_with_choices(blocks, genotype))
+
+
+def feature_taps(model: nn.Module) -> list[dict[str, Any]]:
+    """What `features_only` gives of a timm model: reduction, channels and module of each tap, from fine to coarse."""
+    info: Any = model.feature_info
+    taps: list[dict[str, Any]] = info if isinstance(info, list) else info.info
+    return [{"reduction": tap["reduction"], "channels": tap["num_chs"], "module": tap["module"]} for tap in taps]
+
+
+def _units(model: EfficientNet) -> Iterator[tuple[str, str, list[nn.Module]]]:
+    """Name, kind and modules of each block; the first module is the one that a hook can watch."""
+    yield "conv_stem", "stem", [model.conv_stem, model.bn1]
+    for name, block in model.blocks.named_modules():
+        if name.count(".") == 1:
+            kind = type(block).__name__
+            yield f"blocks.{name}", _KINDS.get(kind, kind), [block]
+    yield "conv_head", "head", [model.conv_head, model.bn2]
+    if isinstance(model.classifier, nn.Linear):
+        yield "classifier", "classifier", [model.classifier]
+
+
+def _shapes(model: EfficientNet, names: list[str], input_size: int) -> dict[str, tuple[torch.Size, torch.Size]]:
+    """Shapes of what goes into and comes out of modules; nothing is computed."""
+    copied, image = on_meta(model, input_size)
+    shapes: dict[str, tuple[torch.Size, torch.Size]] = {}
+
+    def watch(name: str) -> None:
+        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            shapes[name] = inputs[0].shape, output.shape
+
+        copied.get_submodule(name).register_forward_hook(record)
+
+    for name in names:
+        watch(name)
+    copied(image)
+    return shapes
+
+
+def _block(name: str, kind: str, modules: list[nn.Module], before: torch.Size, after: torch.Size, macs: int) -> Block:
+    parts = [part for module in modules for part in module.modules()]
+    convolutions = [part for part in parts if isinstance(part, nn.Conv2d)]
+    depthwise = [part for part in convolutions if part.groups > 1]
+    return Block(
+        module=name,
+        kind=kind,
+        kernel=max((part.kernel_size[0] for part in convolutions), default=1),
+        expand=depthwise[0].out_channels / before[1] if depthwise else 1,
+        se=any(isinstance(part, SqueezeExcite) for part in parts),
+        stride=math.prod(part.stride[0] for part in convolutions),
+        shortcut=getattr(modules[0], "has_skip", False),
+        in_channels=before[1],
+        channels=after[1],
+        in_size=before[2] if len(before) == 4 else 1,
+        size=after[2] if len(after) == 4 else 1,
+        macs=macs,
+        params=sum(p.numel() for module in modules for p in module.parameters()),
+    )
+
+
+def _with_choices(blocks: list[Block], genotype: Genotype) -> Iterator[Block]:
+    """The blocks with layer numbers and choices, and with the identities between them."""
+    space, rest = genotype.space, iter(blocks)
+    previous = blocks[0]
+    for _ in range(2 if space.stem.separable else 1):
+        previous = next(rest)
+        yield previous
+    for layer, choice in zip(space.layers, genotype, strict=True):
+        if space.has_block(layer, choice):
+            block = previous = next(rest)
+        else:
+            channels, size = previous.channels, previous.size
+            block = Block("", "identity", 1, 1, False, 1, False, channels, channels, size, size, 0, 0)
+        yield replace(block, layer=layer.index, choice=choice)
+    yield from rest

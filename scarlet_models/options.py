@@ -1,0 +1,86 @@
+"""Options as dataclasses: what a value may be, and what it means for a run, is written beside its field.
+
+Modules of options import no torch, so that --help and mistakes in options are answered at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+from scarlet_models.errors import UserError
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    least: float = -inf,
+    most: float = inf,
+    ascending: bool = False,
+    positional: bool = False,
+    free: bool = False,
+    once: bool = False,
+) -> Any:
+    """A field of an options dataclass.
+
+    Args:
+        default: Its default; a list or mapping is copied for each instance.
+        least: Smallest number allowed, also of those inside nested lists.
+        most: Largest number allowed.
+        ascending: The numbers of the list must not fall.
+        positional: Given without dashes on the command line.
+        free: Does not change what a run computes: may differ when the run resumes.
+        once: Asked of one start, not of the run: never kept in config.yaml. Implies `free`.
+    """
+    metadata = {
+        "least": least,
+        "most": most,
+        "ascending": ascending,
+        "positional": positional,
+        "free": free or once,
+        "once": once,
+    }
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Ranged:
+    """A base of options that refuses numbers out of range when they are made, before anything is read or written.
+
+    Raises:
+        UserError: A number is out of range.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # only dataclasses derive from this
+            least, most = field.metadata.get("least", -inf), field.metadata.get("most", inf)
+            numbers = list(_numbers(getattr(self, field.name)))
+            for number in numbers:
+                if not least <= number <= most:
+                    wrong = f"below {least}" if number < least else f"above {most}" if number > most else "not a number"
+                    raise UserError(f"{flag(field.name)}: {number} is {wrong}")
+            if field.metadata.get("ascending") and numbers != sorted(numbers):
+                order = f"{numbers[0]} is above {numbers[-1]}"
+                raise UserError(f"{flag(field.name)}: the smallest comes first, and {order}")
+
+
+def names_with(options: Any, key: str) -> set[str]:
+    """Names of the fields of an options dataclass (or of an instance) whose metadata `key` is set."""
+    return {field.name for field in dataclasses.fields(options) if field.metadata.get(key)}
+
+
+def flag(name: str) -> str:
+    """A field's name as the command line spells it."""
+    return "--" + name.replace("_", "-")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """A number, or those of nested lists."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value

@@ -1,0 +1,262 @@
+"""A run's folder: its options, environment, metrics and checkpoints, and what resuming may and may not change."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import logging
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from scarlet_models.errors import UserError
+from scarlet_models.files import write_json, write_text
+from scarlet_models.options import Ranged, names_with, option
+
+from .checkpoint import list_checkpoints, load_newest, save_checkpoint
+from .distributed import World
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class RunOptions(Ranged):
+    """Where a run is kept and how it goes on.
+
+    Args:
+        out: The run's folder, such as runs/NAME.
+        resume: Go on from the newest checkpoint in the folder; start anew where there is none yet.
+        allow_drift: Resume although options or the environment changed; the result is then another.
+        seed: Of everything random but the held-out split.
+        threads: CPU threads for torch; 0 leaves its own choice.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint_minutes: Longest time between checkpoints; one is also written after each epoch.
+        json: Print the result as one JSON object on stdout.
+    """
+
+    out: str = option("runs/retrain", free=True)
+    resume: bool = option(False, once=True)
+    allow_drift: bool = option(False, once=True)
+    seed: int = option(0, least=0, most=2**63 - 1)
+    threads: int = option(0, least=0, free=True)
+    device: str = option("auto", free=True)
+    checkpoint_minutes: float = option(5.0, least=0, free=True)
+    json: bool = option(False, once=True)
+
+
+FREE_ENVIRONMENT = {"git_commit", "host"}
+_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
+
+
+class RunFolder:
+    """The folder of one run. Every rank makes one; only rank 0 reads and writes files.
+
+    config.yaml and env.json are written at the start and with each checkpoint: resuming that ends before the next
+    changes neither.
+    """
+
+    def __init__(self, options: RunOptions, world: World) -> None:
+        """Opens the folder, and refuses what would mix two runs.
+
+        Raises:
+            UserError: There is a run and no resume; options or environment changed; no checkpoint is whole; or the
+                name of what is exported is a path.
+        """
+        self.path, self.world = Path(options.out), world
+        self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
+        self.checkpoints = self.path / "checkpoints"
+        self.metrics: MetricsTable | None = None
+        self.events: SummaryWriter | None = None
+        self._state: dict[str, Any] | None = None
+        if world.is_main:
+            self._open(options)
+        self._state = world.broadcast(self._state)
+
+    def _open(self, options: RunOptions) -> None:
+        config = plain(asdict(options))
+        config |= dict.fromkeys(names_with(options, "once"), False)
+        environment = describe_environment(getattr(options, "workers", 0), self.world)
+        self._facts = config, environment
+        if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
+            raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+        if options.resume:
+            self._state = load_newest(self.checkpoints)
+        if self._state and not options.allow_drift:
+            refuse_changes(self.path / "config.yaml", config, names_with(options, "free"))
+            refuse_changes(self.path / "env.json", environment, FREE_ENVIRONMENT)
+        if not self._state:
+            self._write_facts()
+        elif "final" in config:  # what the run began with, so that it resumes to the same end
+            config["final"] = _read_yaml(self.path / "config.yaml").get("final", False)
+        step = self._state["step"] if self._state else 0
+        self.metrics = MetricsTable(self.path / "metrics.csv", step)
+        self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1)
+
+    def take_state(self) -> dict[str, Any] | None:
+        """What the newest checkpoint holds, None for a run that starts; handed out once, as it is large."""
+        state, self._state = self._state, None
+        return state
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Writes a checkpoint on rank 0."""
+        if self.world.is_main:
+            save_checkpoint(self.checkpoints, step, {**state, "step": step})
+            self._write_facts()
+        if self.events is not None:
+            self.events.flush()
+
+    def record(self, step: int, row: dict[str, Any]) -> None:
+        """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
+        if self.metrics is None or self.events is None:
+            return
+        self.metrics.append({"step": step, **row})
+        for key, value in row.items():
+            if isinstance(value, (int, float)):
+                self.events.add_scalar(key, value, step)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Writes a JSON file into the folder, on rank 0."""
+        if self.world.is_main:
+            write_json(self.path / name, content)
+
+    def diverged(self, what: str, step: int) -> UserError:
+        """The error of a step, counted from 1, with a loss or gradients that are not finite: what to do."""
+        kept = f"the last good checkpoint is kept in {self.checkpoints}"
+        if not list_checkpoints(self.checkpoints):
+            kept = "there was no checkpoint yet"
+        return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
+
+    def close(self) -> None:
+        """Closes the TensorBoard events."""
+        if self.events is not None:
+            self.events.close()
+
+    def _write_facts(self) -> None:
+        config, environment = self._facts
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.write_json("env.json", environment)
+
+
+def exported_name(name: str, out: Path) -> str:
+    """The name of the folder in exported/: the one that was asked for, or else that of the run's folder.
+
+    Raises:
+        UserError: it is a path, which would lead elsewhere.
+    """
+    name = name or out.resolve().name
+    if name == ".." or Path(name).name != name:
+        raise UserError(f"--name {name}: give a name without folders")
+    return name
+
+
+def refuse_changes(path: Path, now: dict[str, Any], free: set[str]) -> None:
+    """Compares options or an environment with those in a run's file.
+
+    Raises:
+        UserError: one that is not free has changed since.
+    """
+    before = _read_yaml(path)  # JSON is YAML
+    changed = [key for key in now if key in before and key not in free and before[key] != now[key]]
+    if changed:
+        what = "; ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
+        raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
+class MetricsTable:
+    """A CSV whose first column is the step. Opening it cuts the rows past `step`, and one that a kill left torn.
+
+    Raises:
+        UserError: The file cannot be written; also from `append`.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        self.columns: list[str] = []
+        if path.exists():
+            rows = self._read()
+            self._rewrite([row for row in rows if None not in row.values() and int(row["step"]) <= step])
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds a row; keys that no row had before become columns."""
+        if not set(row) <= set(self.columns):
+            self.columns += [key for key in row if key not in self.columns]
+            self._rewrite(self._read() if self.path.exists() else [])
+        try:
+            with self.path.open("a", newline="") as file:
+                self._writer(file).writerow({key: _number(value) for key, value in row.items()})
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
+
+    def _read(self) -> list[dict[str, str]]:
+        with self.path.open(newline="") as file:
+            reader = csv.DictReader(file)  # a torn row lacks values: None, where a cell without one is ""
+            self.columns = list(dict.fromkeys([*(reader.fieldnames or []), *self.columns]))
+            return list(reader)
+
+    def _rewrite(self, rows: list[dict[str, str]]) -> None:
+        text = io.StringIO()
+        writer = self._writer(text)
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())
+
+    def _writer(self, file: TextIO) -> csv.DictWriter[str]:
+        return csv.DictWriter(file, self.columns, lineterminator="\n")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def describe_environment(workers: int, world: World) -> dict[str, Any]:
+    """Everything besides the options that can change a result bit for bit, and where the run ran."""
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else world.device.type
+    return {
+        **{name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "workers": workers,
+        "world_size": world.size,
+        "device": device,
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "git_commit": _git_commit(),
+        "host": platform.node(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git_commit() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, so that YAML gives back what it was given."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

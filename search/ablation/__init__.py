@@ -1,0 +1,1 @@
+"""Supernets with and without stabilizers over seeds, measured in cells."""

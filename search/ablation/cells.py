@@ -1,0 +1,108 @@
+"""The cells of an ablation: one supernet of each variant and seed, and what of each is done.
+
+A cell is a folder VARIANT_sSEED. What its commands have written says how far it is, so a study can be stopped and taken
+up at any time, and folders that were made by hand count too.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scarlet_models.errors import UserError
+
+# Options of train, spelt out so that no default matters. All but the last two sample strictly fairly.
+VARIANTS: dict[str, dict[str, str]] = {
+    "skip": {"stabilizer": "false", "init": "torch", "sampling": "fair"},
+    "torch": {"stabilizer": "true", "init": "torch", "sampling": "fair"},
+    "identity": {"stabilizer": "true", "init": "identity", "sampling": "fair"},
+    "orthogonal": {"stabilizer": "true", "init": "orthogonal", "sampling": "fair"},
+    "identity_noise": {"stabilizer": "true", "init": "identity_noise", "sampling": "fair"},
+    "bn": {"stabilizer": "bn", "init": "torch", "sampling": "fair"},
+    "relu": {"stabilizer": "relu", "init": "torch", "sampling": "fair"},
+    "uniform": {"stabilizer": "true", "init": "torch", "sampling": "uniform"},
+    "skip_uniform": {"stabilizer": "false", "init": "torch", "sampling": "uniform"},
+}
+STAGES = ("train", "calibrated", "running", "similarity")
+BATCH_NORMS = ("calibrated", "running")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A supernet of a variant and a seed, and its folder."""
+
+    variant: str
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Also that of the folder."""
+        return f"{self.variant}_s{self.seed}"
+
+    def train_options(self) -> list[str]:
+        """What train needs to know of the variant and seed."""
+        fields = {**VARIANTS[self.variant], "seed": str(self.seed), "out": str(self.folder)}
+        return [part for key, value in fields.items() for part in (f"--{key}", value)]
+
+    def fair_steps(self) -> int:
+        """How many were trained and recorded; 0 where nothing was."""
+        path = self.folder / "metrics.csv"
+        if not path.exists():
+            return 0
+        with path.open(newline="") as file:
+            steps = [row["step"] for row in csv.DictReader(file)]
+        return int(steps[-1]) if steps else 0
+
+    def trained(self) -> int:
+        """Fair steps of the finished supernet; 0 where there is none."""
+        return int(self._json("supernet.json").get("steps", 0))
+
+    def ranked(self, batch_norm: str) -> int:
+        """Networks in the finished ranking; 0 where there is none."""
+        return int(self._json(f"rank_{batch_norm}.json").get("networks", 0))
+
+    def compared(self) -> bool:
+        """Whether the similarities of its choices were measured."""
+        return (self.folder / "similarity.csv").exists()
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return content
+
+
+def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
+    """All of them, seed by seed, so that early results compare all variants.
+
+    Raises:
+        UserError: a variant is unknown, something is given twice, or there is nothing.
+    """
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise UserError(f"--variants: {variant!r} is not one of {', '.join(VARIANTS)}")
+    for option, values in (("variants", variants), ("seeds", seeds)):
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"--{option}: {values} is empty or holds something twice")
+    return [Cell(variant, seed, out / f"{variant}_s{seed}") for seed in seeds for variant in variants]
+
+
+def find_cells(out: Path) -> list[Cell]:
+    """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = []
+    for path in out.iterdir() if out.is_dir() else ():
+        variant, _, seed = path.name.rpartition("_s")
+        if variant in VARIANTS and seed.isdecimal():
+            found.append(Cell(variant, int(seed), path))
+    finished = [cell for cell in found if cell.trained()]
+    if not finished:
+        raise UserError(f"{out} has no finished supernet in a folder such as skip_s0; scarlet-search ablate makes them")
+    order = list(VARIANTS)
+    return sorted(finished, key=lambda cell: (order.index(cell.variant), cell.seed))

@@ -1,0 +1,1 @@
+"""The subcommands of scarlet-search, one a file."""

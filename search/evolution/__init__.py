@@ -1,0 +1,1 @@
+"""The evolutionary search: objectives, limits, candidates, variation, NSGA-II, surrogate, archive, hypervolume."""

@@ -1,0 +1,147 @@
+"""Networks that a search may ask for: inside the bounds, each once, whatever the order of its identities.
+
+Genotypes that differ only in where a stage's identities stand are one standalone network, so all are brought to the
+canonical form, in which identities come last. Spaces small enough are enumerated, so that a search can use them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from scarlet_models.errors import UserError
+from scarlet_models.space.sampling import ENUMERABLE, Limits, enumerate_genotypes, sample_within
+from scarlet_models.space.space import SearchSpace
+
+from .objectives import Costs, Range, check_bounds
+from .variation import mutate
+
+_ROUNDS = 8  # of random draws, before what is left is looked for
+_DRAWS = 512  # in a round, at least
+_FAILURES = 30  # searches in a row that find nothing new, after which there is taken to be nothing
+
+
+def canonicalise(space: SearchSpace, genotypes: np.ndarray) -> np.ndarray:
+    """`Genotype.canonical` for an array (N, layers): each stage's shape-keeping identities at its end."""
+    result = genotypes.copy()
+    for stage in range(len(space.stages)):
+        movable = [layer.index for layer in space.layers if layer.stage == stage and layer.keeps_shape]
+        order = np.argsort(result[:, movable] == space.identity, axis=1, kind="stable")
+        result[:, movable] = np.take_along_axis(result[:, movable], order, axis=1)
+    return result
+
+
+class Candidates:
+    """What one search may still ask for.
+
+    Args:
+        costs: Of the networks, known without measuring.
+        bounds: Allowed range by name of the cost, ends included; other names are ignored.
+        networks: All that can be scored, as genotypes (N, layers); None for the whole space.
+
+    Raises:
+        UserError: nothing meets the bounds, or nothing was found that does.
+    """
+
+    def __init__(self, costs: Costs, bounds: Mapping[str, Range], networks: np.ndarray | None = None) -> None:
+        self.costs, self.space = costs, costs.space
+        self.bounds = {name: ends for name, ends in bounds.items() if name in costs.names}
+        self.scale = {name: np.ptp(costs.range(name)) or 1.0 for name in self.bounds}
+        self.limits = _as_limits(self.bounds)
+        check_bounds(costs, self.limits, self.bounds)
+        if networks is None and self.space.size <= ENUMERABLE:
+            networks = enumerate_genotypes(self.space)
+        self.taken: set[bytes] = set()
+        self.networks: np.ndarray | None = None
+        self.known: set[bytes] | None = None
+        if networks is not None:
+            networks = np.unique(canonicalise(self.space, networks), axis=0)
+            self.networks = networks[self.excess(networks) == 0]
+            self.known = set(_keys(self.networks))
+        if not len(self.draw(np.random.default_rng(0), 1)):
+            where = "known network" if self.known is not None else "network found in many searches"
+            raise UserError(f"no {where} of space {self.space.name!r} meets the limits: widen them")
+
+    def excess(self, genotypes: np.ndarray) -> np.ndarray:
+        """How far costs lie outside the bounds, in shares of the space's ranges, summed: (N,); 0 is inside."""
+        total, costs = np.zeros(len(genotypes)), self.costs.of(genotypes)
+        for name, (low, high) in self.bounds.items():
+            total += np.maximum(np.maximum(low - costs[name], costs[name] - high), 0) / self.scale[name]
+        return total
+
+    def fresh(self, genotypes: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        """Indices of canonical rows that may be asked for: inside, not taken, not in others, none of them twice."""
+        barred = self.taken.union(*map(_keys, others))
+        chosen = []
+        for index, (key, excess) in enumerate(zip(_keys(genotypes), self.excess(genotypes), strict=True)):
+            if key not in barred and not excess and (self.known is None or key in self.known):
+                barred.add(key)
+                chosen.append(index)
+        return np.array(chosen, int)
+
+    def take(self, genotypes: np.ndarray) -> None:
+        """Bars canonical genotypes (N, layers) from being asked for again."""
+        self.taken.update(_keys(genotypes))
+
+    def draw(self, rng: np.random.Generator, count: int, *others: np.ndarray) -> np.ndarray:
+        """Random networks that may be asked for and are not among the others: (count, layers), fewer if none are left.
+
+        Drawn uniformly from the genotypes, then made canonical. Where that finds too few, the rest is drawn from what
+        is left of an enumerated space, or found by a descent into the bounds from random places.
+        """
+        found = np.empty((0, len(self.space.layers)), int)
+        for _ in range(_ROUNDS):
+            drawn = canonicalise(self.space, self.space.sample_array(rng, max(_DRAWS, 2 * count)))
+            new = drawn[self.fresh(drawn, found, *others)]
+            found = np.concatenate([found, new])[:count]
+            if len(found) == count or len(new) < count // _ROUNDS:
+                break
+        if len(found) < count and self.networks is not None:
+            left = self.networks[self.fresh(self.networks, found, *others)]
+            return np.concatenate([found, rng.permutation(left)])[:count]
+        failures = 0
+        while len(found) < count and failures < _FAILURES:
+            new = canonicalise(self.space, self._descend(rng))
+            new = new[self.fresh(new, found, *others)]
+            failures = 0 if len(new) else failures + 1
+            found = np.concatenate([found, new])
+        return found
+
+    def _descend(self, rng: np.random.Generator) -> np.ndarray:
+        """A genotype (1, layers), inside the bounds if the search for it succeeds.
+
+        Starts at one whose MACs and params are inside, changes the layer that lowers the excess most until none does,
+        and takes a random step that stays inside.
+        """
+        start = sample_within(self.space, rng, self.limits, self.costs.table)
+        genotype = np.array([start])
+        excess = self.excess(genotype)[0]
+        while excess:
+            neighbours = np.concatenate([_with(genotype, layer.index, layer.choices) for layer in self.space.layers])
+            all_excess = self.excess(neighbours)
+            if all_excess.min() >= excess:
+                break
+            genotype, excess = neighbours[[all_excess.argmin()]], all_excess.min()
+        steps = mutate(self.space, np.repeat(genotype, _DRAWS, axis=0), rng, 2 / len(self.space.layers))
+        inside = steps[self.excess(steps) == 0]
+        return inside[:1] if len(inside) else genotype
+
+
+def _with(genotype: np.ndarray, layer: int, choices: tuple[int, ...]) -> np.ndarray:
+    changed = np.repeat(genotype, len(choices), axis=0)
+    changed[:, layer] = choices
+    return changed
+
+
+def _keys(genotypes: np.ndarray) -> list[bytes]:
+    return [row.tobytes() for row in genotypes.astype(np.uint16)]
+
+
+def _as_limits(bounds: Mapping[str, Range]) -> Limits:
+    ends = {}
+    for name in ("macs", "params"):
+        low, high = bounds.get(name, (-np.inf, np.inf))
+        ends[f"min_{name}"] = None if low == -np.inf else int(low)
+        ends[f"max_{name}"] = None if high == np.inf else int(high)
+    return Limits(**ends)

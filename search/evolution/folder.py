@@ -1,0 +1,69 @@
+"""evolve's folder: what a search writes while it goes on, and what a new search in it may keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from scarlet_models.files import remove, write_json, write_text
+from scarlet_models.options import names_with
+from scarlet_models.training.run_folder import (
+    FREE_ENVIRONMENT,
+    MetricsTable,
+    plain,
+    refuse_changes,
+)
+
+
+class SearchFolder:
+    """config.yaml, env.json, generations/, metrics.csv, TensorBoard events and search.json of a search.
+
+    A search is a pure function of its options and of what it measures, so it goes on by being run again over
+    evaluations.jsonl. Opening the folder therefore clears all other files of the search that was there before, resumed
+    or not; evaluations.jsonl stays. Resuming differs only in that it refuses other options.
+
+    Args:
+        path: The folder.
+        options: The dataclass of options.
+        environment: As `run_folder.describe_environment` says it.
+        resume: Refuse options or an environment other than those in the folder; the number of generations may change.
+        allow_drift: Do not.
+
+    Raises:
+        UserError: something changed, or the folder cannot be written.
+    """
+
+    def __init__(self, path: Path, options: Any, environment: dict[str, Any], resume: bool, allow_drift: bool) -> None:
+        self.path, config = path, plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
+        if resume and not allow_drift:
+            refuse_changes(path / "config.yaml", config, names_with(options, "free"))
+            refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT)
+        for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png"):
+            remove(path / name)
+        for file in [*(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
+            remove(file)
+        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.write_json("env.json", environment)
+        self.metrics = MetricsTable(path / "metrics.csv", 0)
+        self.events = SummaryWriter(str(path / "events"))
+
+    def record(self, generation: int, content: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        """Writes a generation's file, and its row of metrics.csv and TensorBoard; None is an empty cell."""
+        self.write_json(f"generations/{generation:04d}.json", content)
+        self.metrics.append({key: "" if value is None else value for key, value in row.items()})
+        for key, value in row.items():
+            if value is not None and key != "generation":
+                self.events.add_scalar(key, value, generation)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Writes a JSON file whole or not at all."""
+        write_json(self.path / name, content, indent=1)
+
+    def close(self) -> None:
+        """Closes the TensorBoard events."""
+        self.events.close()

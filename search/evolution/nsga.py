@@ -1,0 +1,204 @@
+"""NSGA-II over genotypes: pymoo's algorithm with our sampling, crossover and mutation, and weighted crowding.
+
+Deb, Pratap, Agarwal and Meyarivan: A fast and elitist multiobjective genetic algorithm, NSGA-II (IEEE TEC 6(2), 2002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
+from pymoo.core.crossover import Crossover
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.infill import InfillCriterion
+from pymoo.core.mating import Mating
+from pymoo.core.mutation import Mutation
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.core.repair import Repair
+from pymoo.core.sampling import Sampling
+from pymoo.core.termination import NoTermination
+from pymoo.operators.selection.tournament import TournamentSelection
+from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+from pymoo.operators.survival.rank_and_crowding.metrics import FunctionalDiversity, calc_crowding_distance
+from pymoo.problems.static import StaticProblem
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from scarlet_models.space.space import SearchSpace
+
+from .candidates import Candidates, canonicalise
+from .variation import mutate, two_point_crossover, uniform_crossover
+
+CROSSOVERS = {"two-point": two_point_crossover, "uniform": uniform_crossover}
+
+
+def weighted_crowding(weights: Sequence[float]) -> FunctionalDiversity:
+    """Crowding distance in which each objective's part counts by its weight, as a share of all weights.
+
+    pymoo's distance is the mean over the objectives of the gap between a point's two neighbours, divided by the
+    objective's range; with equal weights this is the same. After Friedrich, Kroeger and Neumann, Weighted preferences
+    in evolutionary multi-objective optimization (Int. J. Machine Learning and Cybernetics 4, 2013), with one weight an
+    objective as in MoGA (arXiv 1908.01314). The ends of each objective stay infinite.
+    """
+    shares = np.array(weights) / sum(weights)
+
+    def distance(values: np.ndarray, **_: Any) -> np.ndarray:
+        return sum(share * calc_crowding_distance(values[:, [i]]) for i, share in enumerate(shares))
+
+    return FunctionalDiversity(distance, filter_out_duplicates=False)
+
+
+def nondominated(values: np.ndarray) -> np.ndarray:
+    """Indices of the rows of (N, objectives), all minimised, that no other row dominates, in order."""
+    if not len(values):
+        return np.empty(0, int)
+    return np.sort(NonDominatedSorting().do(values, only_non_dominated_front=True))
+
+
+def set_values(problem: Problem, population: Population, values: np.ndarray, violations: np.ndarray) -> None:
+    """Gives a population its objectives (N, objectives) and, if the problem has a constraint, its violations (N,)."""
+    told = {"F": values, "G": violations[:, None]} if problem.has_constraints() else {"F": values}
+    Evaluator().eval(StaticProblem(problem, **told), population)
+
+
+class _Draw(Sampling):
+    """The given genotypes first, then random ones."""
+
+    def __init__(self, candidates: Candidates, first: np.ndarray) -> None:
+        super().__init__()
+        self.candidates, self.first = candidates, first
+
+    def _do(
+        self, problem: Problem, n_samples: int, *_: Any, random_state: np.random.Generator, **__: Any
+    ) -> np.ndarray:
+        first = self.first[self.candidates.fresh(self.first)][:n_samples]
+        return np.concatenate([first, self.candidates.draw(random_state, n_samples - len(first), first)])
+
+
+class _Cross(Crossover):
+    """Our crossover of two parents, with pymoo's probability that it happens at all, 0.9 (as in Deb et al.)."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(2, 2)
+        self.cross = CROSSOVERS[kind]
+
+    def _do(self, problem: Problem, x: np.ndarray, *_: Any, random_state: np.random.Generator, **__: Any) -> np.ndarray:
+        return np.stack(self.cross(x[0], x[1], random_state))
+
+
+class _Mutate(Mutation):
+    def __init__(self, space: SearchSpace, probability: float) -> None:
+        super().__init__()
+        self.space, self.probability = space, probability
+
+    def _do(self, problem: Problem, x: np.ndarray, *_: Any, random_state: np.random.Generator, **__: Any) -> np.ndarray:
+        return mutate(self.space, x, random_state, self.probability)
+
+
+class _Canonical(Repair):
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self.space = space
+
+    def _do(self, problem: Problem, x: np.ndarray, **_: Any) -> np.ndarray:
+        return canonicalise(self.space, x)
+
+
+class _OnlyFresh(DuplicateElimination):
+    """Drops what was asked for before, in any generation, and what lies outside the bounds."""
+
+    def __init__(self, candidates: Candidates) -> None:
+        super().__init__()
+        self.candidates = candidates
+
+    def do(self, pop: Population, *others: Population, **_: Any) -> Population:
+        if not len(pop):
+            return pop
+        return pop[self.candidates.fresh(pop.get("X"), *(other.get("X") for other in others if len(other)))]
+
+
+class _Breed(Mating):
+    """Mating, topped up with random networks where it brings forth too few new ones: so small spaces are used up."""
+
+    def __init__(self, candidates: Candidates, **operators: Any) -> None:
+        super().__init__(eliminate_duplicates=_OnlyFresh(candidates), n_max_iterations=20, **operators)
+        self.candidates = candidates
+
+    def do(self, problem: Problem, pop: Population, n_offsprings: int, **settings: Any) -> Population:
+        bred = super().do(problem, pop, n_offsprings, **settings)
+        if len(bred) == n_offsprings:
+            return bred
+        others = [bred.get("X")] if len(bred) else []
+        extra = self.candidates.draw(settings["random_state"], n_offsprings - len(bred), *others)
+        return Population.merge(bred, Population.new("X", extra)) if len(extra) else bred
+
+
+class Evolution:
+    """NSGA-II by ask and tell, a pure function of its seed and of what it is told.
+
+    Args:
+        candidates: What may be asked for; what is asked for is taken from it.
+        weights: Of the objectives in the crowding distance.
+        population: Networks of a generation.
+        crossover: "two-point" or "uniform".
+        mutation: Probability that a layer mutates; 0 for one layer a network on average.
+        first: Genotypes (N, layers), canonical, to begin the first generation with.
+        constrained: Whether `tell` comes with violations.
+        seed: Of all randomness.
+        screen: Makes from the mating another that also knows what was measured (`surrogate.Screening`).
+    """
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        weights: Sequence[float],
+        population: int,
+        *,
+        crossover: str = "two-point",
+        mutation: float = 0.0,
+        first: np.ndarray | None = None,
+        constrained: bool = False,
+        seed: int = 0,
+        screen: Callable[[Mating], InfillCriterion] | None = None,
+    ) -> None:
+        self.candidates, space = candidates, candidates.space
+        layers = len(space.layers)
+        mating: InfillCriterion = _Breed(
+            candidates,
+            selection=TournamentSelection(func_comp=binary_tournament),
+            crossover=_Cross(crossover),
+            mutation=_Mutate(space, mutation or 1 / layers),
+            repair=_Canonical(space),
+        )
+        self.problem = Problem(n_var=layers, n_obj=len(weights), n_ieq_constr=int(constrained), vtype=int)
+        self.algorithm = NSGA2(
+            population,
+            sampling=_Draw(candidates, np.empty((0, layers), int) if first is None else first),
+            survival=RankAndCrowding(crowding_func=weighted_crowding(weights)),
+            mating=mating if screen is None else screen(mating),
+            eliminate_duplicates=False,
+        )
+        self.algorithm.setup(self.problem, termination=NoTermination(), seed=seed)
+        self.asked: Population | None = None
+
+    @property
+    def population(self) -> np.ndarray:
+        """Genotypes (N, layers) that survived the last generation."""
+        return np.asarray(self.algorithm.pop.get("X"), int)
+
+    def ask(self) -> np.ndarray:
+        """Genotypes (N, layers) to measure next; none when the candidates are used up."""
+        self.asked = self.algorithm.ask()
+        if self.asked is None or not len(self.asked):
+            return np.empty((0, self.problem.n_var), int)
+        genotypes = np.asarray(self.asked.get("X"), int)
+        self.candidates.take(genotypes)
+        return genotypes
+
+    def tell(self, values: np.ndarray, violations: np.ndarray) -> None:
+        """The objectives of what was asked for, all minimised, (N, objectives); violations (N,) above 0 are bad."""
+        set_values(self.problem, self.asked, values, violations)
+        self.algorithm.tell(self.asked)

@@ -1,0 +1,123 @@
+"""Fewer measurements: a regressor predicts accuracy, NSGA-II runs on its predictions, and the best are measured.
+
+Between two measured generations the same NSGA-II goes on for a few generations with predicted accuracies and exact
+costs. Of all that it brings forth, those are measured that together add most hypervolume to the measured front: one
+after the other, each the one that adds most to what was taken before (greedy maximisation of a submodular function).
+"""
+
+from __future__ import annotations
+
+import heapq
+import warnings
+from typing import Any
+
+import numpy as np
+from pymoo.core.infill import InfillCriterion
+from pymoo.core.mating import Mating
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+from scarlet_models.space.space import SearchSpace
+
+from .archive import Archive
+from .hypervolume import against_front
+from .nsga import nondominated, set_values
+
+
+class Surrogate:
+    """Accuracy from a genotype: Gaussian process regression on the choices as 0 and 1, noise and scales fitted.
+
+    The kernel (Matern 5/2) sees how many layers two genotypes differ in, which a few dozen networks suffice to scale.
+
+    Args:
+        genotypes: (N, layers).
+        accuracy: (N,).
+    """
+
+    def __init__(self, space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
+        self.choices = np.arange(len(space.choices))
+        kernel = ConstantKernel() * Matern(3.0, nu=2.5) + WhiteKernel(0.01)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound still predicts
+            self.model = GaussianProcessRegressor(kernel, normalize_y=True).fit(self._encode(genotypes), accuracy)
+
+    def predict(self, genotypes: np.ndarray) -> np.ndarray:
+        """Accuracies (N,) of genotypes (N, layers)."""
+        return np.asarray(self.model.predict(self._encode(genotypes)))
+
+    def _encode(self, genotypes: np.ndarray) -> np.ndarray:
+        return (genotypes[:, :, None] == self.choices).reshape(len(genotypes), -1).astype(float)
+
+
+class Screening(InfillCriterion):
+    """Takes the place of the mating: breeds many networks on predictions and lets through those worth measuring.
+
+    Args:
+        mating: What breeds new networks, each asked for at most once.
+        archive: What is measured.
+        screened: Networks to breed for each generation.
+
+    Attributes:
+        predicted: Accuracies that the surrogate expects of what it last let through, in order.
+    """
+
+    def __init__(self, mating: Mating, archive: Archive, screened: int) -> None:
+        super().__init__()
+        self.mating, self.archive, self.screened = mating, archive, screened
+        self.predicted = np.empty(0)
+
+    def do(
+        self,
+        problem: Problem,
+        pop: Population,
+        n_offsprings: int,
+        *,
+        random_state: np.random.Generator,
+        **settings: Any,
+    ) -> Population:
+        archive, survival = self.archive, settings["algorithm"].survival
+        surrogate = Surrogate(archive.costs.space, archive.genotypes, archive.figures["accuracy"])
+        bred, pool, left = Population.new("X", np.empty((0, problem.n_var), int)), pop, self.screened
+        while left > 0:
+            brood = self.mating.do(problem, pool, min(len(pop), left), random_state=random_state, **settings)
+            left -= len(pop)
+            if len(brood):
+                genotypes = brood.get("X").astype(int)
+                set_values(problem, brood, *archive.judge(genotypes, surrogate.predict(genotypes)))
+                bred = Population.merge(bred, brood)
+                both = Population.merge(pool, brood)
+                pool = survival.do(problem, both, n_survive=len(pop), random_state=random_state)
+        if not len(bred):
+            return bred
+        bred = bred[np.sort(np.unique(bred.get("X").astype(int), axis=0, return_index=True)[1])]
+        ranked = survival.do(problem, bred, n_survive=len(bred), random_state=random_state)
+        best = ranked[self._most_gain(ranked.get("F"), ranked.get("CV")[:, 0], n_offsprings)]
+        self.predicted = surrogate.predict(best.get("X").astype(int))
+        return Population.new("X", best.get("X"))  # without the predicted values
+
+    def _most_gain(self, values: np.ndarray, violations: np.ndarray, count: int) -> list[int]:
+        """Rows that add most to the measured front, in the order they are taken; then those that rank first."""
+        front = self.archive.values[self.archive.front()]
+        feasible = values[violations <= 0]
+        everything = np.concatenate([front, feasible])
+        if not len(everything):
+            return list(range(min(count, len(values))))
+        volume = against_front(everything)
+        base = volume(front) if len(front) else 0.0
+        queue = [(-np.inf if bad <= 0 else 0.0, row) for row, bad in enumerate(violations)]
+        heapq.heapify(queue)
+        taken: list[int] = []
+        while queue and len(taken) < count:  # a gain can only shrink: the one that stays first when renewed is largest
+            gain, row = heapq.heappop(queue)
+            renewed = base - volume(np.concatenate([front, values[[row]]])) if gain < 0 else 0.0
+            if queue and (renewed, row) > queue[0]:
+                heapq.heappush(queue, (renewed, row))
+                continue
+            taken.append(row)
+            if renewed < 0:
+                front = np.concatenate([front, values[[row]]])
+                front, base = front[nondominated(front)], base - renewed
+        return taken

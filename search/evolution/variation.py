@@ -1,0 +1,62 @@
+"""Mutation and crossover of genotypes. What they return is always in the space.
+
+Genotypes are integer arrays (N, layers); nothing is changed in place. Crossover swaps choices between two genotypes,
+layer by layer, and a layer allows the same choices whatever stands in the others: so children are in the space too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scarlet_models.space.space import SearchSpace
+
+
+def mutate(space: SearchSpace, genotypes: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
+    """Changes each layer with `probability` to one of its other choices, all equally likely.
+
+    Args:
+        space: Where the genotypes live.
+        genotypes: (N, layers).
+        rng: Source of randomness.
+        probability: Of each layer, independently. A layer with a single choice keeps it.
+    """
+    mutated = genotypes.copy()
+    changed = rng.random(genotypes.shape) < probability
+    for layer in space.layers:
+        choices, rows = np.array(layer.choices), np.flatnonzero(changed[:, layer.index])
+        if len(choices) > 1:
+            place = np.searchsorted(choices, genotypes[rows, layer.index])  # choices ascend
+            other = (place + rng.integers(1, len(choices), size=len(rows))) % len(choices)
+            mutated[rows, layer.index] = choices[other]
+    return mutated
+
+
+def two_point_crossover(
+    first: np.ndarray, second: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Swaps a run of neighbouring layers between the parents of each row, never all of them.
+
+    The layers form a ring, so that the first and the last are swapped as often as those in the middle.
+
+    Args:
+        first: (N, layers).
+        second: (N, layers).
+        rng: Source of randomness.
+
+    Returns:
+        Two children for each row, both (N, layers).
+    """
+    count, layers = first.shape
+    if layers < 2:
+        return first.copy(), second.copy()
+    start, length = rng.integers(layers, size=(count, 1)), rng.integers(1, layers, size=(count, 1))
+    return _swap(first, second, (np.arange(layers) - start) % layers < length)
+
+
+def uniform_crossover(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Swaps each layer with probability 1/2 between the parents of each row; shapes as in `two_point_crossover`."""
+    return _swap(first, second, rng.random(first.shape) < 0.5)
+
+
+def _swap(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.where(where, second, first), np.where(where, first, second)

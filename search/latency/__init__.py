@@ -1,0 +1,1 @@
+"""Latency tables: timing blocks on a device, and whether their sums predict networks."""

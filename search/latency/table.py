@@ -1,0 +1,134 @@
+"""What each block of a space costs in time on one device: a table, whose entries a network's latency is the sum of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.files import write_json
+from scarlet_models.space.space import SearchSpace
+
+
+class Unit(NamedTuple):
+    """A block at an input shape: layers that agree in these share one measurement. `size` is the input map's side."""
+
+    in_channels: int
+    out_channels: int
+    stride: int
+    size: int
+    choice: int
+
+
+def layer_units(space: SearchSpace, image_size: int) -> list[dict[int, Unit]]:
+    """For each layer the unit of each of its choices, for images of `image_size` px.
+
+    An identity that keeps the shape has none: a network that has it there has no block, and spends no time.
+    """
+    units = []
+    for layer, size in zip(space.layers, space.map_sizes(image_size), strict=False):
+        shape = (layer.in_channels, layer.out_channels, layer.stride, size)
+        units.append({choice: Unit(*shape, choice) for choice in layer.choices if space.has_block(layer, choice)})
+    return units
+
+
+def head_input(space: SearchSpace, image_size: int) -> tuple[int, int, int]:
+    """Channels, height and width of what the head gets."""
+    size = space.map_sizes(image_size)[-1]
+    return space.layers[-1].out_channels, size, size
+
+
+def distinct_units(space: SearchSpace, image_size: int) -> dict[Unit, int]:
+    """Every unit of a space once, with a layer that has it."""
+    layers = layer_units(space, image_size)
+    return {unit: layer for layer, units in reversed(list(enumerate(layers))) for unit in units.values()}
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Latencies of a space's parts in milliseconds for one batch.
+
+    Attributes:
+        space: The space.
+        base: Stem and head, which all networks share.
+        blocks: (layers, choices), float64; not a number where the layer does not allow the choice.
+        facts: Device, runtime, image size, batch size, threads and versions that the latencies hold for.
+        validation: How well the sums predict whole networks, as `additivity.compare` says it; None if not measured.
+    """
+
+    space: SearchSpace
+    base: float
+    blocks: np.ndarray
+    facts: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] | None = None
+
+    @staticmethod
+    def of_units(space: SearchSpace, image_size: int, base: float, times: Mapping[Unit, float]) -> LatencyTable:
+        """The table from the milliseconds of each unit."""
+        blocks = np.full((len(space.layers), len(space.choices)), np.nan)
+        for layer, units in zip(space.layers, layer_units(space, image_size), strict=True):
+            blocks[layer.index, list(layer.choices)] = [
+                times[units[choice]] if choice in units else 0.0 for choice in layer.choices
+            ]
+        return LatencyTable(space, base, blocks)
+
+    def sum(self, genotypes: np.ndarray) -> np.ndarray:
+        """Latency in milliseconds, float64 (N,), of an integer array of valid genotypes (N, layers)."""
+        return self.base + self.blocks[np.arange(genotypes.shape[1]), genotypes].sum(1)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The least and the most latency in the space, in milliseconds; blocks are NaN where none may stand."""
+        least, most = (self.base + end(self.blocks, axis=1).sum() for end in (np.nanmin, np.nanmax))
+        return float(least), float(most)
+
+    def save(self, path: Path) -> None:
+        """Writes the table as JSON.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        layers = [
+            {str(choice): round(float(self.blocks[layer.index, choice]), 6) for choice in layer.choices}
+            for layer in self.space.layers
+        ]
+        content = {
+            "unit": "milliseconds",
+            "facts": self.facts,
+            "validation": self.validation,
+            "base": round(self.base, 6),
+            "layers": layers,
+            "space": self.space.to_dict(),
+        }
+        write_json(path, content)
+
+    @staticmethod
+    def load(path: Path | str, space: SearchSpace) -> LatencyTable:
+        """A table from its file, or from the folder that latency wrote it to.
+
+        Raises:
+            UserError: the file cannot be read, or is a table of another space.
+        """
+        file = Path(path) / NAME if Path(path).is_dir() else Path(path)
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            own = SearchSpace.load(content["space"])
+            if own != space:
+                raise UserError(f"{file} times the blocks of space {own.name!r}, not those of this {space.name!r}")
+            blocks = np.full((len(space.layers), len(space.choices)), np.nan)
+            for layer, entries in zip(space.layers, content["layers"], strict=True):
+                blocks[layer.index, list(layer.choices)] = [float(entries[str(choice)]) for choice in layer.choices]
+            return LatencyTable(space, float(content["base"]), blocks, content["facts"], content["validation"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, UserError):
+                raise
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"{file} is no table of latencies ({reason}); scarlet-search latency writes one") from error
+
+
+NAME = "table.json"

@@ -1,0 +1,120 @@
+"""Finds a released network anew: the whole search with its cost as the limit, or only its training.
+
+The stages are those of run. The search may use as many MACs as the released network has; what it finds is retrained by
+the same recipe and stands beside what the paper reports (arXiv 1908.06022). With --skip-search the released network
+itself is rebuilt from its genotype and trained. How the authors searched and trained is not published in full: the
+recipes are ours.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scarlet_models.errors import UserError
+from scarlet_models.models import GENOTYPES
+from scarlet_models.options import option
+from scarlet_models.space.space import Genotype
+from scarlet_models.terminal import short
+from scarlet_models.training.progress import log_to_stderr
+
+from . import run
+
+EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
+  scarlet-search reproduce scarlet_a --data-dir imagenet --processes 8
+  scarlet-search reproduce scarlet_c --data-dir imagenet --skip-search
+  scarlet-search reproduce scarlet_b --recipe imagenette --data-dir imagenette.tar"""
+
+_SHARED = ("data_dir", "dataset", "processes", "seed", "threads", "device", "plan", "json")  # with run
+
+_SPACE = "scarlet"  # of the released networks
+
+PAPER_TOP1 = {"scarlet_a": 76.9, "scarlet_b": 76.3, "scarlet_c": 75.6}  # percent, ImageNet, table 3
+
+
+@dataclass
+class Options:
+    """Options of reproduce.
+
+    Args:
+        network: Which: scarlet_a, scarlet_b or scarlet_c.
+        recipe: Of run, in the space scarlet: a name or a YAML file.
+        skip_search: Train the released network itself, and search nothing.
+        data_dir: Folder of class folders, tar, or where the named data set lies.
+        dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
+        out: The run's folder; empty for runs/ and the network's name.
+        processes: How many to start under torchrun for training and search.
+        seed: Of everything random but the held-out split.
+        threads: CPU threads for torch; 0 leaves its own choice.
+        device: auto, cpu, cuda or cuda:N.
+        plan: Print the stages and how long they may take, and start none.
+        json: Print the result as one JSON object.
+    """
+
+    network: str = option(positional=True)
+    recipe: str = "paper_imagenet"
+    skip_search: bool = False
+    data_dir: str = option("", free=True)
+    dataset: str = ""
+    out: str = option("", free=True)
+    processes: int = 1
+    seed: int = option(0, least=0, most=2**63 - 1)
+    threads: int = option(0, least=0, free=True)
+    device: str = option("auto", free=True)
+    plan: bool = False
+    json: bool = option(False, once=True)
+
+
+def main(options: Options) -> None:
+    """Run the stages and set the result beside the released network.
+
+    Raises:
+        UserError: no such network, a bad option or recipe, unreadable data, or a stage that failed.
+    """
+    log_to_stderr()
+    result = run.carry_out(as_run(options))
+    if not result:
+        return
+    known = result["released"] = released(options.network)
+    if options.json:
+        print(json.dumps(result))
+        return
+    run.show(result)
+    print(f"\nreleased   {known['genotype']}")
+    print(
+        f"           {short(known['macs'])} MACs, {short(known['params'])} params; {known['paper_top1']}% in the paper"
+    )
+
+
+def as_run(options: Options) -> run.Options:
+    """Those of run: the recipe's, ours over them, and the released network's cost as the limit.
+
+    Raises:
+        UserError: no such network or recipe, or a recipe that searches another space.
+    """
+    from scarlet_models.search.cli import PROGRAM
+
+    if options.network not in GENOTYPES:
+        raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
+    recipe: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), ["--config", options.recipe])
+    known = released(options.network)
+    if options.skip_search:
+        recipe = replace(recipe, genotype=known["genotype"], space=_SPACE)
+    elif recipe.space != _SPACE:
+        raise UserError(
+            f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of {_SPACE}: "
+            "give a recipe of that space, such as paper_imagenet or imagenette"
+        )
+    else:
+        recipe = replace(recipe, max_macs=known["macs"])
+    given = {key: value for key in _SHARED if (value := getattr(options, key))}
+    return replace(recipe, **given, out=options.out or str(Path("runs") / options.network), name=options.network)
+
+
+def released(network: str) -> dict[str, Any]:
+    """Genotype, exact cost and published accuracy of a released network."""
+    genotype = Genotype.parse(GENOTYPES[network])
+    cost = genotype.cost()
+    return {"genotype": str(genotype), "macs": cost.macs, "params": cost.params, "paper_top1": PAPER_TOP1[network]}

@@ -1,0 +1,1 @@
+"""What becomes of a genotype that was found: an exported network."""

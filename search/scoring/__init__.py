@@ -1,0 +1,1 @@
+"""Scores of paths: population evaluation, score cache, ranking, similarity, known accuracies."""

@@ -1,0 +1,1 @@
+"""The supernet: stabilizer, folding, fair sampling, the fair step, its training, and those that ship."""

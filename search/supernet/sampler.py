@@ -1,0 +1,95 @@
+"""Which paths a training step runs: strictly fair steps (FairNAS, arXiv 1907.01845), or uniformly drawn ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from scarlet_models.space.space import Genotype, SearchSpace
+
+
+class Sampler(Protocol):
+    """Draws the paths of one training step after another; its state is plain data, as JSON and checkpoints hold it."""
+
+    def fair_step(self) -> list[Genotype]:
+        """The paths of the next step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the sampler stands."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there."""
+
+
+class FairSampler:
+    """Strict fairness: every layer takes its choices from a running stream of their permutations.
+
+    A fair step has as many paths as the widest layer has choices, so it has each of that layer's choices exactly once.
+    A narrower layer carries the rest of a permutation over to the next fair step: path after path, at any time, no two
+    choices of a layer differ by more than one in how often they were drawn. Layers are independent of one another.
+
+    Args:
+        space: The search space.
+        seed: The same seed gives the same fair steps, on every rank and machine.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        self.space = space
+        self._rng = np.random.default_rng(seed)
+        self._pending: list[list[int]] = [[] for _ in space.layers]  # what is left of each layer's permutation
+
+    def fair_step(self) -> list[Genotype]:
+        """The next max(choices a layer) paths."""
+        count = widest(self.space)
+        columns = [self._draw(layer.index, count) for layer in self.space.layers]
+        return [Genotype(choices, self.space) for choices in zip(*columns, strict=True)]
+
+    def _draw(self, layer: int, count: int) -> list[int]:
+        stream = self._pending[layer]
+        while len(stream) < count:
+            stream += self._rng.permutation(self.space.layers[layer].choices).tolist()
+        self._pending[layer] = stream[count:]
+        return stream[:count]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state and what is left of each layer's permutation."""
+        return {"rng": self._rng.bit_generator.state, "pending": [list(stream) for stream in self._pending]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state_dict` was taken."""
+        self._rng.bit_generator.state = state["rng"]
+        self._pending = [list(stream) for stream in state["pending"]]
+
+
+class UniformSampler:
+    """Each path drawn uniformly and on its own: single path one-shot (SPOS, arXiv 1904.00420) for one path a step.
+
+    Args:
+        space: The search space.
+        seed: The same seed gives the same paths.
+        paths: Paths a step; None takes as many as a fair step has, so that both cost the same.
+    """
+
+    def __init__(self, space: SearchSpace, seed: int = 0, paths: int | None = None) -> None:
+        self.space = space
+        self.paths = widest(space) if paths is None else paths
+        self._rng = np.random.default_rng(seed)
+
+    def fair_step(self) -> list[Genotype]:
+        """The next `paths` paths."""
+        return [self.space.sample(self._rng) for _ in range(self.paths)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `state_dict` was taken."""
+        self._rng.bit_generator.state = state["rng"]
+
+
+def widest(space: SearchSpace) -> int:
+    """How many choices the layer with most of them has."""
+    return max(len(layer.choices) for layer in space.layers)

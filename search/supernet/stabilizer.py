@@ -1,0 +1,71 @@
+"""What stands in the supernet for an identity: the equivariant learnable stabilizer, and variants for ablations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from scarlet_models.errors import UserError
+
+# 1x1 convolution (the paper's); plain skip; 1x1 with batch norm; 1x1 with ReLU
+VARIANTS = ("linear", "skip", "bn", "relu")
+
+# The paper names none. Over three seeds of 2,500 fair steps this trains to 49.2% against 45.0% with torch's, and
+# networks of equal depth rank better (docs/stabilizer.md).
+DEFAULT_INIT = "identity"
+
+
+def _identity_noise(weight: Tensor) -> None:
+    """The identity plus Gaussian noise whose spectral norm is about 0.2."""
+    nn.init.dirac_(weight)
+    with torch.no_grad():
+        weight += 0.1 / math.sqrt(weight.shape[0]) * torch.randn_like(weight)
+
+
+INITS: dict[str, Callable[[Tensor], object]] = {
+    "torch": lambda weight: None,  # what nn.Conv2d has just done
+    "identity": nn.init.dirac_,
+    "orthogonal": nn.init.orthogonal_,
+    "identity_noise": _identity_noise,
+}
+
+
+class Stabilizer(nn.Conv2d):
+    """Equivariant learnable stabilizer (arXiv 1908.06022): a 1x1 convolution without bias that keeps (N, C, H, W).
+
+    Being linear it adds no representational power: `fold_stabilizers` absorbs it into the layers around it.
+    """
+
+    def __init__(self, channels: int, init: str = DEFAULT_INIT) -> None:
+        super().__init__(channels, channels, 1, bias=False)
+        INITS[init](self.weight)
+
+
+def variant_name(stabilizer: bool | str) -> str:
+    """The entry of `VARIANTS` that is meant; True is "linear", False is "skip"."""
+    if isinstance(stabilizer, bool):
+        return "linear" if stabilizer else "skip"
+    if stabilizer not in VARIANTS:
+        raise UserError(f"stabilizer {stabilizer!r} is not true, false, or one of {', '.join(VARIANTS)}")
+    return stabilizer
+
+
+def identity_module(channels: int, variant: str, init: str) -> nn.Module:
+    """The module of an identity that keeps the shape.
+
+    Raises:
+        UserError: `init` is not in `INITS`.
+    """
+    if init not in INITS:
+        raise UserError(f"initialisation {init!r} of the stabilizer is not one of {', '.join(INITS)}")
+    if variant == "skip":
+        return nn.Identity()
+    stabilizer = Stabilizer(channels, init)
+    if variant == "bn":
+        return nn.Sequential(stabilizer, nn.BatchNorm2d(channels))
+    if variant == "relu":
+        return nn.Sequential(stabilizer, nn.ReLU())
+    return stabilizer

@@ -1,0 +1,191 @@
+"""The supernet: every choice of every layer as a block of its own; one call runs one path."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import itertools
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from scarlet_models.errors import UserError
+from scarlet_models.models import scarlet_net
+from scarlet_models.space.space import Genotype, SearchSpace
+
+from .folding import fold_stabilizers
+from .stabilizer import DEFAULT_INIT, identity_module, variant_name
+
+
+class Supernet(nn.Module):
+    """All networks of a space with shared weights.
+
+    The choices are blocks of standalone `scarlet_net` models: timm builds and initialises them. An identity that keeps
+    the shape holds a stabilizer; one that changes it (`identity_at_reduction: project`) is a 1x1 convolution and BN.
+    The `scarlet` space with 1000 classes has 45,268,380 parameters, 163,264 of them in stabilizers.
+
+    Args:
+        space: Name, YAML file, mapping or `SearchSpace`.
+        num_classes: Outputs of the classifier; None takes the space's.
+        stabilizer: True ("linear") for the paper's, False ("skip") for plain skips; "bn" and "relu" put batch norm or
+            ReLU behind the 1x1 convolution, for ablations.
+        init: How stabilizers begin: "torch" (as any convolution), "identity", "orthogonal" or "identity_noise".
+        in_chans: Channels of the images.
+
+    Attributes:
+        stem: Everything before the first searchable layer.
+        layers: For each layer its choices; use `choice` to get one.
+        head: 1x1 convolution, BN, activation, global pool, classifier.
+
+    Raises:
+        UserError: no such space, stabilizer or initialisation.
+    """
+
+    def __init__(
+        self,
+        space: str | Path | Mapping[str, Any] | SearchSpace,
+        num_classes: int | None = None,
+        stabilizer: bool | str = True,
+        init: str = DEFAULT_INIT,
+        in_chans: int = 3,
+    ) -> None:
+        super().__init__()
+        self.space = SearchSpace.load(space)
+        self.num_classes = self.space.num_classes if num_classes is None else num_classes
+        self.stabilizer = variant_name(stabilizer)
+        self.in_chans = in_chans
+        layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]
+        for index in range(len(self.space.choices)):
+            # A network with this choice wherever it may stand gives its blocks away.
+            donor = self._standalone(_donor(self.space, index))
+            blocks = [block for stage in donor.blocks for block in stage][bool(self.space.stem.separable) :]
+            for layer, choices, block in zip(self.space.layers, layers, blocks, strict=True):
+                if index in layer.choices and self.space.has_block(layer, index):
+                    choices[index] = block
+        # Last, so that the blocks of one seed start alike whatever stands for an identity.
+        for layer, choices in zip(self.space.layers, layers, strict=True):
+            if layer.keeps_shape and self.space.identity in layer.choices:
+                choices[self.space.identity] = identity_module(layer.out_channels, self.stabilizer, init)
+        self.layers = nn.ModuleList(nn.ModuleDict({str(i): each[i] for i in sorted(each)}) for each in layers)
+        separable = {"separable": donor.blocks[0][0]} if self.space.stem.separable else {}
+        self.stem = nn.Sequential(OrderedDict(conv_stem=donor.conv_stem, bn1=donor.bn1, **separable))
+        self.head = nn.Sequential(
+            OrderedDict(
+                conv_head=donor.conv_head, bn2=donor.bn2, global_pool=donor.global_pool, classifier=donor.classifier
+            )
+        )
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Supernet:
+        """A trained supernet, on the CPU in float32 and eval mode.
+
+        `load_supernet` also gives what it was trained on: image size, transform, classes and held-out split.
+
+        Args:
+            source: The name of one that ships, such as "nas_bench_macro.c10", or the folder of a run of train.
+
+        Raises:
+            UserError: there is no such supernet, or it is damaged; the message lists those that ship.
+        """
+        from .file import load_supernet
+
+        return load_supernet(source)[0]
+
+    def forward(self, images: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
+        """Logits (N, num_classes) of images (N, in_chans, H, W) through one path.
+
+        Raises:
+            UserError: the genotype is not in the space.
+        """
+        return self.forward_path(self.stem(images), genotype)
+
+    def forward_path(self, features: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
+        """Logits from the stem's output, which paths on the same images share."""
+        for module in self._path(Genotype.parse(genotype, self.space)):
+            features = module(features)
+        return self.head(features)
+
+    def choice(self, layer: int, index: int) -> nn.Module:
+        """The module of choice `index` in `layer`. KeyError where the space does not allow it."""
+        return cast(nn.ModuleDict, self.layers[layer])[str(index)]
+
+    def extract(self, genotype: Genotype | Sequence[int] | str, fold: bool = True) -> nn.Module:
+        """The standalone `scarlet_net` of a path: a copy of its weights, in the supernet's mode, dtype and device.
+
+        In eval mode it gives the path's logits: bit for bit if the path has no stabilizer, to rounding if some were
+        folded (see `fold_stabilizers`). Training it on is another trajectory than training the path.
+
+        Args:
+            genotype: The path.
+            fold: False keeps the stabilizers as layers; then no genotype describes the model, and
+                `timm.create_model` cannot rebuild it.
+
+        Raises:
+            UserError: the genotype is not in the space, or a stabilizer cannot be folded.
+        """
+        parsed = Genotype.parse(genotype, self.space)
+        copies: list[Any] = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
+        stem, head, *path = copies
+        links = [(f"layer {i}", module) for i, module in enumerate(path) if not isinstance(module, nn.Identity)]
+        if self.space.stem.separable:
+            links.insert(0, ("separable convolution", stem.separable))
+        if fold:
+            self._check_foldable(parsed)
+            links = fold_stabilizers([*links, ("head", head.conv_head)])[:-1]
+        with torch.device("meta"):  # no memory, and no random number is drawn
+            model = self._standalone(parsed)
+        for name, module in (*stem.named_children(), *head.named_children()):
+            if name != "separable":
+                _give_weights(module, getattr(model, name))
+        blocks = (block for stage in model.blocks for block in stage)
+        modules = [_give_weights(module, next(blocks)) if _is_block(module) else module for _, module in links]
+        model.blocks = _staged(modules, [len(stage) for stage in model.blocks])
+        return model.train(self.training)
+
+    def _path(self, genotype: Genotype) -> Iterator[nn.Module]:
+        return (self.choice(layer, index) for layer, index in enumerate(genotype))
+
+    def _standalone(self, genotype: Genotype | Sequence[int]) -> Any:
+        return scarlet_net(genotype=genotype, space=self.space, num_classes=self.num_classes, in_chans=self.in_chans)
+
+    def _check_foldable(self, genotype: Genotype) -> None:
+        if self.stabilizer not in ("bn", "relu"):
+            return
+        for layer, index in zip(self.space.layers, genotype, strict=True):
+            if not self.space.has_block(layer, index):
+                raise UserError(
+                    f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can; "
+                    "fold=False keeps it in the model"
+                )
+
+
+def _donor(space: SearchSpace, index: int) -> list[int]:
+    """The genotype with choice `index` in every layer where it is a block, and some block in the others."""
+    blocks = [[choice for choice in layer.choices if space.has_block(layer, choice)] for layer in space.layers]
+    return [index if index in choices else choices[-1] for choices in blocks]
+
+
+def _is_block(module: nn.Module) -> bool:
+    """Whether a module is one of timm's blocks: all but the identities that keep the shape."""
+    return hasattr(module, "has_skip")
+
+
+def _give_weights(source: nn.Module, target: nn.Module) -> nn.Module:
+    """Move weights and buffers into the target, which may be on the meta device, and return it."""
+    target.load_state_dict(source.state_dict(), assign=True)
+    return target
+
+
+def _staged(modules: list[nn.Module], sizes: list[int]) -> nn.Sequential:
+    """timm's stages of `sizes` blocks; a stabilizer among the modules joins the stage of the block before it."""
+    stages: list[list[nn.Module]] = [[] for _ in sizes]
+    ends = list(itertools.accumulate(sizes))
+    blocks = 0
+    for module in modules:
+        blocks += _is_block(module)
+        stages[bisect.bisect_left(ends, max(blocks, 1))].append(module)
+    return nn.Sequential(*(nn.Sequential(*stage) for stage in stages))

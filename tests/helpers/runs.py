@@ -1,0 +1,65 @@
+"""What the tests of trainings share: reading a run's folder, comparing states, and killing a run."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint
+
+TIMED = "images_per_second"
+
+
+def metrics(run: str | Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv, without what no two runs share."""
+    with (Path(run) / "metrics.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != TIMED} for row in csv.DictReader(file)]
+
+
+def newest(run: str | Path) -> dict[str, Any]:
+    """The newest checkpoint."""
+    return load_checkpoint(list_checkpoints(Path(run) / "checkpoints")[0])
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality bit for bit of nested containers of tensors."""
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def free_port() -> str:
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def kill_after(command: list[str], run: str | Path, step: int, delay: float = 0.0) -> None:
+    """Starts a training and SIGKILLs it and its children once a checkpoint of this step or later is there."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as process:
+        folder, deadline = Path(run) / "checkpoints", time.monotonic() + 300
+        while not any(int(path.stem[5:]) >= step for path in list_checkpoints(folder)):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline, "no checkpoint in time"
+            time.sleep(0.01)
+        time.sleep(delay)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

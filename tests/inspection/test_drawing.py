@@ -1,0 +1,96 @@
+"""Drawings show every block: kernel by colour, expansion by height, SE by outline, channels and size over it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyBboxPatch
+from PIL import Image
+
+from scarlet_models import UserError
+from scarlet_models.inspection.drawing import EXPANSION, KERNELS, SE, WIDTH, draw, save
+from scarlet_models.inspection.layout import Block, layout
+from scarlet_models.networks import create_on_meta, genotype_of
+
+SPACES = [("scarlet_b", "scarlet"), ("0,1,2,3,0", "mini"), ("0,0,1,2,0,1,2,0", "nas_bench_macro"), ("scarlet_a4", "")]
+
+
+@lru_cache
+def _blocks(name: str, space: str) -> list[Block]:
+    model: Any = create_on_meta(name, space)
+    return layout(model, model.pretrained_cfg["input_size"][-1], genotype_of(name, space))
+
+
+def _boxes(figure: Figure) -> list[FancyBboxPatch]:
+    """The boxes of the chain, from left to right, without those of the legend."""
+    boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    return sorted((box for box in boxes if box.get_width() == WIDTH), key=lambda box: box.get_x())
+
+
+@pytest.mark.parametrize(("name", "space"), SPACES)
+def test_each_block_is_drawn_as_what_it_is(name: str, space: str) -> None:
+    blocks = _blocks(name, space)
+    figure = draw(blocks, name)
+    boxes = _boxes(figure)[1:]  # the first is the image
+    drawn = [block for block in blocks if block.kind != "identity"]
+    for block, box in zip(drawn, boxes, strict=True):
+        assert (to_hex(box.get_edgecolor()) == SE) == block.se
+        if block.kind == "inverted residual":
+            assert box.get_height() == pytest.approx(EXPANSION * block.expand)
+            assert to_hex(box.get_facecolor()) == KERNELS[block.kernel][0]
+    dots = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
+    identities = sum(block.kind == "identity" for block in blocks)
+    assert len(dots) == identities + (identities > 0)  # and one in the legend
+
+
+@pytest.mark.parametrize(("name", "space"), SPACES)
+def test_channels_and_size_stand_over_each_block(name: str, space: str) -> None:
+    blocks = _blocks(name, space)
+    axes = draw(blocks, name).axes[0]
+    bold = sorted((text for text in axes.texts if text.get_weight() == "bold"), key=lambda text: text.get_position()[0])
+    labels = [text.get_text() for text in bold if text.get_text() != name]
+    assert labels == ["3", *(str(block.channels) for block in blocks)]
+    sizes = sorted((t for t in axes.texts if t.get_text().endswith("²")), key=lambda text: text.get_position()[0])
+    maps = [blocks[0].in_size, *(block.size for block in blocks[:-1])]
+    assert [text.get_text()[1:-1] for text in sizes] == [str(size) for size in maps]
+
+
+@pytest.mark.parametrize(("name", "space"), SPACES)
+def test_nothing_is_cut_off_and_no_labels_touch(name: str, space: str) -> None:
+    figure = draw(_blocks(name, space), name, "a subtitle")
+    figure.canvas.draw()
+    page = figure.bbox
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+    for box in boxes:
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+def test_a_long_title_has_room() -> None:
+    figure = draw(_blocks("0,1,2,3,0", "mini"), "A network with a name that is much wider than its blocks are together")
+    figure.canvas.draw()
+    assert max(text.get_window_extent().x1 for text in figure.axes[0].texts) <= figure.bbox.x1
+
+
+def test_files_are_images_and_always_the_same(tmp_path: Path) -> None:
+    blocks = _blocks("0,1,2,3,0", "mini")
+    for name in ("a.png", "b.png", "a.svg", "b.svg", "a.pdf"):
+        save(draw(blocks, "mini"), tmp_path / name)
+    assert Image.open(tmp_path / "a.png").size[0] > 1000
+    assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    for suffix in ("png", "svg"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_other_formats_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must end in \.png, \.svg, \.pdf"):
+        save(draw(_blocks("0,1,2,3,0", "mini"), "mini"), tmp_path / "a.docx")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,225 @@
+"""ablate: what its cells are, and a study of tiny supernets that is killed, resumed and fails in one cell."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from scarlet_models.search import SearchSpace, Supernet, cli
+from scarlet_models.search.ablation import study as ablate
+from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, make_cells
+from scarlet_models.search.supernet.file import load_supernet
+
+from scarlet_models.errors import UserError
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of two colours, a recipe of seconds, and known accuracies."""
+    folder, noise = tmp_path_factory.mktemp("ablate"), np.random.default_rng(0)
+    for channel, name in ((2, "blue"), (0, "red")):
+        (folder / "data" / "train" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = noise.integers(0, 120, (16, 16, 3))
+            pixels[..., channel] += 100
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "data" / "train" / name / f"{i}.png")
+    recipe = {"space": "mini", "image_size": 16, "batch_size": 8, "holdout": 0.5, "eval_paths": 2, "clip_grad": 5.0}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    space, rng = SearchSpace.load("mini"), np.random.default_rng(1)
+    known = {str(space.sample(rng).canonical()): rng.uniform(60, 90) for _ in range(15)}
+    (folder / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in known.items()))
+    return folder
+
+
+def arguments(root: Path, out: Path, variants: str = "[skip,torch]", *more: str) -> list[str]:
+    places = ["--data-dir", str(root / "data"), "--known", str(root / "known.csv"), "--out", str(out)]
+    recipe = ["--recipe", str(root / "recipe.yaml"), "--steps", str(STEPS), "--networks", "10", "--workers", "0"]
+    return ["ablate", *places, *recipe, "--variants", variants, "--seeds", "[0]", "--json", *more]
+
+
+def states(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
+    return {state.pop("cell"): state for state in json.loads(capsys.readouterr().out)}
+
+
+@pytest.fixture(scope="module")
+def study(root: Path) -> Path:
+    """Both variants with one seed, two cells at once."""
+    out = root / "study"
+    assert cli.main(arguments(root, out, "[skip,torch]", "--jobs", "2")) == 0
+    return out
+
+
+def test_each_cell_is_trained_ranked_and_compared(root: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments(root, study, "[skip,torch,bn]", "--plan")) == 0
+    plan = states(capsys)
+    assert plan["skip_s0"] == plan["torch_s0"] == {"fair_steps": STEPS, **dict.fromkeys(STAGES, True)}
+    assert plan["bn_s0"] == {"fair_steps": 0, **dict.fromkeys(STAGES, False)}
+    kinds = {cell.variant: load_supernet(cell.folder)[0].stabilizer for cell in find_cells(study)}
+    assert kinds == {"skip": "skip", "torch": "linear"}
+    with (study / "skip_s0" / "metrics.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == STEPS
+
+
+def test_variants_see_the_same_images_and_paths(study: Path) -> None:
+    configs = [yaml.safe_load((cell.folder / "config.yaml").read_text()) for cell in find_cells(study)]
+    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} == {"out", "stabilizer"}
+
+
+def test_what_is_done_is_skipped(root: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()}
+    assert cli.main(arguments(root, study)) == 0
+    assert {path: path.stat().st_mtime_ns for path in study.rglob("*") if path.is_file()} == before
+    (study / "skip_s0" / "rank_running.json").unlink()
+    assert cli.main(arguments(root, study)) == 0
+    changed = {path.name for path, moment in before.items() if path.stat().st_mtime_ns != moment}
+    assert changed == {"rank_running.json", "rank_running.csv", "rank_running.png", ablate.LOG}
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_to_the_same_supernet(
+    root: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-m", "scarlet_models.search", *arguments(root, tmp_path, "[torch]")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    metrics, deadline = tmp_path / "torch_s0" / "metrics.csv", time.monotonic() + 120
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert cli.main(arguments(root, tmp_path, "[torch]")) == 0
+    assert states(capsys)["torch_s0"]["similarity"]
+    sums = [load_supernet(folder / "torch_s0")[1].sha256 for folder in (tmp_path, study)]
+    assert sums[0] == sums[1]
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_loses_no_other(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "skip_s0").mkdir()
+    (tmp_path / "skip_s0" / "config.yaml").mkdir()  # train cannot write it
+    assert cli.main(arguments(root, tmp_path)) == 2
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert "1 of 2 cells failed, run it again to go on. skip_s0: train ended with" in last
+    done = {state["cell"]: state["similarity"] for state in json.loads(captured.out)}
+    assert done == {"skip_s0": False, "torch_s0": True}
+
+
+def test_a_cell_in_work_is_left_alone(root: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "skip_s0" / "similarity.csv").rename(study / "similarity.csv")
+    try:
+        with ablate._lock(study / "skip_s0"):
+            assert cli.main(arguments(root, study)) == 2
+        assert "another process works in" in capsys.readouterr().err
+    finally:
+        (study / "similarity.csv").rename(study / "skip_s0" / "similarity.csv")
+
+
+def test_every_variant_trains(root: Path) -> None:
+    options = ablate.Options(
+        known=str(root / "known.csv"),
+        recipe=str(root / "recipe.yaml"),
+        variants=list(VARIANTS),
+        seeds=[0, 1],
+    )
+    assert len(ablate.Study(options).cells) == 2 * len(VARIANTS)  # train has read the options of each
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--variants", "[skip,other]"], "--variants: 'other' is not one of skip, torch"),
+        (["--seeds", "[1,1]"], "--seeds: [1, 1] is empty or holds something twice"),
+        (["--steps", "0"], "--steps: 0 is below 1"),
+        (["--known", "none.csv"], "cannot read known accuracies from none.csv"),
+        (["--recipe", "none"], "none"),
+    ],
+)
+def test_mistakes_get_one_line(
+    root: Path, tmp_path: Path, change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*arguments(root, tmp_path / "new"), *change]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_cells_are_found_by_their_names(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no finished supernet"):
+        find_cells(tmp_path)
+    for name in ("skip_s1", "skip_s0", "identity_noise_s0", "identity_s0", "other_s0", "skip_sx", "bn_s0"):
+        (tmp_path / name).mkdir()
+        if name != "bn_s0":
+            (tmp_path / name / "supernet.json").write_text('{"steps": 600}')
+    assert [cell.name for cell in find_cells(tmp_path)] == ["skip_s0", "skip_s1", "identity_s0", "identity_noise_s0"]
+    assert [cell.name for cell in make_cells(tmp_path, ["skip", "bn"], [0, 1])] == [
+        "skip_s0",
+        "bn_s0",
+        "skip_s1",
+        "bn_s1",
+    ]
+
+
+def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[3] / "studies" / "stabilizer.py"))
+    (tmp_path / "figures").mkdir()
+    for function in ("results", "draw"):
+        monkeypatch.setitem(script[function].__globals__, "HERE", tmp_path)
+        monkeypatch.setitem(script[function].__globals__, "FIGURES", tmp_path / "figures")
+    for _ in range(2):  # cells that are there already are replaced, not doubled
+        script["collect"](study)
+    script["draw"]()
+    rows = (tmp_path / "results" / "stabilizer" / "tables.md").read_text().splitlines()
+    trained = {cells[1]: cells[2:] for row in rows[:6] if len(cells := [cell.strip() for cell in row.split("|")]) > 3}
+    assert trained["skip"][0] == trained["torch"][0] == "1"
+    with (study / "skip_s0" / "metrics.csv").open() as file:
+        accuracy = np.mean([float(row["top1"]) for row in csv.DictReader(file)])
+    assert float(trained["skip"][1]) == pytest.approx(accuracy, abs=0.006)
+    ranked = json.loads((study / "torch_s0" / "rank_running.json").read_text())
+    tau = f"{ranked['kendall_tau']['value']:.3f}"
+    assert any(row.startswith("| torch, seed 0 |") and tau in row for row in rows)
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {f"stabilizer_{kind}.png" for kind in ("curves", "scatter", "depth", "similarity")}
+
+
+@pytest.mark.parametrize("name", ["stabilizer", "stabilizer_variants"])
+def test_the_page_shows_the_tables_of_the_results(name: str) -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    page = (docs / "stabilizer.md").read_text()
+    tables = (docs / "results" / name / "tables.md").read_text().split("\n\n")
+    shown = [table.strip() for title, table in pairwise(tables) if title.startswith(("Training", "Ranking", "Signals"))]
+    assert len(shown) == 4 and all(table in page for table in shown)
+
+
+def test_variances_of_paths_are_compared_with_the_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    monkeypatch.syspath_prepend(str(docs))
+    variance_ratios = runpy.run_path(str(docs / "batch_norms.py"))["variance_ratios"]
+    net, images = Supernet("mini").eval(), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    first = variance_ratios(net, images, 4)
+    assert len(first["stem.bn1"]) == 4
+    assert np.ptp(first["stem.bn1"]) == 0  # all paths begin there
+    assert np.ptp(first["head.bn2"]) > 0
+    for norm in net.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            assert norm.running_var is not None
+            norm.running_var *= 2
+    for name, ratios in variance_ratios(net, images, 4).items():
+        np.testing.assert_allclose(ratios, np.array(first[name]) - np.log(2), atol=1e-5)
+    assert not any(module._forward_pre_hooks for module in net.modules())

@@ -1,0 +1,244 @@
+"""Latency: the table, times of blocks inside networks, the comparison with whole networks, and the command."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.tables import invented_table
+from scarlet_models.search import cli
+from scarlet_models.search.latency import bench as latency
+from scarlet_models.search.latency.additivity import compare, stratified
+from scarlet_models.search.latency.block_times import Samples, time_blocks
+from scarlet_models.search.latency.onnx_times import as_onnx
+from scarlet_models.search.latency.table import LatencyTable, distinct_units, head_input, layer_units
+from scarlet_models.search.pipeline.estimate import seconds_of_latency
+from scarlet_models.search.supernet.supernet import Supernet
+from torch import Tensor, nn
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.inspection.timing import interleaved
+
+MINI = SearchSpace.load("mini")
+
+
+# The table
+
+
+@pytest.mark.parametrize("name", SearchSpace.names())
+def test_units_have_the_shapes_of_the_networks(name: str) -> None:
+    space, size = SearchSpace.load(name), 64
+    net = Supernet(space, 3, stabilizer=False).eval()
+    genotype = space.sample(np.random.default_rng(0))
+    features = net.stem(torch.zeros(1, 3, size, size))
+    for layer, choice in enumerate(genotype):
+        unit = layer_units(space, size)[layer].get(choice)
+        if unit is not None:
+            assert tuple(features.shape) == (1, unit.in_channels, unit.size, unit.size)
+        else:
+            assert choice == space.identity
+        features = net.choice(layer, choice)(features)
+        if unit is not None:
+            assert features.shape[1:] == (unit.out_channels, *[-(-unit.size // unit.stride)] * 2)
+    assert tuple(features.shape[1:]) == head_input(space, size)
+
+
+def test_layers_of_one_shape_share_their_units() -> None:
+    space = SearchSpace.load("scarlet")
+    units, layers = distinct_units(space, 224), layer_units(space, 224)
+    assert len(units) == 11 * 12  # 6 stages of two shapes each, but the last of one, and 12 blocks
+    assert all(layers[layer][unit.choice] == unit for unit, layer in units.items())
+
+
+def test_a_sum_is_the_base_and_an_entry_a_layer() -> None:
+    table = invented_table()
+    genotypes = MINI.sample_array(np.random.default_rng(1), 50)
+    expected = [0.5 + sum(table.blocks[layer, choice] for layer, choice in enumerate(row)) for row in genotypes]
+    assert table.sum(genotypes) == pytest.approx(expected)
+    assert table.sum(genotypes).shape == (50,)
+    assert np.isnan(table.blocks[0, 3])  # no identity where the shape changes
+    assert (table.blocks[[1, 3, 4], 3] == 0).all()
+
+
+def test_orders_of_identity_take_as_long() -> None:
+    table = invented_table()
+    genotype = Genotype.parse("0,1,2,3,0", "mini")
+    both = np.array([genotype.choices, genotype.canonical().choices])
+    assert both[0].tolist() != both[1].tolist()
+    assert np.ptp(table.sum(both)) < 1e-12
+
+
+def test_a_table_comes_back_from_its_file(tmp_path: Path) -> None:
+    table = invented_table()
+    table.save(tmp_path / "table.json")
+    for path in (tmp_path, tmp_path / "table.json"):
+        loaded = LatencyTable.load(path, MINI)
+        assert loaded.facts == {"image_size": 32}
+        assert loaded.blocks == pytest.approx(table.blocks, abs=1e-6, nan_ok=True)
+        assert loaded.base == table.base
+
+
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    invented_table().save(tmp_path / "table.json")
+    with pytest.raises(UserError, match="times the blocks of space 'mini', not those of this 'scarlet'"):
+        LatencyTable.load(tmp_path, SearchSpace.load("scarlet"))
+    with pytest.raises(UserError, match=r"none.json is no table of latencies \(No such file"):
+        LatencyTable.load(tmp_path / "none.json", MINI)
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(UserError, match=r"bad.json is no table of latencies .*latency writes one"):
+            LatencyTable.load(tmp_path / "bad.json", MINI)
+
+
+# Measuring
+
+
+class Slow(nn.Module):
+    """Takes at least so long."""
+
+    def __init__(self, module: nn.Module, milliseconds: float) -> None:
+        super().__init__()
+        self.module, self.milliseconds = module, milliseconds
+
+    def forward(self, features: Tensor) -> Tensor:
+        end = time.perf_counter() + self.milliseconds / 1e3
+        features = self.module(features)
+        while time.perf_counter() < end:
+            pass
+        return features
+
+
+def test_time_goes_to_the_block_that_takes_it() -> None:
+    net = Supernet(MINI, 3, stabilizer=False).eval()
+    net.layers[2]["1"] = Slow(net.choice(2, 1), 12)
+    net.head = Slow(net.head, 7)
+    samples = time_blocks(net, torch.zeros(1, 3, 32, 32), 2, 0, lambda: None)
+    assert set(samples.units) == set(distinct_units(MINI, 32))
+    slow = layer_units(MINI, 32)[2][1]
+    assert min(samples.units.pop(slow)) >= 12
+    assert min(samples.base) >= 7
+    assert np.median([np.median(times) for times in samples.units.values()]) < 6
+
+
+def test_every_choice_is_timed_equally_often() -> None:
+    net = Supernet(MINI, 3, stabilizer=False).eval()
+    samples = time_blocks(net, torch.zeros(1, 3, 32, 32), 3, 0, lambda: None)
+    assert len(samples.base) == 3 * 4
+    reducing = [len(times) for unit, times in samples.units.items() if unit.stride == 2]
+    assert max(reducing) - min(reducing) <= 2  # three choices in fair steps of four paths
+    assert {len(times) for unit, times in samples.units.items() if unit[:2] == (32, 32)} == {6}  # two layers share
+
+
+def test_spread() -> None:
+    assert Samples([1.0, 1.0], {}).spread() == 0
+    assert Samples([4.0, 6.0], {}).spread() == pytest.approx(0.2)
+
+
+def test_measures_take_turns() -> None:
+    calls: list[str] = []
+    results = interleaved({name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}, 4)
+    rounds = [set(calls[i : i + 3]) for i in range(0, 15, 3)]
+    assert rounds == [set("abc")] * 5
+    assert {len(times) for times in results.values()} == {4}
+    assert len({tuple(calls[i : i + 3]) for i in range(0, 15, 3)}) > 1
+
+
+def test_onnxruntime_runs_a_block_at_its_shape() -> None:
+    block = Supernet(MINI, 3, stabilizer=False).eval().choice(2, 0)
+    run = as_onnx(block, features := torch.randn(1, 16, 8, 8), 1)
+    (output,) = run()  # type: ignore[misc]  # what onnxruntime's run gives
+    with torch.inference_mode():
+        assert torch.from_numpy(output) == pytest.approx(block(features), abs=1e-5)
+
+
+# The comparison with whole networks
+
+
+def test_networks_are_spread_over_the_range_of_macs() -> None:
+    space = SearchSpace.load("scarlet")
+    networks = stratified(space, 20, 0)
+    macs = np.array([network.cost().macs for network in networks])
+    table = space.cost_table()
+    edges = np.linspace(table.smallest.macs, table.largest.macs, 21)
+    assert len(networks) >= 18
+    assert len(set(np.searchsorted(edges, macs))) == len(networks)
+    assert networks == stratified(space, 20, 0) != stratified(space, 20, 1)
+
+
+def test_the_comparison_says_what_is_wrong() -> None:
+    table = invented_table()
+    networks = stratified(MINI, 30, 0)
+    sums = table.sum(np.array([network.choices for network in networks]))
+    right = compare(table, networks, sums, 3)
+    assert right["spearman"]["value"] == pytest.approx(1)
+    assert (right["mape"], right["scale"]) == (pytest.approx(0), pytest.approx(1))
+    assert 0.2 < right["spearman_of_macs"]["value"] < 0.99
+    slower = compare(table, networks, 2 * sums, 3)
+    assert (slower["mape"], slower["scale"], slower["mape_scaled"]) == (
+        pytest.approx(50),
+        pytest.approx(2),
+        pytest.approx(0),
+    )
+    assert compare(table, networks, -sums + 100, 3)["spearman"]["value"] == pytest.approx(-1)
+
+
+# The command
+
+
+def test_latency_writes_a_table_that_predicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--rounds", "2", "--validate", "5", "--validation-rounds", "1", "--out", str(tmp_path), "--threads", "1"]
+    assert cli.main(["latency", "mini", *few, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    table = LatencyTable.load(said["table"], MINI)
+    for fact, value in {"image_size": 32, "threads": 1, "batch_size": 1, "runtime": "torch", "rounds": 2}.items():
+        assert table.facts[fact] == value
+    assert table.validation == said["validation"]
+    rows = said["validation"]["measured"]
+    assert 3 <= len(rows) == said["validation"]["networks"] <= 5
+    for row in rows:
+        genotype = Genotype.parse(row["genotype"], "mini")
+        assert row["macs"] == genotype.cost().macs
+        assert row["predicted"] == pytest.approx(table.sum(np.array([genotype.choices]))[0], abs=1e-3)
+    assert (table.blocks[~np.isnan(table.blocks)] >= 0).all()
+    assert table.base > 0
+    assert cli.main(["latency", "mini", *few, "--validate", "0", "--image-size", "16", "--batch-size", "2"]) == 0
+    assert "stem and head" in capsys.readouterr().out
+    assert LatencyTable.load(tmp_path, MINI).validation is None
+
+
+def test_a_plan_knows_how_long_it_takes(tmp_path: Path) -> None:
+    options = latency.Options(space="mini", rounds=20, validate=8, out=str(tmp_path), json=True)
+    estimate = seconds_of_latency(MINI, options)
+    computing, waiting = time.process_time(), time.perf_counter()
+    latency.main(options)
+    computing, waiting = time.process_time() - computing, time.perf_counter() - waiting
+    assert computing / 3 < estimate < 3 * waiting  # on a busy machine the two differ, and the estimate saw some of it
+
+
+@pytest.mark.slow
+def test_the_sums_of_onnxruntime_predict_its_networks(tmp_path: Path) -> None:
+    options = latency.Options(space="mini", runtime="onnxruntime", validate=6, rounds=5, out=str(tmp_path))
+    said = latency.measure(options).validation
+    assert said is not None
+    assert said["spearman"]["value"] > 0.7
+    assert said["mape"] < 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rounds", "0"], "--rounds: 0 is below 1"),
+        (["--validate", "2"], "have no rank correlation"),
+        (["--device", "cuda:9"], "--device cuda:9 cannot be used here"),
+        (["--runtime", "onnxruntime", "--device", "cuda"], "measures on the CPU only"),
+        (["--runtime", "tensorrt"], "--runtime: 'tensorrt' is not one of torch, onnxruntime"),
+        (["none.yaml"], "no search space 'none.yaml'"),
+    ],
+)
+def test_mistakes_get_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["latency", *(["mini"] if arguments[0].startswith("--") else []), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

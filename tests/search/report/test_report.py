@@ -1,0 +1,380 @@
+"""report: the page of real small runs, of any subset of them, of unfinished and of damaged ones."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html.parser
+import io
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from helpers.supernets import write_images
+from PIL import Image
+from scarlet_models.search import cli
+from scarlet_models.search.evolution import search as evolve
+from scarlet_models.search.latency import bench as latency
+from scarlet_models.search.pipeline.pipeline import Pipeline, Stage
+from scarlet_models.search.report import page as report
+from scarlet_models.search.report.figures import smooth
+from scarlet_models.search.report.runs import find_runs, find_setting
+from scarlet_models.search.report.sections import section_of
+from scarlet_models.search.retraining import export
+from scarlet_models.search.scoring import rank
+from scarlet_models.search.supernet import training as train
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.models import GENOTYPES
+from scarlet_models.terminal import short
+from scarlet_models.training import classification as retrain
+
+MINI = SearchSpace.load("mini")
+HEADINGS = {
+    "train": "The supernet",
+    "rank": "Ranking",
+    "latency": "Latency",
+    "evolve": "The search",
+    "retrain": "Retraining",
+    "export": "Export",
+}
+
+
+class Page(html.parser.HTMLParser):
+    """What is on a page: its text, attributes, images, and the contents of elements by name."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []  # element, name, value
+        self.contents: dict[str, list[str]] = {}
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = " ".join("".join(self.contents["body"]).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        self.contents.setdefault(tag, []).append("")
+        if tag not in ("meta", "img", "source", "wbr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag  # every element is closed where it was opened
+
+    def handle_data(self, data: str) -> None:
+        for tag in dict.fromkeys(self.open):
+            self.contents[tag][-1] += data
+
+    def values(self, *names: str) -> list[str]:
+        return [value for _, name, value in self.attributes if name in names]
+
+    @property
+    def images(self) -> list[Image.Image]:
+        return [image(uri) for uri in self.values("src", "srcset")]
+
+
+def image(uri: str) -> Image.Image:
+    kind, _, data = uri.partition(",")
+    assert kind == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which each command has left a small run."""
+    root = tmp_path_factory.mktemp("demo")
+    write_images(root / "data")
+    shutil.copytree(root / "data/train", root / "data/test")
+    data: dict[str, Any] = {"data_dir": str(root / "data"), "workers": 0}
+    split: dict[str, Any] = {**data, "holdout": 0.4, "batch_size": 8, "warmup_epochs": 0.0, "test_split": "test"}
+    held: dict[str, Any] = {**data, "batch_size": 10, "calibration_images": 20}
+    known = {str(g): 60 + sum(g.choices) for g in {g.canonical() for g in MINI}}
+    (root / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in sorted(known.items())))
+    train.main(train.Options(**split, space="mini", epochs=2, eval_images=9, out=str(root / "train")))
+    table = str(root / "latency")
+    latency.main(latency.Options("mini", rounds=1, validate=3, validation_rounds=1, out=table))
+    supernet = str(root / "train")
+    rank.main(rank.Options(**held, supernet=supernet, known=str(root / "known.csv"), networks=9, bootstrap=9))
+    search = {"supernet": supernet, "population": 6, "generations": 3, "latency_table": table, "max_macs": "1M"}
+    evolve.main(evolve.Options(**held, **search, out=str(root / "evolve")))
+    genotype = found(root)["front"][0]["genotype"]
+    network = {"genotype": genotype, "space": "mini", "image_size": 32, "epochs": 2, "final": True, "name": "net"}
+    retrain.main(retrain.Options(**split, **network, out=str(root / "retrain")))
+    export.main(export.Options(network=str(root / "retrain"), onnx=False, out=str(root / "exported" / "net")))
+    return root
+
+
+def found(root: Path) -> dict[str, Any]:
+    return json.loads((root / "evolve" / "search.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def page(runs: Path) -> Page:
+    assert cli.main(["report", str(runs), "--out", str(runs / "page")]) == 0
+    return Page(runs / "page" / "index.html")
+
+
+def make(folder: Path, out: Path) -> Page:
+    report.main(report.Options([str(folder)], str(out)))
+    return Page(out / "index.html")
+
+
+def test_all_kinds_of_runs_have_their_section(page: Page) -> None:
+    titles = [title for title in page.contents["h2"] if title in HEADINGS.values()]
+    assert titles == list(HEADINGS.values())
+    assert {"The networks", "Commands", "Exact options"} <= set(page.contents["h2"])
+
+
+def test_the_summary_has_the_figures_of_the_runs(runs: Path, page: Page) -> None:
+    summary = " ".join(page.contents["header"][0].split())
+    final = json.loads((runs / "retrain/final.json").read_text())
+    picked = found(runs)["front"][0]
+    cost = Genotype.parse(picked["genotype"], MINI).cost(32, 3)
+    for text in (
+        "mini 5 layers, 468 distinct networks",
+        "data 3 classes, 40% of split train held out",
+        f"Networks scored {found(runs)['evaluations']} 3 generations",
+        f"Top-1, test {final['top1']:.2f}%",
+        f"by the search's scores {picked['accuracy']:.2f}%",
+        f"MACs {short(cost.macs)} {short(cost.params)} params, 32 px",
+        picked["genotype"],
+    ):
+        assert text in summary, text
+
+
+def test_the_front_is_a_table(runs: Path, page: Page) -> None:
+    records = found(runs)["front"]
+    table = next(text for text in page.contents["table"] if "genotype" in text)
+    for record in records:
+        assert f"{record['accuracy']:.2f}{short(record['macs'])}{short(record['params'])}" in table
+        assert f"{record['latency']:.2f} ms{record['genotype']}" in table
+    assert table.count("(retrained)") == 1
+    assert f"{records[0]['genotype']} (retrained)" in table
+
+
+def test_figures_are_images_for_light_and_dark_with_words_and_files(runs: Path, page: Page) -> None:
+    names = {path.stem for path in (runs / "page").glob("*.png")}
+    curves = {"train_loss", "train_top1", "retrain_loss", "retrain_top1"}
+    search = {"evolve_front_macs", "evolve_front_latency", "evolve_hypervolume", "evolve_choices"}
+    assert names >= curves | search | {"train_rank_calibrated", "latency_latency", "network_1"}
+    drawings = {name for name in names if name.startswith("network_")}
+    assert len(page.values("src")) == len(names)
+    assert len(page.values("srcset")) == len(names - drawings)  # drawings stay on white
+    assert [value for _, name, value in page.attributes if name == "media"] == ["(prefers-color-scheme: dark)"] * len(
+        page.values("srcset")
+    )
+    assert all(page.values("alt"))
+    corners = [np.asarray(image.convert("L"))[0, 0] for image in page.images]
+    assert corners.count(255) == len(names)
+    assert max(corner for corner in corners if corner != 255) < 50
+    files = {path.read_bytes() for path in (runs / "page").glob("*.png")}
+    assert {base64.b64decode(uri.partition(",")[2]) for uri in page.values("src")} == files
+
+
+def test_the_page_fetches_nothing(page: Page) -> None:
+    loads = (
+        "src",
+        "srcset",
+        "href",
+        "data",
+        "poster",
+        "action",
+        "formaction",
+        "background",
+        "cite",
+        "ping",
+        "manifest",
+    )
+    assert all(value.startswith("data:") for value in page.values(*loads))
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.contents)
+    styles = [*page.contents["style"], *page.values("style")]
+    assert not any(re.search(r"url\(|@import|image-set", style) for style in styles)
+    (policy,) = [value for value in page.values("content") if "default-src" in value]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_commands_are_such_as_the_program_takes(runs: Path, page: Page) -> None:
+    """Each gives the very options that the run had."""
+    lines = [line for line in "\n".join(page.contents["pre"]).splitlines() if line.startswith("scarlet-search")]
+    parsed = {}
+    for line in lines:
+        command, *arguments = shlex.split(line)[1:]
+        parsed[command] = cli.PROGRAM.parse(command, cli.PROGRAM.load(command), arguments)
+    assert set(parsed) == {"train", "rank", "evolve", "retrain"}
+    for command in ("train", "evolve", "retrain"):
+        config = yaml.safe_load((runs / command / "config.yaml").read_text())
+        assert json.loads(json.dumps(vars(parsed[command]))) == config
+    written = json.loads((runs / "train/rank_calibrated.json").read_text())
+    assert all(written[name] == value for name, value in vars(parsed["rank"]).items())
+
+
+def test_stages_of_a_pipeline_tell_why_and_how_long(runs: Path, tmp_path: Path) -> None:
+    options = {"space": "mini", "rounds": 1, "validate": 0}
+    Pipeline(tmp_path).run(Stage("latency", "latency", "each <block> is timed", options, "table.json"))
+    commands = make(tmp_path, tmp_path / "report").contents["pre"][0]
+    assert re.search(r"# each <block> is timed \(0:00:\d\d\)", commands)
+    assert f"scarlet-search latency --config {tmp_path}/latency.yaml" in commands
+    (tmp_path / "stages.json").write_text('{"latency": {}}')
+    with pytest.raises(UserError, match=r"stages\.json is no list of stages"):
+        make(tmp_path, tmp_path / "report")
+
+
+def test_an_exported_network_loads_as_the_page_says(page: Page) -> None:
+    (code,) = [text for text in page.contents["pre"] if text.startswith("import")]
+    lines = code.splitlines()
+    exec(lines[0], names := {})
+    assert str(eval(lines[1], names).genotype) in page.contents["header"][0]
+
+
+def test_options_are_there_to_the_letter(runs: Path, page: Page) -> None:
+    for name in ("train/config.yaml", "train/env.json", "evolve/config.yaml", "exported/net/config.json"):
+        assert (runs / name).read_text() in page.contents["pre"], name
+    assert str(runs / "train/config.yaml") in page.contents["summary"]
+
+
+@pytest.mark.parametrize("kind", ["train", "latency", "evolve", "retrain", "exported/net"])
+def test_one_run_alone_makes_a_page(runs: Path, tmp_path: Path, kind: str) -> None:
+    page = make(runs / kind, tmp_path)
+    named = {"train": {"train", "rank"}, "exported/net": {"export"}, "retrain": {"retrain", "export"}}.get(kind, {kind})
+    assert {key for key, title in HEADINGS.items() if title in page.contents["h2"]} == named
+    assert ("The networks" in page.contents["h2"]) == (kind not in ("train", "latency"))
+
+
+def test_runs_that_go_on_have_a_page(runs: Path, tmp_path: Path) -> None:
+    """A supernet in training and a search, each with a line that is half written, and a retraining not yet exported."""
+    for name, files in {"train": ["metrics.csv", "config.yaml"], "retrain": ["metrics.csv", "config.yaml"]}.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            shutil.copy(runs / name / file, tmp_path / name)
+    with (tmp_path / "train/metrics.csv").open("a") as file:
+        file.write("999,1,0.0")
+    shutil.copytree(runs / "evolve", tmp_path / "evolve")
+    (tmp_path / "evolve/search.json").unlink()
+    (tmp_path / "evolve/generations/0002.json").unlink()
+    page = make(tmp_path, tmp_path / "report")
+    with (runs / "train/metrics.csv").open() as file:
+        steps = len(list(csv.DictReader(file)))
+    assert f"In progress, or stopped: {steps} steps so far." in page.text
+    assert "In progress, or stopped: generation 2 of 3." in page.text
+    assert "2 of 2 epochs on its own" in page.text
+    assert "The networks" in page.contents["h2"]
+    assert "Top-1, held out" in page.text
+    for path in (tmp_path / "evolve/generations").iterdir():
+        path.unlink()
+    (tmp_path / "evolve/search.json").write_text(json.dumps({**found(runs), "front": []}))
+    assert "No generation is done yet." in make(tmp_path / "evolve", tmp_path / "report").text
+
+
+def test_the_page_goes_into_the_first_folder_and_is_no_run(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "latency", tmp_path / "latency")
+    shutil.copytree(runs / "exported", tmp_path / "other")
+    for _ in range(2):
+        assert cli.main(["report", str(tmp_path / "latency"), str(tmp_path / "other"), "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert said["report"] == str(tmp_path / "latency/report/index.html")
+        assert {Path(name) for name in said["figures"]} == set((tmp_path / "latency/report").glob("*.png"))
+    assert [run.label for run in find_runs([tmp_path / "latency", tmp_path / "other"])] == ["latency", "other/net"]
+
+
+def test_the_same_runs_give_the_same_bytes(runs: Path) -> None:
+    assert report.build([runs / "latency"]) == report.build([runs / "latency"])
+
+
+def test_names_are_text_and_not_markup(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "latency", tmp_path / "<b>&amp;")
+    page = make(tmp_path / "<b>&amp;", tmp_path / "out")
+    assert page.contents["h1"] == ["<b>&amp;"]
+    assert "b" not in page.contents
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("evolve/search.json", "{", r"search\.json is damaged"),
+        ("evolve/search.json", '{"front": 3}', "evolve is no run of evolve that can be read"),
+        ("evolve/generations/0001.json", "[]", "evolve is no run of evolve that can be read"),
+        ("evolve/config.yaml", "a: [", r"config\.yaml is damaged"),
+        ("evolve/config.yaml", b"\xff\xfe", r"config\.yaml: not UTF-8 text"),
+        ("latency/table.json", "null", "latency is no run of latency that can be read"),
+        ("train/rank_calibrated.json", "{}", "train is no run of rank that can be read"),
+        ("train/metrics.csv", "step,loss\n1,2\n", None),
+        ("retrain/config.yaml", "model: x\n", "retrain is no run of retrain that can be read"),
+        ("retrain/exported/net/config.json", "{}", "retrain is no run of retrain that can be read"),
+        ("retrain/final.json", '{"top1": "x"}', "retrain is no run of retrain that can be read"),
+        ("retrain/metrics.csv", "", None),
+    ],
+)
+def test_damaged_files_are_named_in_one_line(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, content: str | bytes, message: str | None
+) -> None:
+    """Or do not matter, where columns are missing that a page can do without."""
+    name = Path(file).parts[0]
+    shutil.copytree(runs / name, tmp_path / name)
+    (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    status = cli.main(["report", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert status == (2 if message else 0), said
+    if message:
+        assert re.search(message, said)
+        assert said.count("\n") == 1
+        assert not (tmp_path / "report").exists()
+
+
+def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        ([], "FOLDERS is missing"),
+        ([str(tmp_path / "no")], f"there is no folder {tmp_path}/no"),
+        ([str(tmp_path)], f"nothing to report in {tmp_path}"),
+    ):
+        assert cli.main(["report", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+# Released networks
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of a table in the scarlet space that begins with A."""
+    root = tmp_path_factory.mktemp("released")
+    space, rng = SearchSpace.load("scarlet"), np.random.default_rng(0)
+    known = {str(space.sample(rng).canonical()): rng.uniform(60, 70) for _ in range(20)} | {GENOTYPES["scarlet_a"]: 75}
+    (root / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in known.items()))
+    table = {"known": str(root / "known.csv"), "space": "scarlet", "seeds": ["A"]}
+    search = {"population": 4, "generations": 2, "surrogate": 8, "input_size": 96, "out": str(root / "search")}
+    evolve.main(evolve.Options(**table, **search))
+    return root / "search"
+
+
+def test_released_networks_are_marked_at_the_costs_of_the_search(released: Path) -> None:
+    (run,) = find_runs([released])
+    setting = find_setting(run, [run])
+    assert setting and setting.image_size == 96
+    section = section_of(run, [run])
+    assert "A, B and C are the released networks" in section.figures[0].caption
+    assert any(re.match(r"A regressor .* screened 8 networks .* is -?[01]\.\d\d on", text) for text in section.text)
+    assert [figure.name for figure in section.figures if figure.wide] == ["search_choices"]
+
+
+def test_nothing_is_marked_or_drawn_where_costs_disagree(released: Path, tmp_path: Path) -> None:
+    shutil.copytree(released, tmp_path / "search")
+    search = json.loads((released / "search.json").read_text())
+    search["front"][0]["macs"] += 1
+    (tmp_path / "search/search.json").write_text(json.dumps(search))
+    (run,) = find_runs([tmp_path])
+    assert find_setting(run, [run]) is None
+    section = section_of(run, [run])
+    assert "released" not in section.figures[0].caption
+    assert [figure.name for figure in section.figures] == ["search_front_macs", "search_hypervolume"]
+
+
+def test_a_running_mean_is_of_the_last_values() -> None:
+    assert smooth(np.array([1.0, 2, 3, 4, 5]), 2).tolist() == [1, 1.5, 2.5, 3.5, 4.5]
+    assert smooth(np.array([1.0, 3]), 9).tolist() == [1, 2]

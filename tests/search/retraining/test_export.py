@@ -1,0 +1,215 @@
+"""scarlet-search export: what timm and onnxruntime load gives the logits of the path or network it came from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+import timm
+import torch
+from helpers.supernets import write_images, write_supernet
+from scarlet_models.search import cli
+from scarlet_models.search.retraining import export
+from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
+from scarlet_models.search.scoring.population import PopulationEvaluator
+from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
+from torch import nn
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.weights import save as saving
+
+MINI = "0,3,1,2,3"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images, and the run of a supernet of the mini space."""
+    root = tmp_path_factory.mktemp("export")
+    write_images(root / "data")
+    write_supernet(root / "data", root / "run")
+    return root
+
+
+def load(folder: Path) -> Any:
+    return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+
+
+@torch.inference_mode()
+def logits(model: nn.Module, size: int = 32) -> torch.Tensor:
+    return model(torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(1)))
+
+
+def data(run: Path, **changes: Any) -> dict[str, Any]:
+    return {"data_dir": str(run / "data"), "workers": 0, "batch_size": 10, "calibration_images": 20, **changes}
+
+
+def retrained(folder: Path, name: str = "net", seed: int = 0) -> nn.Module:
+    """What retrain leaves of a network in its run's folder."""
+    torch.manual_seed(seed)
+    model: nn.Module = timm.create_model("scarlet_net", genotype=MINI, space="mini", num_classes=3).eval()
+    saving.save(model, folder / "exported" / name, {"drop_rate": 0.2}, label_names=("x", "y", "z"))
+    return model
+
+
+# A path of a supernet
+
+
+def test_a_calibrated_path_is_what_the_search_scored(run: Path, tmp_path: Path) -> None:
+    net, info = load_supernet(run / "run")
+    held = HeldOut(HeldOutOptions(**{k: v for k, v in data(run).items() if k != "calibration_images"}), info)
+    batches, calibration = held.batches(CPU), held.calibration(20, CPU)[0]
+    (score,) = PopulationEvaluator(net, batches, calibration).evaluate([MINI])
+    options = export.Options(network=MINI, supernet=str(run / "run"), **data(run))
+    report = export.write(export.inherited(options), tmp_path / "net", onnx=False)
+    assert report["holdout_top1"] == score.top1
+    model = load(tmp_path / "net")
+    trie = PopulationEvaluator(net, batches, calibration).trie([Genotype.parse(MINI, "mini")])
+    with torch.inference_mode():
+        for images, _ in batches:
+            ((_, expected),) = trie.outputs(images)
+            assert torch.allclose(model(images), expected, atol=1e-4)
+    assert not torch.allclose(logits(model), logits(net.extract(MINI)), atol=1e-2)  # calibration made a difference
+
+
+def test_without_images_the_path_keeps_the_running_statistics(run: Path, tmp_path: Path) -> None:
+    options = export.Options(network=MINI, supernet=str(run / "run"), onnx=False)
+    with pytest.warns(UserWarning, match=r"--data-dir.*to calibrate"):
+        network = export.inherited(options)
+    export.write(network, tmp_path / "net", onnx=False)
+    net, info = load_supernet(run / "run")
+    model = load(tmp_path / "net")
+    with torch.inference_mode():
+        images = torch.randn(3, 3, 32, 32)
+        assert torch.allclose(model(images), net(images, MINI), atol=1e-4)
+    assert model.pretrained_cfg["label_names"] == info.classes
+    assert tuple(model.pretrained_cfg["input_size"]) == (3, 32, 32)
+
+
+def test_released_names_are_genotypes_too(run: Path) -> None:
+    space = SearchSpace.load("scarlet")
+    assert str(export._genotype("scarlet_c", space)).startswith("7,6,7,12,12,0")
+    with pytest.raises(UserError, match="scarlet_c is a network of space 'scarlet', the supernet is of space 'mini'"):
+        export._genotype("scarlet_c", SearchSpace.load("mini"))
+
+
+# Networks that have weights
+
+
+def test_a_retrained_network(tmp_path: Path) -> None:
+    model = retrained(tmp_path / "run")
+    report = export.write(export.trained(str(tmp_path / "run")), tmp_path / "out", onnx=True)
+    assert set(report["files"]) == {"config.json", "model.safetensors", "README.md", "model.onnx"}
+    back = load(tmp_path / "out")
+    assert torch.equal(logits(back), logits(model))
+    assert back.pretrained_cfg["label_names"] == ["x", "y", "z"]
+    config, first = (
+        json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "out", tmp_path / "run/exported/net")
+    )
+    assert config == first
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
+    for count in (1, 4):
+        pixels = torch.randn(count, 3, 32, 32)
+        (given,) = session.run(["logits"], {"pixels": pixels.numpy()})
+        with torch.inference_mode():
+            assert torch.allclose(torch.from_numpy(given), back(pixels), atol=1e-5)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"`{MINI}`" in card
+    assert f"{Genotype.parse(MINI, 'mini').cost(32, 3).macs:,}" in card
+    assert "(N, 3, 32, 32)" in card
+    assert str(tmp_path) not in card + json.dumps(config)
+
+
+def test_final_figures_are_those_of_these_weights(tmp_path: Path) -> None:
+    retrained(tmp_path / "run")
+    weights = tmp_path / "run" / "exported" / "net" / "model.safetensors"
+    final = {"top1": 91.25, "images": 400, "split": "test", "weights_sha256": export.sha256_of(weights)}
+    (tmp_path / "run" / "final.json").write_text(json.dumps(final))
+    network = export.trained(str(tmp_path / "run" / "exported" / "net"))
+    assert network.facts == {"Top-1": "91.25% of the 400 images of split test"}
+    retrained(tmp_path / "run", seed=1)
+    assert export.trained(str(tmp_path / "run")).facts == {}
+
+
+def test_exporting_again_replaces_and_other_files_are_refused(tmp_path: Path) -> None:
+    model = retrained(tmp_path / "run")
+    source = tmp_path / "run" / "exported" / "net"
+    (source / "README.md").write_text("mine\n")
+    for _ in range(2):
+        export.write(export.trained(str(source)), tmp_path / "out", onnx=False)
+    assert (tmp_path / "out" / "README.md").read_text() == "mine\n"
+    assert torch.equal(logits(load(tmp_path / "out")), logits(model))
+    (tmp_path / "out" / "letter.txt").touch()
+    with pytest.raises(UserError, match=r"holds other files, such as letter\.txt"):
+        export.write(export.trained(str(source)), tmp_path / "out", onnx=False)
+    assert (tmp_path / "out" / "letter.txt").exists()
+
+
+def test_a_name_with_weights(tmp_path: Path) -> None:
+    name = "scarlet_a.c10"
+    report = export.write(export.trained(name), tmp_path / "net", onnx=False)
+    assert (report["num_classes"], report["input_size"]) == (10, 64)
+    model = timm.create_model(name, pretrained=True).eval()
+    assert torch.equal(logits(load(tmp_path / "net"), 64), logits(model, 64))
+    config = json.loads((tmp_path / "net" / "config.json").read_text())
+    assert config["pretrained_cfg"]["label_names"][3] == "cat"
+    assert str(Path(saving.__file__).parent) not in json.dumps(config)
+
+
+# The command
+
+
+def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [MINI, "--supernet", str(run / "run"), "--out", str(tmp_path / "net"), "--onnx", "false"]
+    images = ["--data-dir", str(run / "data"), "--workers", "0", "--batch-size", "10"]
+    assert cli.main(["export", *arguments, *images, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    cost = Genotype.parse(MINI, "mini").cost(32, 3)
+    assert (report["macs"], report["params"], report["genotype"]) == (cost.macs, cost.params, MINI)
+    card = (tmp_path / "net" / "README.md").read_text()
+    assert "of 24 held-out images" in card
+    assert report["supernet"] in card
+    assert cli.main(["export", *arguments]) == 0
+    said = capsys.readouterr()
+    assert f'timm.create_model("local-dir:{tmp_path / "net"}", pretrained=True)' in said.out
+    assert "warning: batch norm keeps the supernet's running statistics" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([MINI], "a genotype has no weights: give --supernet FOLDER"),
+        (["0,1", "--supernet", "RUN/run"], "genotype has 2 entries, space 'mini' has 5 layers"),
+        (["3,0,0,0,0", "--supernet", "RUN/run"], "layer 0: identity (choice 3) cannot stand where the shape changes"),
+        ([MINI, "--supernet", "RUN/none"], "none holds no supernet"),
+        ([MINI, "--supernet", "RUN/run", "--data-dir", "RUN/run"], "RUN/run"),
+        (["resnet18", "--supernet", "RUN/run"], "resnet18 is no genotype and no network of one"),
+        (["RUN/run"], "holds no network"),
+        (["scarlet_d"], "no network 'scarlet_d': did you mean"),
+        ([MINI, "--calibration-images", "1"], "--calibration-images: 1 is below 2"),
+    ],
+)
+def test_mistakes_get_one_line(
+    run: Path, tmp_path: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [argument.replace("RUN", str(run)) for argument in arguments]
+    assert cli.main(["export", *given, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message.replace("RUN", str(run)) in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_networks_in_a_run_are_named(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        retrained(tmp_path, name)
+    with pytest.raises(UserError, match=r"several networks: name one of .*exported/one, .*exported/two"):
+        export.trained(str(tmp_path))
+
+
+def test_what_cannot_be_folded_is_refused_without_words_for_programmers() -> None:
+    with pytest.raises(UserError, match=r"layer 1: .*cannot be folded.*retrain 0,3,1,2,3 on its own") as refusal:
+        export._extract(Supernet("mini", 3, "relu").eval(), Genotype.parse(MINI, "mini"))
+    assert "fold=False" not in str(refusal.value)
