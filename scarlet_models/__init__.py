@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from scarlet_models.errors import UserError
-from scarlet_models.space.space import Choice, Cost, Genotype, SearchSpace
+from scarlet_models.space import Choice, Cost, Genotype, SearchSpace
 from scarlet_models.version import __version__
 
 # The commands register the models themselves, once they have read their options: help need not wait seconds for torch.

@@ -120,6 +120,8 @@ def _imports(module: Path) -> list[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            package = file.relative_to(ROOT).with_suffix("").parts[: -node.level] if node.level else ()
+            origin = ".".join([*package, *([node.module] if node.module else [])])
+            found += [origin, *(f"{origin}.{alias.name}" for alias in node.names)]
     return found

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .space import Choice, Layer, SearchSpace
+from .blocks import Choice, Layer
+from .structure import Structure
 
 _CHUNK = 1 << 13  # genotypes whose columns fit the CPU's cache: more than twice as fast as all at once
 
@@ -63,7 +62,7 @@ class CostTable:
 
 
 @lru_cache(maxsize=64)
-def cost_table(space: SearchSpace, input_size: int, num_classes: int) -> CostTable:
+def cost_table(space: Structure, input_size: int, num_classes: int) -> CostTable:
     """The costs of a space's stem, layers and head for images of `input_size` px and `num_classes` outputs."""
     sizes = space.map_sizes(input_size)
     size = sizes[0]

@@ -9,16 +9,13 @@ distribution over what it can reach (Metropolis). Spaces small enough are enumer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scarlet_models.errors import UserError
 
 from .cost import CostTable
-
-if TYPE_CHECKING:
-    from .space import SearchSpace
+from .structure import Structure
 
 ENUMERABLE = 20_000  # genotypes of a space that is enumerated
 _DRAWS = 2_048  # tries at random
@@ -55,19 +52,19 @@ class Limits:
         return (np.maximum(self.low - costs, 0) / scale + np.maximum(costs - self.high, 0) / scale).sum(-1)
 
 
-def draw(space: SearchSpace, rng: np.random.Generator, count: int) -> np.ndarray:
+def draw(space: Structure, rng: np.random.Generator, count: int) -> np.ndarray:
     """Genotypes drawn uniformly, int64 of shape (count, layers)."""
     columns = [np.array(layer.choices)[rng.integers(len(layer.choices), size=count)] for layer in space.layers]
     return np.stack(columns, axis=1)
 
 
-def enumerate_genotypes(space: SearchSpace) -> np.ndarray:
+def enumerate_genotypes(space: Structure) -> np.ndarray:
     """Every genotype in lexicographic order, int64 of shape (space.size, layers). For small spaces."""
     grid = np.meshgrid(*(layer.choices for layer in space.layers), indexing="ij")
     return np.stack(grid, axis=-1).reshape(-1, len(space.layers))
 
 
-def sample_within(space: SearchSpace, rng: np.random.Generator, limits: Limits, table: CostTable) -> tuple[int, ...]:
+def sample_within(space: Structure, rng: np.random.Generator, limits: Limits, table: CostTable) -> tuple[int, ...]:
     """A random genotype whose cost by the table lies within the limits.
 
     Raises:
@@ -98,7 +95,7 @@ def sample_within(space: SearchSpace, rng: np.random.Generator, limits: Limits, 
     )
 
 
-def check_reachable(space: SearchSpace, limits: Limits, table: CostTable) -> None:
+def check_reachable(space: Structure, limits: Limits, table: CostTable) -> None:
     """Compares each limit with what the space can reach.
 
     Raises:
