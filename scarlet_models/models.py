@@ -22,19 +22,15 @@ from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
 from torch import nn
 
 from scarlet_models.errors import UserError
+from scarlet_models.space.released import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import resolve as weights
+from scarlet_models.weights.store import registered_file
 
 __all__ = ["GENOTYPES", "ScarletFeatures", "ScarletNet"]
 
-# The released networks, from the paper's repository. Everything else about them is derived.
-GENOTYPES = {
-    "scarlet_a": "2,4,1,8,9,7,9,0,8,2,1,8,0,8,9,10,6,9,11",
-    "scarlet_b": "6,7,6,11,0,1,11,6,12,1,6,6,11,6,10,10,12,11,10",
-    "scarlet_c": "7,6,7,12,12,0,11,6,6,1,8,2,6,8,6,12,9,11,10",
-}
-
 OUTPUT_STRIDES = (8, 16, 32)
+MAX_MULTIPLIER = 10  # of width and depth
 
 
 class _StemStride:
@@ -79,7 +75,7 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
 
 def _cfgs(name: str) -> dict[str, Any]:
     """The cfgs of a released network. The published weights carry no licence, and ours are from no other place."""
-    published = _cfg(license="unknown", file=weights.registered_file(name, weights.PUBLISHED))
+    published = _cfg(license="unknown", file=registered_file(name, weights.PUBLISHED))
     c10 = _cfg(
         64,
         num_classes=10,
@@ -87,7 +83,7 @@ def _cfgs(name: str) -> dict[str, Any]:
         interpolation="bicubic",
         label_names=weights.CIFAR10_CLASSES,
         origin_url=None,
-        file=weights.registered_file(name, weights.SHIPPED),
+        file=registered_file(name, weights.SHIPPED),
     )
     # The published one last: timm lets the first tag with weights lead, unless a starred one comes after it.
     return {f"{name}.c10": c10, f"{name}.xiaomi_in1k*": published}
@@ -112,6 +108,8 @@ def _create(
     **kwargs: Any,
 ) -> nn.Module:
     """Build a genotype with timm. Width and depth are scaled as EfficientNet's (arXiv 1905.11946)."""
+    if not (0 < channel_multiplier <= MAX_MULTIPLIER and 0 < depth_multiplier <= MAX_MULTIPLIER):
+        raise UserError(f"multipliers {channel_multiplier!r} and {depth_multiplier!r}: the most is {MAX_MULTIPLIER}")
     space = genotype.space
     stem_keeps_size = space.stem.stride == 1
     features_only = kwargs.pop("features_only", False)
@@ -125,14 +123,13 @@ def _create(
         raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, not {kwargs['output_stride']!r}")
     round_channels_by = partial(round_channels, multiplier=channel_multiplier)
     classifier, features = (ScarletNet, ScarletFeatures) if stem_keeps_size else (EfficientNet, EfficientNetFeatures)
-    pretrained_strict = kwargs.pop("pretrained_strict", True)
+    kwargs.pop("pretrained_strict", None)  # always strict: what is missing would be random
     no_head: Any = ("num_classes", "num_features", "head_conv", "global_pool")  # timm declares a tuple of one
     model: Any = build_model_with_cfg(  # timm sets attributes that nn.Module does not declare
         features if own_features else partial(_with_small_head, classifier),
         variant,
         pretrained,
         features_only=wrapped,
-        pretrained_strict=pretrained_strict,
         pretrained_filter_fn=weights.fit,
         kwargs_filter=no_head if own_features else None,
         block_args=_block_args(genotype, depth_multiplier),
@@ -249,14 +246,16 @@ def scarlet_net(
     """The network of any genotype of any space.
 
     Args:
-        genotype: one choice index a layer, such as "2,4,1,...".
-        space: name, YAML file or mapping (default: the genotype's own if it is a `Genotype`, else "scarlet").
+        genotype: One choice index a layer, such as "2,4,1,...". Without a genotype and a space this is SCARLET-A.
+        space: Name, YAML file or mapping (default: the genotype's own if it is a `Genotype`, else "scarlet").
 
     Raises:
-        UserError: no genotype, or one that is not in the space.
+        UserError: A space without a genotype, or a genotype that is not in the space.
     """
     if genotype is None:
-        raise UserError('scarlet_net needs genotype="2,4,1,...", one choice index a layer')
+        if space is not None:
+            raise UserError('scarlet_net needs genotype="2,4,1,...", one choice index a layer of the space')
+        genotype = GENOTYPES["scarlet_a"]
     if space is None:
         space = genotype.space if isinstance(genotype, Genotype) else "scarlet"
     parsed = Genotype.parse(genotype, space)

@@ -9,17 +9,17 @@ from typing import Any
 import timm
 import torch
 from safetensors import SafetensorError
-from timm.models import load_model_config_from_hf, parse_model_name, split_model_name_tag
-from timm.models._hub import load_model_config_from_path
+from timm.models import parse_model_name, split_model_name_tag
 from torch import nn
 
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype
+from scarlet_models.weights.source import check_weights, read_config
+from scarlet_models.weights.tensors import not_finite
 
-_NOT_A_CONFIG = (AttributeError, KeyError, TypeError)  # what timm stumbles with over JSON that it did not write
-# What timm says users' mistakes with.
-MISTAKES = (OSError, RuntimeError, ValueError, AssertionError, SafetensorError, *_NOT_A_CONFIG)
+# What timm says users' mistakes with; the last three about a config.json that asks for what it does not know.
+MISTAKES = (OSError, RuntimeError, ValueError, AssertionError, SafetensorError, AttributeError, KeyError, TypeError)
 
 
 def is_genotype(name: str) -> bool:
@@ -38,12 +38,15 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
             if pretrained:
                 raise UserError("a genotype has no weights: name a network, or give local-dir:FOLDER of a trained one")
             return timm.create_model("scarlet_net", genotype=name, space=space, **kwargs)
-        _check_name(name)
-        return timm.create_model(name, pretrained=pretrained, **kwargs)
+        _check(name, pretrained, kwargs.get("cache_dir"))
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **kwargs)
     except UserError:
         raise
     except MISTAKES as error:
         raise _mistake(name, error) from error
+    if pretrained and (problem := not_finite(model.state_dict())):
+        raise UserError(f"{name}: its weights are damaged: {problem}")
+    return model
 
 
 def create_on_meta(name: str, space: str = "scarlet", **kwargs: Any) -> nn.Module:
@@ -58,14 +61,15 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
         return Genotype.parse(name, space)
     try:
         source, where = parse_model_name(name)
-        if not source:
-            released = GENOTYPES.get(split_model_name_tag(where)[0])
-            return Genotype.parse(released) if released else None
-        load = load_model_config_from_hf if source == "hf-hub" else load_model_config_from_path
-        _, architecture, arguments = load(where)
+        architecture, arguments = split_model_name_tag(where)[0], {}
+        if source:
+            config = read_config(source, where)
+            architecture, arguments = config["architecture"], config.get("model_args", {})
         if architecture == "scarlet_net":
-            return Genotype.parse(arguments["genotype"], arguments.get("space", "scarlet"))
+            return Genotype.parse(arguments.get("genotype", GENOTYPES["scarlet_a"]), arguments.get("space", "scarlet"))
         return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
+    except UserError:
+        raise
     except MISTAKES as error:
         raise _mistake(name, error) from error
 
@@ -98,18 +102,19 @@ def file_stem(name: str) -> str:
 
 
 def _mistake(name: str, error: Exception) -> UserError:
-    if name.startswith(("local-dir:", "hf-hub:")) and isinstance(error, _NOT_A_CONFIG):
-        return UserError(f"{name}: its config.json describes no network ({type(error).__name__}: {first_line(error)})")
-    return UserError(f"{name}: {first_line(error)}")
+    kind = f"{type(error).__name__}: " if isinstance(error, AttributeError | KeyError | TypeError) else ""
+    return UserError(f"{name}: {kind}{first_line(error)}")
 
 
-def _check_name(name: str) -> None:
+def _check(name: str, pretrained: bool, cache_dir: Any) -> None:
+    """Refuse an unknown name, and a folder or repository that cannot be built or, if asked for, has no weights."""
     source, where = parse_model_name(name)
     if source:
+        read_config(source, where, cache_dir)
+        if pretrained:
+            check_weights(source, where, cache_dir)
         return
     architecture = split_model_name_tag(where)[0]
-    if architecture == "scarlet_net":
-        raise UserError("scarlet_net has no architecture of its own: give the genotype itself, such as 2,4,1,8,...")
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, [*GENOTYPES, *timm.list_models()], n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "`scarlet-models list` shows what there is"

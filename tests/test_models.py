@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import timm
 import torch
 from timm.models import group_parameters
-from timm.models.efficientnet import EfficientNet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -264,8 +262,7 @@ def test_export(name: str) -> None:
 
 @every
 def test_meta_device_builds_without_memory(name: str) -> None:
-    takes_device = "device" in inspect.signature(EfficientNet).parameters  # not all timm >= 1.0.20
-    for model in (_under_meta(name), *([create(name, device="meta")] if takes_device else [])):
+    for model in (_under_meta(name), create(name, device="meta")):
         assert {p.device.type for p in model.parameters()} == {"meta"}
         assert model(torch.zeros(1, 3, 64, 64, device="meta")).shape == (1, model.num_classes)
 
@@ -296,11 +293,28 @@ def test_genotype_arguments() -> None:
     ]
     assert keys[0] == keys[1] == keys[2]
     with pytest.raises(UserError, match="needs genotype"):
-        timm.create_model("scarlet_net")
+        timm.create_model("scarlet_net", space="mini")
     with pytest.raises(UserError, match="19 layers"):
         timm.create_model("scarlet_net", genotype="1,2,3")
     with pytest.raises(UserError, match="layer 0: identity"):
         timm.create_model("scarlet_net", genotype="12" + ",0" * 18)
+
+
+def test_without_a_genotype_it_is_scarlet_a() -> None:
+    """So that timm's sweeps over all registered models can build it."""
+    for name in timm.list_models("scarlet*"):
+        with torch.device("meta"):
+            timm.create_model(name)
+    net, scarlet_a = timm.create_model("scarlet_net"), timm.create_model("scarlet_a")
+    assert net.genotype == scarlet_a.genotype
+    assert [p.shape for p in net.parameters()] == [p.shape for p in scarlet_a.parameters()]
+
+
+@pytest.mark.parametrize("multiplier", [0, -1, 11, float("inf"), float("nan")])
+def test_multipliers_out_of_bounds_are_refused(multiplier: float) -> None:
+    for argument in ("channel_multiplier", "depth_multiplier"):
+        with pytest.raises(UserError, match=r"multipliers .* the most is 10"):
+            timm.create_model("scarlet_a", **{argument: multiplier})
 
 
 def test_deepcopy_and_pickle_free_state() -> None:

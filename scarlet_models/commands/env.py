@@ -62,7 +62,7 @@ def environment() -> dict[str, str | int | None]:
 
 
 def _store() -> str:
-    from scarlet_models.weights.resolve import store_dir
+    from scarlet_models.weights.store import store_dir
 
     try:
         return str(store_dir())

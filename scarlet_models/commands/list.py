@@ -49,7 +49,7 @@ def models() -> list[dict[str, Any]]:
 
     from scarlet_models.inspection.counting import count
     from scarlet_models.networks import create_on_meta, genotype_of
-    from scarlet_models.weights.resolve import find
+    from scarlet_models.weights.store import find
 
     rows = []
     for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters="scarlet_net*"):

@@ -39,7 +39,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Run one action."""
-    from scarlet_models.weights.resolve import store_dir
+    from scarlet_models.weights.store import store_dir
 
     if options.action != "install" and (options.files or options.name):
         raise UserError(f"{options.action} takes no files")
@@ -58,8 +58,8 @@ def main(options: Options) -> None:
 
 def available() -> list[dict[str, str]]:
     """For every tag, where its weights are: store, package, or not here (the path is then empty)."""
-    from scarlet_models.weights.resolve import find, store_dir
-    from scarlet_models.weights.store import tags
+    from scarlet_models.weights.store import find, store_dir
+    from scarlet_models.weights.install import tags
 
     rows = []
     for tag in tags():
@@ -72,7 +72,7 @@ def available() -> list[dict[str, str]]:
 def verify() -> list[dict[str, str]]:
     """Every file that is in store or package, or listed there: ok, damaged, missing or unlisted."""
     from scarlet_models.files import sha256_of
-    from scarlet_models.weights.resolve import package_dir, read_manifest, store_dir
+    from scarlet_models.weights.store import package_dir, read_manifest, store_dir
 
     rows = []
     for folder in (store_dir(), package_dir()):
@@ -96,7 +96,7 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
 
 
 def _install(files: list[Path], name: str | None) -> None:
-    from scarlet_models.weights.store import install
+    from scarlet_models.weights.install import install
 
     if not files:
         raise UserError("install needs a file, such as scarlet_a.c10.safetensors")

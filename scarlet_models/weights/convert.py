@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from scarlet_models.errors import UserError
-from scarlet_models.models import GENOTYPES
+from scarlet_models.space.released import GENOTYPES
 from scarlet_models.space.space import Genotype
 
+from .install import shapes
 from .resolve import PUBLISHED
-from .store import mismatch, shapes
+from .tensors import mismatch
 
 # Modules of the published networks -> modules of timm's. The separable convolution is timm's first block.
 _OUTSIDE = {

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import timm
 import torch
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData
-from torch import nn
+from huggingface_hub import CommitOperationAdd, HfApi
 
 from scarlet_models.errors import UserError
 
-from .resolve import PUBLISHED, PUBLISHED_URL, SHIPPED, check, find, hub_reason
-from .save import CONFIG, WEIGHTS, load, write_config
-from .store import tags
-
-CARD = "README.md"
-
-_ABOUT = {
-    PUBLISHED: "The ImageNet-1k weights that the authors of SCARLET-NAS published, in timm's layout. They come from "
-    f"{PUBLISHED_URL}, which states no licence for them.",
-    SHIPPED: "Trained on CIFAR-10 by the project scarlet-models, for trying things out.",
-}
-_DATASETS = {PUBLISHED: ["imagenet-1k"], SHIPPED: ["cifar10"]}
+from .card import CARD, card
+from .hub import hub_reason
+from .install import tags
+from .save import load, write_config
+from .source import CONFIG, WEIGHTS
+from .store import find_checked
 
 
 def publish(source: str, repo_id: str, private: bool = False) -> str:
     """Push a released tag or a saved folder to the Hub, as one commit; `timm.create_model("hf-hub:REPO")` loads it.
 
     Args:
-        source: NAME.TAG whose weights are in the store or the package, or a folder that `saving.save` wrote.
+        source: NAME.TAG whose weights are in the store or the package, or a folder that `save` wrote.
         repo_id: USER/NAME, made if absent. A model card that is there already is kept.
         private: whether a new repository is private.
 
@@ -61,10 +52,9 @@ def _push(files: dict[str, Path], repo_id: str, private: bool, message: str) -> 
 
 def _tag_files(name: str, repo_id: str, scratch: Path) -> dict[str, Path]:
     """The files of a released tag; its weights go as they are, so that their sha256 stays the listed one."""
-    weights = find(*name.split(".", 1))
+    weights = find_checked(*name.split(".", 1))
     if weights is None:
         raise UserError(f"no weights for {name} here; `scarlet-models weights list` shows what there is")
-    check(weights)
     with torch.device("meta"):
         model = timm.create_model(name)
     write_config(model, scratch / CONFIG)
@@ -83,54 +73,6 @@ def _folder_files(source: str, repo_id: str, scratch: Path) -> dict[str, Path]:
         written = scratch / CARD
         written.write_text(card(model, f"hf-hub:{repo_id}"), encoding="utf-8")
     return {CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS, CARD: written}
-
-
-def card(model: nn.Module, source: str, more: Mapping[str, str] | None = None) -> str:
-    """A model card: what the network is and how to load it.
-
-    Args:
-        model: The network.
-        source: What `timm.create_model` takes to load it, such as hf-hub:USER/NAME.
-        more: Facts to add to those that the model tells.
-    """
-    cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # timm sets it on every model
-    tag, size = cfg.get("tag"), cfg["input_size"][-1]
-    name = ".".join(filter(None, (cfg["architecture"], tag)))
-    data = ModelCardData(
-        tags=["image-classification", "timm", "scarlet-nas"],
-        pipeline_tag="image-classification",
-        library_name="timm",
-        license=cfg.get("license"),
-        datasets=_DATASETS.get(tag or ""),
-    )
-    facts = {
-        "Params": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
-        "Input": f"{size} x {size}",
-        "Classes": str(model.num_classes),
-        "Paper": "SCARLET-NAS, https://arxiv.org/abs/1908.06022",
-    }
-    if genotype := getattr(model, "genotype", None):
-        facts = {
-            "Search space": genotype.space.name,
-            "Genotype": f"`{genotype}`",
-            "MACs": f"{genotype.cost(size, model.num_classes).macs:,}",
-            **facts,
-        }
-    lines = [f"- **{key}:** {value}" for key, value in {**facts, **(more or {})}.items()]
-    front = ["---", data.to_yaml(), "---", f"# {name}", ""]
-    return "\n".join([*front, _ABOUT.get(tag or "", ""), "", *lines, "", _USAGE.format(source)])
-
-
-_USAGE = """## Use
-
-```python
-import scarlet_models  # pip install . in a clone of scarlet-models; registers the architecture with timm
-import timm
-
-model = timm.create_model("{}", pretrained=True).eval()
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
-```
-"""
 
 
 def _reason(error: Exception) -> str:

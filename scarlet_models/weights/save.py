@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import timm
 import torch
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError
 from scarlet_models.files import fsync
-from scarlet_models.networks import MISTAKES
+from scarlet_models.networks import create
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+from .source import CONFIG, LOCAL, WEIGHTS
 
 # What described the weights that a network was trained from.
 _STALE = ("tag", "license", "origin_url", "label_names", "label_descriptions", "label_offset", "pool_size")
@@ -100,10 +100,9 @@ def load(folder: Path | str) -> nn.Module:
         UserError: the folder is incomplete, damaged, or of another architecture.
     """
     try:
-        model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-        return model
-    except MISTAKES as error:
-        raise UserError(f"{folder} is not a saved network: {first_line(error)}") from error
+        return create(f"{LOCAL}:{folder}", pretrained=True).eval()
+    except UserError as error:
+        raise UserError(f"{folder} is not a saved network: {error}") from error
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
@@ -123,24 +122,22 @@ def write_config(
     label_names: Sequence[str] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write timm's config.json, which `save` describes. timm reads the model's own cfg, which is changed meanwhile.
+    """Write timm's config.json; `save` says what the arguments are.
 
     Raises:
-        UserError: the model was built with an argument that JSON cannot hold.
+        UserError: The model was built with an argument that JSON cannot hold.
     """
-    before = dict(model.pretrained_cfg)
-    new = label_names is not None or model.num_classes != before.get("num_classes")
-    cfg = {key: value for key, value in before.items() if not new or key not in _STALE}
+    cfg: dict[str, Any] = model.pretrained_cfg
+    if label_names is not None or model.num_classes != cfg.get("num_classes"):
+        cfg = {key: value for key, value in cfg.items() if key not in _STALE}
     extra = {**(notes or {}), **({"label_names": list(label_names)} if label_names is not None else {})}
+    described = copy.copy(model)  # shares everything but its attributes: timm writes the cfg that it finds on a model
+    described.pretrained_cfg = {**cfg, **(data_config or {}), "num_classes": model.num_classes}
     try:
-        model.pretrained_cfg = {**cfg, **(data_config or {}), "num_classes": model.num_classes}
-        arguments = {**(model_args or {}), **_genotype_args(model)}
         write: Any = save_config_for_hf  # its path is annotated str, yet older versions of timm need a Path
-        write(model, path, model_config=extra, model_args=arguments)
+        write(described, path, model_config=extra, model_args={**(model_args or {}), **_genotype_args(model)})
     except ValueError as error:
         raise UserError(f"cannot save the model's configuration: {error}") from error
-    finally:
-        model.pretrained_cfg = before
 
 
 def _genotype_args(model: Any) -> dict[str, Any]:

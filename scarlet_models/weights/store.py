@@ -1,77 +1,93 @@
-"""Putting weights into the local store, so that a full disk or a kill at any moment loses nothing."""
+"""Folders of weights: the local store and the package, and the manifest that lists what each holds.
+
+A folder of weights holds files `NAME.TAG.safetensors` and a `manifest.json` that maps each file's name to its sha256,
+or to several while `install` replaces the file: wherever that is killed, the file that is there is listed.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from hashlib import sha256
+import os
+from importlib.resources import files
 from pathlib import Path
 
-import safetensors.torch
-import timm
-import torch
-from filelock import FileLock
-from safetensors import SafetensorError
-from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
-from torch import Tensor
-
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
-from scarlet_models.files import remove, write_bytes, write_json
-from scarlet_models.models import GENOTYPES, refresh
-
-from .resolve import read_manifest, store_dir
+from scarlet_models.files import sha256_of, write_json
 
 
-def tags() -> list[str]:
-    """Every `NAME.TAG` that can have weights."""
-    return [tag for name in GENOTYPES for tag in get_arch_pretrained_cfgs(name)]
-
-
-@lru_cache
-def shapes(name: str) -> dict[str, torch.Size]:
-    """The tensors that the weights of `NAME.TAG` consist of."""
-    with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in timm.create_model(name).state_dict().items()}
-
-
-def install(data: bytes, name: str) -> Path:
-    """Put the content of a safetensors file into the store as the weights of `NAME.TAG`, and tell timm's registry.
-
-    Returns:
-        The file in the store.
+def store_dir() -> Path:
+    """The local store: `SCARLET_HOME`, or a folder in the user's cache. It need not exist.
 
     Raises:
-        UserError: no such tag, not its weights, or the store cannot be written; what was there before is untouched.
+        UserError: The user has no home folder.
     """
-    if name not in tags():
-        raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")
-    _check_weights(data, name)
-    store = store_dir()
-    path = store / f"{name}.safetensors"
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        with FileLock(store / ".lock"):
-            for stale in (*store.glob(f".{path.name}.*.tmp"), *store.glob(".manifest.json.*.tmp")):
-                remove(stale)  # from an installation that was killed
-            _replace(path, data)
+        if home := os.environ.get("SCARLET_HOME"):
+            return Path(home).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scarlet_models"
+    except RuntimeError as error:
+        raise UserError("the store of weights has no home folder to be in: set SCARLET_HOME to a folder") from error
+
+
+def package_dir() -> Path:
+    """The folder of the weights that ship."""
+    return Path(str(files("scarlet_models") / "weights"))
+
+
+def find(name: str, tag: str) -> Path | None:
+    """The local file of `name.tag`, in the store or else the package; None if there is none. Not yet checked.
+
+    Raises:
+        UserError: The store cannot be read.
+    """
+    paths = [folder / f"{name}.{tag}.safetensors" for folder in (store_dir(), package_dir())]
+    try:
+        return next((path for path in paths if path.is_file()), None)
     except OSError as error:
-        raise UserError(
-            f"cannot write to {store}: {error.strerror or error}; SCARLET_HOME can move the store"
-        ) from error
-    refresh(split_model_name_tag(name)[0])
+        raise _unreadable(store_dir(), error) from error
+
+
+def find_checked(name: str, tag: str) -> Path | None:
+    """What `find` gives, once it has passed `check`.
+
+    Raises:
+        UserError: The store cannot be read, or the file is damaged.
+    """
+    path = find(name, tag)
+    if path:
+        check(path)
     return path
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """List old and new hash, then write the file, then list the new hash: wherever it stops, the file is listed."""
-    before = read_manifest(path.parent)
-    new = sha256(data).hexdigest()
-    write_manifest(path.parent, {**before, path.name: (new, *before.get(path.name, ()))})
+def registered_file(name: str, tag: str) -> str | None:
+    """The file for timm's registry, which names only what loads. Never raises.
+
+    To hash what is here takes a hundredth of the time that importing torch and timm does.
+    """
     try:
-        write_bytes(path, data)
+        path = find_checked(name, tag)
+        return str(path) if path else None
     except UserError:
-        write_manifest(path.parent, before)
-        raise
-    write_manifest(path.parent, {**before, path.name: (new,)})
+        return None
+
+
+def read_manifest(folder: Path) -> dict[str, tuple[str, ...]]:
+    """File name -> accepted sha256s, from the folder's manifest.json; empty where there is none.
+
+    Raises:
+        UserError: The manifest is damaged or cannot be read.
+    """
+    path = folder / "manifest.json"
+    try:
+        path.stat()
+        entries = read_json(path, dict)
+        return {name: (value,) if isinstance(value, str) else tuple(value) for name, value in entries.items()}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (UserError, TypeError) as error:
+        raise UserError(f"{error}; {path} is damaged: remove it and install the weights again") from error
 
 
 def write_manifest(folder: Path, entries: dict[str, tuple[str, ...]]) -> None:
@@ -80,31 +96,22 @@ def write_manifest(folder: Path, entries: dict[str, tuple[str, ...]]) -> None:
     write_json(folder / "manifest.json", plain)
 
 
-def _check_weights(data: bytes, name: str) -> None:
+def check(path: Path) -> None:
+    """Compare a file's sha256 with the manifest of its folder.
+
+    Raises:
+        UserError: The file is not listed, has another hash, or cannot be read.
+    """
+    listed = read_manifest(path.parent).get(path.name)
+    if listed is None:
+        raise UserError(f"{path} is not listed in manifest.json beside it: use `scarlet-models weights install`")
     try:
-        tensors = safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"not a safetensors file, or a damaged one: {error}") from error
-    if problem := mismatch(tensors, shapes(name)):
-        raise UserError(f"these are not weights of {name}: {problem}")
+        found = sha256_of(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if found not in listed:
+        raise UserError(f"{path} is damaged (its sha256 is not the listed one): remove it and install it again")
 
 
-# What files of weights hold; complex, quantized and 8-bit numbers, which float32 does not simply take, are refused.
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64)
-
-
-def mismatch(tensors: dict[str, Tensor], expected: dict[str, torch.Size]) -> str:
-    """How tensors differ from the expected keys and shapes; empty if they do not and all are finite as float32."""
-    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
-    for keys, what in (missing, "is missing"), (extra, "is too much"):
-        if keys:
-            return f"{min(keys)} {what}" + (f", and {len(keys) - 1} more" if len(keys) > 1 else "")
-    for key, shape in expected.items():
-        tensor = tensors[key]
-        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_meta:
-            return f"{key} is no plain tensor of numbers"
-        if tensor.shape != shape:
-            return f"{key} has shape {tuple(tensor.shape)}, not {tuple(shape)}"
-        if not tensor.float().isfinite().all():
-            return f"{key} is not finite in float32"
-    return ""
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot read {path}: {error.strerror}; mend that, or set SCARLET_HOME to another store")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
-from scarlet_models.weights.resolve import read_manifest
+from scarlet_models.weights.store import read_manifest
 
 
 def package_dir() -> Path:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from helpers.spaces import seeds, spaces
 from hypothesis import given, settings
-from scarlet_models.search import cli
 
 import scarlet_models
 from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
+from scarlet_models.search import cli
 from scarlet_models.space.sampling import enumerate_genotypes
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional
 from scarlet_models import UserError, models
 from scarlet_models.cli import main
 from scarlet_models.models import GENOTYPES
-from scarlet_models.weights import resolve as pretrained
+from scarlet_models.weights import store
 from scarlet_models.weights.convert import convert
 
 # (channels, depth, stride) of each stage, and (expansion, kernel, SE) of each choice, from the paper.
@@ -324,4 +324,4 @@ def test_the_command_writes_a_file(
     assert main(["convert", "x.pth.tar", *(["--output", output] if output else [])]) == 0
     written = tmp_path / (output or "scarlet_a.xiaomi_in1k.safetensors")
     assert safetensors.torch.load_file(written).keys() == timm.create_model("scarlet_a").state_dict().keys()
-    assert not pretrained.store_dir().exists() or not list(pretrained.store_dir().iterdir())
+    assert not store.store_dir().exists() or not list(store.store_dir().iterdir())

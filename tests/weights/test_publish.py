@@ -21,7 +21,8 @@ from helpers.stub_hub import TOKEN, Hub, serve
 LOOP = """
 import contextlib, io, json, os, sys, warnings
 import timm, torch, scarlet_models
-from scarlet_models import saving, store
+from scarlet_models.weights import save as saving
+from scarlet_models.weights.install import install
 from scarlet_models.cli import main
 warnings.simplefilter("ignore")
 for line in sys.stdin:
@@ -148,7 +149,7 @@ def test_a_released_tag_goes_up_byte_for_byte(hub: Hub, client: Client) -> None:
     _, _, raised = client.run("""
 import safetensors.torch
 half = saving.half_precision(timm.create_model("scarlet_c.c10"))
-path = store.install(safetensors.torch.save(half, {"format": "pt"}), "scarlet_c.c10")
+path = install(safetensors.torch.save(half, {"format": "pt"}), "scarlet_c.c10")
 """)
     assert not raised
     client.publish("scarlet_c.c10", "me/scarlet_c.c10")
@@ -197,6 +198,21 @@ def test_a_download_with_a_wrong_hash_is_refused_and_removed(hub: Hub, client: C
     assert not client.run("timm.create_model('hf-hub:me/altered', pretrained=True)")[2]
 
 
+def test_a_repository_without_safetensors_is_not_loaded(hub: Hub, client: Client) -> None:
+    """timm by itself would unpickle the other file, though without running its code."""
+    client.publish("net", "me/pickled")
+    files = hub.repos["me/pickled"].files
+    files["pytorch_model.bin"] = files.pop("model.safetensors")
+    for create in (
+        "timm.create_model('hf-hub:me/pickled', pretrained=True)",
+        "networks.create('hf-hub:me/pickled', pretrained=True)",
+    ):
+        _, _, raised = client.run(f"from scarlet_models import networks; {create}")
+        assert raised.startswith("UserError: cannot download model.safetensors of me/pickled")
+    files["model.safetensors"] = files.pop("pytorch_model.bin")
+    assert not client.run("timm.create_model('hf-hub:me/pickled', pretrained=True)")[2]
+
+
 def test_a_cache_that_shares_files_by_other_hashes_is_no_damage(hub: Hub, client: Client) -> None:
     client.publish("net", "me/shared")
     create = "timm.create_model('hf-hub:me/shared', pretrained=True)"
@@ -226,7 +242,7 @@ timm.models._registry._model_pretrained_cfgs["scarlet_b.xiaomi_in1k"].hf_hub_id 
     assert client.cached("me/b") == []
     manifest.write_text(json.dumps(before | {"scarlet_b.xiaomi_in1k.safetensors": expected}))
     assert client.evaluate(f"torch.equal({create}.conv_stem.weight, saving.load('b').conv_stem.weight)")
-    client.run("store.install(open('b/model.safetensors', 'rb').read(), 'scarlet_b.xiaomi_in1k')")
+    client.run("install(open('b/model.safetensors', 'rb').read(), 'scarlet_b.xiaomi_in1k')")
     client.run("timm.models._registry._model_pretrained_cfgs['scarlet_b.xiaomi_in1k'].hf_hub_id = 'me/b'")
     requests = len(hub.requests)
     assert not client.run(create)[2]

@@ -25,9 +25,9 @@ from torch import nn
 
 from scarlet_models import UserError, files, models
 from scarlet_models.models import GENOTYPES
-from scarlet_models.weights import resolve as pretrained
 from scarlet_models.weights import save as saving
 from scarlet_models.weights import store
+from scarlet_models.weights.install import install
 
 ROOT = Path(__file__).parents[2]
 IN1K, C10 = "scarlet_a.xiaomi_in1k", "scarlet_a.c10"
@@ -74,7 +74,7 @@ class Folders:
         """Put a file into the package."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SCARLET_HOME", str(self.package))
-            store.install(data, name)
+            install(data, name)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def folders(tmp_path: Path) -> Iterator[Folders]:
     found = Folders(tmp_path / "store", tmp_path / "package")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCARLET_HOME", str(found.store))
-        patch.setattr(pretrained, "package_dir", lambda: found.package)
+        patch.setattr(store, "package_dir", lambda: found.package)
         refresh()
         yield found
     refresh()
@@ -123,7 +123,7 @@ def test_without_pretrained_there_are_1000_classes_at_224_px() -> None:
 
 def test_plain_pretrained_is_the_published_weights_if_they_are_in_the_store(folders: Folders, fake: Fake) -> None:
     folders.ship(C10, fake.c10)
-    store.install(fake.in1k, IN1K)
+    install(fake.in1k, IN1K)
     model = create()
     assert holds(model, fake.in1k)
     assert (model.num_classes, model.pretrained_cfg["tag"]) == (1000, "xiaomi_in1k")
@@ -144,12 +144,12 @@ def test_plain_pretrained_is_else_c10_with_a_warning(folders: Folders, fake: Fak
 def test_the_store_comes_before_the_package(folders: Folders, fake: Fake) -> None:
     folders.ship(C10, fake.c10)
     assert holds(create(C10), fake.c10)
-    store.install(fake.other_c10, C10)
+    install(fake.other_c10, C10)
     assert holds(create(C10), fake.other_c10)
 
 
 def test_an_explicit_number_of_classes_replaces_the_head(folders: Folders, fake: Fake) -> None:
-    store.install(fake.in1k, IN1K)
+    install(fake.in1k, IN1K)
     model = create(num_classes=7)
     assert model.classifier.weight.shape == (7, 1280)
     assert holds(model, fake.in1k, without="classifier.")
@@ -158,8 +158,8 @@ def test_an_explicit_number_of_classes_replaces_the_head(folders: Folders, fake:
 
 
 def test_explicit_tag_cfg_and_overlay_win(folders: Folders, fake: Fake, tmp_path: Path) -> None:
-    store.install(fake.in1k, IN1K)
-    store.install(fake.c10, C10)
+    install(fake.in1k, IN1K)
+    install(fake.c10, C10)
     other = tmp_path / "other.safetensors"
     other.write_bytes(fake.other_c10)
     cfg = timm.get_pretrained_cfg(C10)
@@ -178,7 +178,7 @@ def test_explicit_tag_cfg_and_overlay_win(folders: Folders, fake: Fake, tmp_path
 def test_another_source_in_an_overlay_wins_over_the_file_that_is_here(
     folders: Folders, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.install(fake.c10, C10)
+    install(fake.c10, C10)
     torch.save(safetensors.torch.load(fake.other_c10), tmp_path / "other.pth")
     overlay, cache = {"url": (tmp_path / "other.pth").as_uri()}, tmp_path / "hub"
     assert holds(create(C10, pretrained_cfg_overlay=overlay, cache_dir=cache), fake.other_c10)
@@ -195,7 +195,7 @@ def test_another_source_in_an_overlay_wins_over_the_file_that_is_here(
 
 def test_a_cfg_from_before_the_installation_finds_its_weights(folders: Folders, fake: Fake) -> None:
     cfg = timm.get_pretrained_cfg(C10)
-    store.install(fake.c10, C10)
+    install(fake.c10, C10)
     assert not cfg.file
     assert holds(create(pretrained_cfg=cfg), fake.c10)
 
@@ -228,7 +228,7 @@ def test_timm_names_only_what_loads(folders: Folders, fake: Fake) -> None:
     assert listed() == []
     folders.ship("scarlet_a.c10", fake.c10)
     assert listed() == [C10]
-    store.install(fake.in1k, IN1K)
+    install(fake.in1k, IN1K)
     assert listed() == [C10, IN1K]
     assert timm.models.is_model_pretrained("scarlet_a")
     (folders.store / "scarlet_b.c10.safetensors").write_bytes(fake.c10)  # not installed, so not listed
@@ -248,14 +248,14 @@ def flip_last_bit(path: Path) -> None:
 
 
 def test_importing_registers_what_the_store_holds(folders: Folders, fake: Fake) -> None:
-    store.install(fake.c10, C10)
+    install(fake.c10, C10)
     code = "import timm, scarlet_models; print(timm.list_models('scarlet_a.*', pretrained=True))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert C10 in output
 
 
 def test_features_and_other_input_channels_get_the_weights(folders: Folders, fake: Fake) -> None:
-    store.install(fake.in1k, IN1K)
+    install(fake.in1k, IN1K)
     image = torch.randn(1, 3, 64, 64)
     model, features = create(), create(features_only=True)
     assert holds(features, fake.in1k)
@@ -267,7 +267,7 @@ def test_features_and_other_input_channels_get_the_weights(folders: Folders, fak
 
 
 def test_torch_hub_gets_the_weights(folders: Folders, fake: Fake) -> None:
-    store.install(fake.in1k, IN1K)
+    install(fake.in1k, IN1K)
     assert holds(torch.hub.load(str(ROOT), "scarlet_a", source="local", pretrained=True), fake.in1k)
 
 
@@ -302,7 +302,7 @@ def test_half_precision_files_keep_batch_norms_and_load_as_float32(folders: Fold
     norms = {key for key in stored if ".bn" in f".{key}"}
     assert {stored[key].dtype for key in norms} == {torch.float32, torch.int64}
     assert {tensor.dtype for key, tensor in stored.items() if key not in norms} == {torch.float16}
-    store.install(fake.in1k, IN1K)
+    install(fake.in1k, IN1K)
     for model in (create(), create(in_chans=1), create(features_only=True)):
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
@@ -311,7 +311,7 @@ def test_half_precision_files_keep_batch_norms_and_load_as_float32(folders: Fold
 
 
 def test_a_damaged_file_is_not_loaded(folders: Folders, fake: Fake) -> None:
-    flip_last_bit(store.install(fake.c10, C10))
+    flip_last_bit(install(fake.c10, C10))
     for arguments in ({"name": C10}, {"pretrained_cfg": timm.get_pretrained_cfg(C10)}):
         with pytest.raises(UserError, match=r"scarlet_a\.c10\.safetensors is damaged \(its sha256"):
             create(**arguments)
@@ -327,7 +327,7 @@ def test_a_file_that_is_not_listed_is_not_loaded(folders: Folders, fake: Fake) -
 @only_where_timm_forgets
 @pytest.mark.parametrize("text", ["{", "[]", '{"scarlet_a.c10.safetensors": 3}', "\x00"])
 def test_a_damaged_manifest_is_said_to_be_one(folders: Folders, fake: Fake, text: str) -> None:
-    store.install(fake.c10, C10)
+    install(fake.c10, C10)
     (folders.store / "manifest.json").write_text(text)
     with pytest.raises(UserError, match=r"manifest\.json is damaged"):
         create(C10)
@@ -337,16 +337,16 @@ def test_a_damaged_manifest_is_said_to_be_one(folders: Folders, fake: Fake, text
 
 @pytest.mark.parametrize("name", [f"{name}.c10" for name in GENOTYPES])
 def test_the_weights_that_ship_are_whole(name: str) -> None:
-    path = pretrained.package_dir() / f"{name}.safetensors"
-    pretrained.check(path)
+    path = store.package_dir() / f"{name}.safetensors"
+    store.check(path)
     tensors = safetensors.torch.load_file(path)
     assert {tensor.dtype for key, tensor in tensors.items() if ".bn" not in f".{key}"} == {torch.float16}
     assert holds(create(name), path.read_bytes())
 
 
 def test_the_package_lists_what_it_holds() -> None:
-    folder = pretrained.package_dir()
-    assert set(pretrained.read_manifest(folder)) == {path.name for path in folder.glob("*.safetensors")}
+    folder = store.package_dir()
+    assert set(store.read_manifest(folder)) == {path.name for path in folder.glob("*.safetensors")}
 
 
 # The store
@@ -354,10 +354,10 @@ def test_the_package_lists_what_it_holds() -> None:
 
 def test_scarlet_home_and_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SCARLET_HOME", str(tmp_path / "here"))
-    assert pretrained.store_dir() == tmp_path / "here"
+    assert store.store_dir() == tmp_path / "here"
     monkeypatch.delenv("SCARLET_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert pretrained.store_dir() == tmp_path / "cache" / "scarlet_models"
+    assert store.store_dir() == tmp_path / "cache" / "scarlet_models"
 
 
 @pytest.mark.parametrize("home", ["~nobody_of_this_name/store", "/" + "x" * 300, None], ids=["~", "long", "none"])
@@ -374,7 +374,7 @@ def test_a_store_that_cannot_be_read_leaves_all_else(
         monkeypatch.setenv("SCARLET_HOME", home)
     refresh()  # what importing does: it must not fail
     assert holds(create(C10, pretrained_cfg_overlay={"file": str(other)}), fake.c10)
-    for fail in (lambda: create(C10), lambda: store.install(fake.c10, C10)):
+    for fail in (lambda: create(C10), lambda: install(fake.c10, C10)):
         with pytest.raises(UserError) as error:
             fail()
         assert "\n" not in str(error.value)
@@ -398,11 +398,11 @@ def test_only_the_weights_of_the_tag_are_installed(folders: Folders, fake: Fake,
     tensors = safetensors.torch.load(fake.c10)
     change(tensors)
     with pytest.raises(UserError, match=message):
-        store.install(safetensors.torch.save(tensors), C10)
+        install(safetensors.torch.save(tensors), C10)
     with pytest.raises(UserError, match="damaged"):
-        store.install(fake.c10[:-100], C10)
+        install(fake.c10[:-100], C10)
     with pytest.raises(UserError, match=r"no weights called 'scarlet_a2\.c10'"):
-        store.install(fake.c10, "scarlet_a2.c10")
+        install(fake.c10, "scarlet_a2.c10")
     assert not folders.store.exists()
 
 
@@ -418,10 +418,10 @@ def full_disk(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_loses_nothing(folders: Folders, fake: Fake) -> None:
-    store.install(fake.c10, C10)
+    install(fake.c10, C10)
     manifest = (folders.store / "manifest.json").read_bytes()
     with full_disk(1 << 20), pytest.raises(UserError, match=r"cannot write .*scarlet_a\.c10\.safetensors"):
-        store.install(fake.other_c10, C10)
+        install(fake.other_c10, C10)
     assert holds(create(C10), fake.c10)
     assert (folders.store / "manifest.json").read_bytes() == manifest
     assert {path.name for path in folders.store.iterdir()} == {".lock", "manifest.json", f"{C10}.safetensors"}
@@ -435,7 +435,7 @@ class Killed(BaseException):
 def test_a_kill_between_any_two_steps_loses_nothing(
     folders: Folders, fake: Fake, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    store.install(fake.c10, C10)
+    install(fake.c10, C10)
     real, done = files.write_atomically, []
 
     def killed(path: Path, write: Any) -> None:
@@ -446,29 +446,29 @@ def test_a_kill_between_any_two_steps_loses_nothing(
 
     monkeypatch.setattr(files, "write_atomically", killed)
     with pytest.raises(Killed):
-        store.install(fake.other_c10, C10)
+        install(fake.other_c10, C10)
     monkeypatch.undo()
     monkeypatch.setenv("SCARLET_HOME", str(folders.store))
     assert holds(create(C10), fake.other_c10 if writes == 2 else fake.c10)
-    store.install(fake.other_c10, C10)
+    install(fake.other_c10, C10)
     assert holds(create(C10), fake.other_c10)
     assert isinstance(json.loads((folders.store / "manifest.json").read_text())[f"{C10}.safetensors"], str)
 
 
 def test_a_killed_writer_leaves_the_old_file_and_its_rest_is_swept(folders: Folders, fake: Fake) -> None:
-    path = store.install(fake.c10, C10)
+    path = install(fake.c10, C10)
     if (child := os.fork()) == 0:
         os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
         files.write_atomically(path, lambda file: file.write(b"half"))
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     assert len(list(folders.store.glob(".scarlet_a.c10*.tmp"))) == 1
     assert holds(create(C10), fake.c10)
-    store.install(fake.c10, C10)
+    install(fake.c10, C10)
     assert not list(folders.store.glob("*.tmp"))
 
 
 def test_installations_at_the_same_time_are_all_kept(folders: Folders, fake: Fake) -> None:
-    threads = [threading.Thread(target=store.install, args=pair) for pair in ((fake.c10, C10), (fake.in1k, IN1K))]
+    threads = [threading.Thread(target=install, args=pair) for pair in ((fake.c10, C10), (fake.in1k, IN1K))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -481,13 +481,13 @@ def test_installations_at_the_same_time_are_all_kept(folders: Folders, fake: Fak
 def test_a_store_that_cannot_be_written_is_one_line(folders: Folders, fake: Fake) -> None:
     folders.store.parent.chmod(0o500)
     with pytest.raises(UserError, match="SCARLET_HOME"):
-        store.install(fake.c10, C10)
+        install(fake.c10, C10)
 
 
 def test_a_file_in_the_way_of_the_store_is_one_line(folders: Folders, fake: Fake) -> None:
     folders.store.write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*SCARLET_HOME"):
-        store.install(fake.c10, C10)
+        install(fake.c10, C10)
 
 
 # The command

@@ -1,0 +1,84 @@
+"""Putting weights into the local store, so that a full disk or a kill at any moment loses nothing."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import safetensors.torch
+import timm
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
+
+from scarlet_models.errors import UserError
+from scarlet_models.files import remove, write_bytes
+from scarlet_models.models import refresh
+from scarlet_models.space.released import GENOTYPES
+
+from .store import read_manifest, store_dir, write_manifest
+from .tensors import mismatch
+
+
+def tags() -> list[str]:
+    """Every `NAME.TAG` that can have weights."""
+    return [tag for name in GENOTYPES for tag in get_arch_pretrained_cfgs(name)]
+
+
+@lru_cache
+def shapes(name: str) -> dict[str, torch.Size]:
+    """The tensors that the weights of `NAME.TAG` consist of."""
+    with torch.device("meta"):
+        return {key: tensor.shape for key, tensor in timm.create_model(name).state_dict().items()}
+
+
+def install(data: bytes, name: str) -> Path:
+    """Put the content of a safetensors file into the store as the weights of `NAME.TAG`, and tell timm's registry.
+
+    Returns:
+        The file in the store.
+
+    Raises:
+        UserError: no such tag, not its weights, or the store cannot be written; what was there before is untouched.
+    """
+    if name not in tags():
+        raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")
+    _check_weights(data, name)
+    store = store_dir()
+    path = store / f"{name}.safetensors"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with FileLock(store / ".lock"):
+            for stale in (*store.glob(f".{path.name}.*.tmp"), *store.glob(".manifest.json.*.tmp")):
+                remove(stale)  # from an installation that was killed
+            _replace(path, data)
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {store}: {error.strerror or error}; SCARLET_HOME can move the store"
+        ) from error
+    refresh(split_model_name_tag(name)[0])
+    return path
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """List old and new hash, then write the file, then list the new hash: wherever it stops, the file is listed."""
+    before = read_manifest(path.parent)
+    new = sha256(data).hexdigest()
+    write_manifest(path.parent, {**before, path.name: (new, *before.get(path.name, ()))})
+    try:
+        write_bytes(path, data)
+    except UserError:
+        write_manifest(path.parent, before)
+        raise
+    write_manifest(path.parent, {**before, path.name: (new,)})
+
+
+def _check_weights(data: bytes, name: str) -> None:
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"not a safetensors file, or a damaged one: {error}") from error
+    if problem := mismatch(tensors, shapes(name)):
+        raise UserError(f"these are not weights of {name}: {problem}")

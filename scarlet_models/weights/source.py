@@ -1,0 +1,94 @@
+"""Networks in timm's layout, in a local folder or a Hub repository: checked before anything is built from them.
+
+timm builds whatever config.json says. These checks refuse what would give random weights, load anything but
+safetensors, or ask for more memory than any machine has.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scarlet_models.documents import read_json
+from scarlet_models.errors import UserError
+from scarlet_models.space.reading import MAX_CLASSES, MAX_INPUT_SIZE, names
+
+from .hub import download
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+LOCAL, HUB = "local-dir", "hf-hub"  # timm's names of sources
+MAX_CONFIG = 16 << 20  # bytes: ImageNet-21k's classes and their descriptions take 3 MB
+
+
+def read_config(source: str, where: str, cache_dir: Any = None) -> dict[str, Any]:
+    """The config.json of a network.
+
+    Args:
+        source: LOCAL or HUB.
+        where: The folder, or the repository.
+        cache_dir: The Hub's cache, where it is not the usual one.
+
+    Raises:
+        UserError: There is none, or it describes no network, one with random weights, or one out of bounds.
+    """
+    path = Path(where) / CONFIG if source == LOCAL else download(where, CONFIG, cache_dir)
+    config: dict[str, Any] = read_json(path, dict, MAX_CONFIG)
+    if problem := _problem(config):
+        raise UserError(f"{source}:{where}: its {CONFIG} describes no network: {problem}")
+    return config
+
+
+def check_weights(source: str, where: str, cache_dir: Any = None, filename: str | None = None) -> None:
+    """Check that a network has weights in safetensors, the one format that is loaded from folders and the Hub.
+
+    Raises:
+        UserError: It has none.
+    """
+    filename = filename or WEIGHTS
+    if not filename.endswith(".safetensors"):
+        raise UserError(f"{source}:{where}: {filename} is not loaded, only safetensors are: convert it to {WEIGHTS}")
+    if source == HUB:
+        download(where, filename, cache_dir)
+    elif not (Path(where) / WEIGHTS).is_file():
+        raise UserError(f"{where} holds no {WEIGHTS}, the one file that weights are loaded from in a folder")
+
+
+def _problem(config: Mapping[str, Any]) -> str:
+    """Why a network must not be built from a config.json; empty if it may be."""
+    cfg, arguments = config.get("pretrained_cfg", config), config.get("model_args") or {}
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str):
+        return "it names no architecture"
+    if not isinstance(cfg, Mapping) or not isinstance(arguments, Mapping):
+        return "pretrained_cfg and model_args must be mappings"
+    classes = config.get("num_classes", cfg.get("num_classes", 1000))
+    channels, size = arguments.get("in_chans", 3), cfg.get("input_size", (3, 224, 224))
+    if not _whole(classes, 0, MAX_CLASSES):
+        return f"num_classes {reprlib.repr(classes)} is not a number from 0 to {MAX_CLASSES}"
+    if arguments.get("num_classes", classes) != classes:
+        asked = reprlib.repr(arguments["num_classes"])
+        return f"model_args ask for {asked} classes, the weights have {classes}, so the classifier would be random"
+    if not isinstance(size, list | tuple) or len(size) != 3 or not all(_whole(n, 1, MAX_INPUT_SIZE) for n in size):
+        return f"input_size {reprlib.repr(size)} is not three numbers from 1 to {MAX_INPUT_SIZE}"
+    if not _whole(channels, 1, MAX_INPUT_SIZE):
+        return f"in_chans {reprlib.repr(channels)} is not a number from 1 to {MAX_INPUT_SIZE}"
+    if not arguments.get("pretrained_strict", True):
+        return "pretrained_strict is false, so missing weights would be random"
+    if cfg.get("custom_load"):
+        return "custom_load asks for another format than safetensors"
+    return _scarlet_problem(arguments) if architecture == "scarlet_net" else ""
+
+
+def _scarlet_problem(arguments: Mapping[str, Any]) -> str:
+    if "genotype" not in arguments:
+        return "model_args hold no genotype"
+    space = arguments.get("space", "scarlet")
+    if not isinstance(space, Mapping) and space not in names():
+        return f"space {reprlib.repr(space)} is neither a whole space nor one of {', '.join(names())}"
+    return ""
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

@@ -1,0 +1,31 @@
+"""Model cards: facts of the network, and names that stay text."""
+
+from __future__ import annotations
+
+import timm
+import yaml
+
+from scarlet_models import SearchSpace
+from scarlet_models.weights.card import card, escaped
+
+NAME = "<script>alert(1)</script> [x](javascript:y) `a` **b** \\ # | &amp;"
+
+
+def test_a_card_says_what_the_network_is() -> None:
+    net = timm.create_model("scarlet_net", genotype="2,3,1,0,3", space="mini")
+    _, front, text = card(net, "hf-hub:me/net", {"Top-1": "12%"}, {"input_size": (3, 48, 48)}).split("---\n", 2)
+    assert yaml.safe_load(front)["library_name"] == "timm"
+    macs = f"- **MACs:** {net.genotype.cost(48).macs:,}"
+    for line in ("# scarlet\\_net", "- **Search space:** mini", "- **Input:** 48 x 48", "- **Top-1:** 12%", macs):
+        assert line in text.splitlines()
+    assert 'model = timm.create_model("hf-hub:me/net", pretrained=True).eval()' in text
+
+
+def test_names_are_escaped() -> None:
+    space = SearchSpace.load(SearchSpace.load("mini").to_dict() | {"name": NAME})
+    net = timm.create_model("scarlet_net", genotype="2,3,1,0,3", space=space)
+    text = card(net, 'local-dir:a"b\n```\n<script>')
+    assert r"\<script\>alert\(1\)\</script\> \[x\]\(javascript:y\) \`a\` \*\*b\*\* \\ \# \| \&amp;" in text
+    assert text.count("```") == 3 and r'"local-dir:a\"b\n```\n<script>"' in text
+    assert text.count("\n```\n") == 1
+    assert escaped("two\nlines") == "two lines"
