@@ -10,9 +10,8 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,6 @@ from scarlet_models.search.supernet.file import SupernetInfo
 from scarlet_models.search.supernet.shipped import is_shipped
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
 from scarlet_models.training import distributed
 from scarlet_models.training.data import (
     DataOptions,
@@ -31,57 +29,12 @@ from scarlet_models.training.data import (
     split_holdout,
 )
 
+from .options import HeldOutOptions, ScoreOptions
 from .population import Batches
 
 _logger = logging.getLogger(__name__)
 
 IN_MEMORY = 2 * 2**30  # bytes of images, float32, that are kept; more are decoded again in each pass
-
-
-@dataclass
-class HeldOutOptions(Ranged):
-    """Where the images are, and how many of them to use.
-
-    Args:
-        data_dir: Folder of class folders, tar, or where the named data set lies.
-        dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
-        train_split: Split that the supernet was trained on.
-        download: Fetch the data set where timm can.
-        other_copy: The images are another copy of the data set, of the same classes and split, under names that do
-            not tell which were held out. As many are drawn anew; the supernet may have been trained on most of them.
-        workers: Processes that decode images; 0 does it in the main process.
-        images: How many of the held-out images to use; 0 for all.
-        batch_size: Images in a forward pass.
-        device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads for torch; 0 leaves its own choice.
-    """
-
-    data_dir: str = option("", free=True)
-    dataset: str = ""
-    train_split: str = "train"
-    download: bool = option(False, free=True)
-    other_copy: bool = False
-    workers: int = option(2, least=0, free=True)
-    images: int = option(0, least=0)
-    batch_size: int = option(250, least=1)
-    device: str = option("auto", free=True)
-    threads: int = option(0, least=0, free=True)
-
-
-@dataclass(kw_only=True)
-class ScoreOptions(HeldOutOptions):
-    """How paths are scored on them.
-
-    Args:
-        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training. The first
-            ranks better: tau 0.66 against 0.62 with stabilizers, three seeds, and more without (docs/stabilizer.md).
-        calibration_images: Training images to take them from.
-        amp: Reduced precision, for GPUs.
-    """
-
-    batch_norm: Literal["calibrated", "running"] = "calibrated"
-    calibration_images: int = option(1000, least=2)
-    amp: Literal["none", "bf16", "fp16"] = "none"
 
 
 @contextmanager

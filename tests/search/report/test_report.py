@@ -19,7 +19,7 @@ import yaml
 from helpers.supernets import write_images
 from PIL import Image
 from scarlet_models.search import cli
-from scarlet_models.search.evolution import search as evolve
+from scarlet_models.search.commands import evolve, rank
 from scarlet_models.search.latency import bench as latency
 from scarlet_models.search.pipeline.pipeline import Pipeline, Stage
 from scarlet_models.search.report import page as report
@@ -27,7 +27,6 @@ from scarlet_models.search.report.figures import smooth
 from scarlet_models.search.report.runs import find_runs, find_setting
 from scarlet_models.search.report.sections import section_of
 from scarlet_models.search.retraining import export
-from scarlet_models.search.scoring import rank
 from scarlet_models.search.supernet import training as train
 
 from scarlet_models import Genotype, SearchSpace, UserError
