@@ -100,7 +100,7 @@ class Screening(InfillCriterion):
 
     def _most_gain(self, values: np.ndarray, violations: np.ndarray, count: int) -> list[int]:
         """Rows that add most to the measured front, in the order they are taken; then those that rank first."""
-        front = self.archive.values[self.archive.front()]
+        front = self.archive.values[self.archive.front]
         feasible = values[violations <= 0]
         everything = np.concatenate([front, feasible])
         if not len(everything):

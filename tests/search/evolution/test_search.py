@@ -19,7 +19,7 @@ from helpers.runs import free_port
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
 from scarlet_models.search import cli
-from scarlet_models.search.evolution import search as evolve
+from scarlet_models.search.commands import evolve
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 
@@ -227,7 +227,7 @@ def test_released_networks_are_seeds_and_are_marked(tmp_path: Path) -> None:
         (["--min-latency", "3", "--max-latency", "2", "--latency-table", "x"], "min latency 3 ms is above max"),
         (["--population", "1"], "--population: 1 is below 2"),
         (["--mutation", "2"], "--mutation: 2.0 is above 1"),
-        (["--min-accuracy", "101"], "--min-accuracy: 101.0 is not a percentage"),
+        (["--min-accuracy", "101"], "--min-accuracy: 101.0 is above 100"),
         (["--seeds", "[D]"], "--seeds: D: genotype 'D' is not"),
         (["--crossover", "other"], "--crossover: 'other' is not one of two-point, uniform"),
         (["--space", "mini"], "--space: the supernet has its own"),
