@@ -13,9 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.search.evolution.options import EvolveOptions
-
 from scarlet_models.options import option
+from scarlet_models.search.evolution.options import EvolveOptions
 
 EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir images --max-macs 300M
   scarlet-search evolve --config runs/evolve/config.yaml --resume
@@ -46,7 +45,6 @@ def main(options: Options) -> None:
         UserError: A bad option, limits that no network meets, or unreadable data.
     """
     from scarlet_models.search.evolution.search import run_search
-
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
@@ -63,7 +61,6 @@ def main(options: Options) -> None:
 def show(report: dict[str, Any]) -> None:
     """Print the front, and what it is worth."""
     from scarlet_models.search.evolution.regret import describe_regret
-
     from scarlet_models.terminal import console
 
     out, front = console(), report["front"]

@@ -13,9 +13,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scarlet_models.search.scoring.options import RankOptions
-
 from scarlet_models.options import option
+from scarlet_models.search.scoring.options import RankOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +43,6 @@ def main(options: Options) -> None:
         UserError: A bad option, or a supernet, known accuracies or images that cannot be read.
     """
     from scarlet_models.search.scoring.rank import rank_networks
-
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
@@ -59,7 +57,6 @@ def main(options: Options) -> None:
 def show(ranking: Ranking, file: Path) -> None:
     """Print the ranking's statistics."""
     from scarlet_models.search.scoring.ranking import FEWEST
-
     from scarlet_models.terminal import console, table
 
     shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")

@@ -12,9 +12,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.search.scoring.options import SimilarityOptions
-
 from scarlet_models.options import option
+from scarlet_models.search.scoring.options import SimilarityOptions
 
 EXAMPLE = """  scarlet-search similarity runs/macro --data-dir cifar10
   scarlet-search similarity runs/macro runs/plain_skip --data-dir cifar10 --layer 3 --out figures"""
@@ -41,7 +40,6 @@ def main(options: Options) -> None:
 
     from scarlet_models.search.scoring.heldout import folder_of
     from scarlet_models.search.scoring.similarity import compare_choices, layer_to_draw, summarize, write_similarities
-
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()

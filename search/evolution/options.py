@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from scarlet_models.search.scoring.options import ScoreOptions
-
 from scarlet_models.options import Ranged, option
+from scarlet_models.search.scoring.options import ScoreOptions
 
 
 @dataclass

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from scarlet_models.errors import UserError
+from scarlet_models.models import GENOTYPES
 from scarlet_models.search.scoring.figures import save
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
-
-from scarlet_models.errors import UserError
-from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World

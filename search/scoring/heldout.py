@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.file import SupernetInfo
-from scarlet_models.search.supernet.shipped import is_shipped
 
 from scarlet_models.errors import UserError
+from scarlet_models.search.supernet.file import SupernetInfo
+from scarlet_models.search.supernet.shipped import is_shipped
 from scarlet_models.training import distributed
 from scarlet_models.training.data import (
     DataOptions,

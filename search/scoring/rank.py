@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scarlet_models.search.supernet.file import load_supernet
 
 from scarlet_models.files import write_json, write_text
+from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 

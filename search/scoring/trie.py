@@ -6,10 +6,10 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 
 HEAD = -1  # stands behind a path's last choice

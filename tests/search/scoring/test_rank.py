@@ -10,6 +10,8 @@ import pytest
 import torch
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
+
+from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.search import cli
 from scarlet_models.search.commands import rank
 from scarlet_models.search.scoring import heldout
@@ -19,8 +21,6 @@ from scarlet_models.search.scoring.rank import choose_networks, score_networks
 from scarlet_models.search.scoring.ranking import FEWEST, Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from scarlet_models.search.supernet.file import load_supernet
-
-from scarlet_models import Genotype, SearchSpace, UserError
 
 
 @pytest.fixture(scope="module")
