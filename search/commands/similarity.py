@@ -38,8 +38,8 @@ def main(options: Options) -> None:
     """
     from pathlib import Path
 
-    from scarlet_models.search.scoring.heldout import folder_of
     from scarlet_models.search.scoring.similarity import compare_choices, layer_to_draw, summarize, write_similarities
+    from scarlet_models.search.scoring.trained import folder_of
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
@@ -21,6 +22,7 @@ from scarlet_models.search.scoring.figures import save
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
+from scarlet_models.search.scoring.trained import TrainedSupernet, open_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
@@ -40,8 +42,12 @@ from .regret import Regret
 _logger = logging.getLogger(__name__)
 
 
-def run_search(options: EvolveOptions) -> EvolutionarySearch | None:
+def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) -> EvolutionarySearch | None:
     """Search to the end and write the folder. Returns the search on rank 0, None on other ranks.
+
+    Args:
+        options: Options of the search.
+        supernet: The supernet if it is loaded; otherwise that of the options.
 
     Raises:
         UserError: A bad option, limits that no network meets, or unreadable data.
@@ -50,7 +56,7 @@ def run_search(options: EvolveOptions) -> EvolutionarySearch | None:
     with distributed.start(options.device, options.threads) as world:
         if not options.supernet:
             return EvolutionarySearch(options, _table_scores(options), world).run() if world.is_main else None
-        scores = PathScores(options.supernet, options, Path(options.out), world)
+        scores = PathScores(supernet or open_supernet(options.supernet), options, Path(options.out), world)
         if not world.is_main:
             scores.serve()
             return None
@@ -132,7 +138,9 @@ class EvolutionarySearch:
             self._advance(generation, genotypes)
         self.folder.write_json("search.json", self.report())
         self.folder.close()
-        self._draw()
+        save(self.draw(), self.folder.path / "front.png")
+        curves = {"the search": self.curves["evolution"], "random search": self.curves["random"]}
+        save(draw_hypervolume(curves), self.folder.path / "hypervolume.png")
         return self
 
     def _advance(self, generation: int, genotypes: np.ndarray) -> None:
@@ -201,14 +209,13 @@ class EvolutionarySearch:
                 report["regret"]["random"] = self.regret.compare(self.baseline)
         return report
 
-    def _draw(self) -> None:
+    def draw(self) -> Figure:
+        """Accuracy against MACs of all scored networks, with the fronts."""
         born = self.archive.born
         generations = [_records(self.archive, np.flatnonzero(born == number)) for number in np.unique(born)]
         fronts = {"the search": _records(self.archive, self.archive.front)}
         fronts |= {"random search": _records(self.baseline, self.baseline.front)} if len(self.baseline) else {}
-        save(draw_fronts(generations, fronts, self._released()), self.folder.path / "front.png")
-        curves = dict(zip(("the search", "random search"), self.curves.values(), strict=True))
-        save(draw_hypervolume(curves), self.folder.path / "hypervolume.png")
+        return draw_fronts(generations, fronts, self._released())
 
     def _released(self) -> list[Mark]:
         """The released networks that were measured."""

@@ -14,17 +14,18 @@ import torch
 from matplotlib.figure import Figure
 
 from scarlet_models.files import write_json, write_text
-from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 
 from .figures import draw_ranking, save
-from .heldout import HeldOut, folder_of, one_process
+from .heldout import HeldOut, one_process
 from .known_accuracies import load_known_accuracies
 from .options import RankOptions
 from .ranking import FEWEST, Estimate, TopK, bootstrap, kendall, spearman, top_k
 from .score_cache import ScoreCache
 from .scores import path_evaluator
+from .trained import TrainedSupernet, open_supernet
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Ranking:
     Args:
         options: Options of the ranking.
         networks: The scored networks.
+        folder: Folder for the results.
 
     Attributes:
         tau: Kendall's tau-b with its interval.
@@ -66,8 +68,8 @@ class Ranking:
         scores: Top-1 in percent of each network's path.
     """
 
-    def __init__(self, options: RankOptions, networks: Sequence[RankedNetwork]) -> None:
-        self.options, self.networks = options, list(networks)
+    def __init__(self, options: RankOptions, networks: Sequence[RankedNetwork], folder: Path) -> None:
+        self.options, self.networks, self.folder = options, list(networks), folder
         self._known = np.array([network.known for network in networks])
         self._predicted = np.array([network.predicted for network in networks])
         self.tau, self.spearman = self._estimates(np.ones(len(self.networks), bool))
@@ -116,7 +118,7 @@ class Ranking:
         Raises:
             UserError: The folder cannot be written.
         """
-        stem = results_folder(self.options) / f"rank_{self.options.batch_norm}"
+        stem = self.folder / f"rank_{self.options.batch_norm}"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted"])
@@ -129,34 +131,51 @@ class Ranking:
         return stem.with_suffix(".csv")
 
 
-def rank_networks(options: RankOptions) -> Ranking:
+def rank(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any) -> Ranking:
+    """Rank networks of known accuracy by a supernet's scores: `scarlet-search rank` in Python.
+
+    Args:
+        net: The supernet: a folder, a file, the name of one that ships, or a Supernet that was trained or loaded.
+        data_dir: The images: folder of class folders, tar file, or the place of a named data set.
+        **options: Options of the command by name, such as known="known.csv" or networks=0.
+
+    Raises:
+        UserError: A bad option, or a supernet, known accuracies or images that cannot be read.
+    """
+    supernet = open_supernet(net)
+    return rank_networks(RankOptions(supernet=supernet.name, data_dir=str(data_dir), **options), supernet)
+
+
+def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None) -> Ranking:
     """Score a sample of the known networks with the supernet, and compare.
 
-    Scores go to evaluations.jsonl in the folder of the results, so nothing is scored twice.
+    Scores go to evaluations.jsonl in the folder of the results, so no path is scored twice.
+
+    Args:
+        options: Options of the ranking.
+        supernet: The supernet if it is loaded; otherwise that of the options.
 
     Raises:
         UserError: The supernet, the known accuracies or the images cannot be read, or do not belong together.
     """
+    supernet = supernet or open_supernet(options.supernet)
+    folder = Path(options.out) if options.out else supernet.folder
     with one_process(options) as device:
-        return Ranking(options, score_networks(options, device))
+        return Ranking(options, score_networks(options, supernet, folder, device), folder)
 
 
-def score_networks(options: RankOptions, device: torch.device) -> list[RankedNetwork]:
-    """The chosen networks with the top-1 of their paths, ordered by genotype."""
-    net, info = load_supernet(options.supernet)
-    known = load_known_accuracies(options.known, net.space)
+def score_networks(
+    options: RankOptions, supernet: TrainedSupernet, folder: Path, device: torch.device
+) -> list[RankedNetwork]:
+    """The chosen networks with the scores of their paths, ordered by genotype."""
+    known = load_known_accuracies(options.known, supernet.net.space)
     chosen = choose_networks(list(known), options.networks, options.seed)
-    held = HeldOut(options, info)
-    cache = ScoreCache(results_folder(options) / "evaluations.jsonl", held.conditions(options))
-    scores = [cache.get(genotype) for genotype in chosen]
-    if None in scores:
-        scores = [*path_evaluator(net, held, options, World(0, 1, device), cache).evaluate(chosen)]
-    return [RankedNetwork(g, known[g], score.top1) for g, score in zip(chosen, scores, strict=True) if score]
-
-
-def results_folder(options: RankOptions) -> Path:
-    """The folder that was asked for, or the supernet's."""
-    return Path(options.out) if options.out else folder_of(options.supernet)
+    held = HeldOut(options, supernet.info)
+    cache = ScoreCache(folder / "evaluations.jsonl", held.conditions(options))
+    scores = [score for genotype in chosen if (score := cache.get(genotype))]
+    if len(scores) < len(chosen):
+        scores = path_evaluator(supernet.net, held, options, World(0, 1, device), cache).evaluate(chosen)
+    return [RankedNetwork(g, known[g], score.top1) for g, score in zip(chosen, scores, strict=True)]
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:

@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
@@ -18,6 +17,7 @@ from scarlet_models.training.distributed import World
 from .heldout import HeldOut, ScoreOptions
 from .population import PopulationEvaluator
 from .score_cache import ScoreCache
+from .trained import TrainedSupernet
 
 # Networks in one pass over the images: few, so that a killed search repeats little; more if a pass decodes images.
 _CHUNK, _DECODING_CHUNK = 64, 256
@@ -55,19 +55,19 @@ class PathScores:
     Rank 0 calls; the other ranks `serve` until rank 0 closes. The images are read when the first path is measured.
 
     Args:
-        supernet: A supernet, as `load_supernet` takes it.
+        supernet: The supernet.
         options: How to score its paths.
         folder: Folder of evaluations.jsonl; only rank 0 opens it.
         world: The processes.
 
     Raises:
-        UserError: Supernet, data or file cannot be read, or do not belong together.
+        UserError: Data or file cannot be read, or do not belong to the supernet.
     """
 
     networks: np.ndarray | None = None
 
-    def __init__(self, supernet: str, options: ScoreOptions, folder: Path, world: World) -> None:
-        self.net, info = load_supernet(supernet)
+    def __init__(self, supernet: TrainedSupernet, options: ScoreOptions, folder: Path, world: World) -> None:
+        self.net, info = supernet.net, supernet.info
         self.source, self.space, self.classes, self.world = info.sha256, self.net.space, len(info.classes), world
         with world.main_first():
             self.held = HeldOut(options, info)

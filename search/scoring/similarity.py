@@ -21,15 +21,15 @@ from torch.nn import functional
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.search.supernet.fair_step import batch_statistics
-from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.progress import Progress
 
 from .figures import draw_similarity, draw_similarity_by_layer, save
-from .heldout import HeldOut, folder_of, one_process
+from .heldout import HeldOut, one_process
 from .options import SimilarityOptions
+from .trained import TrainedSupernet, open_supernet
 
 VARIANTS = {"skip": "plain skip", "linear": "stabilizer"}
 
@@ -44,31 +44,31 @@ def compare_choices(options: SimilarityOptions) -> tuple[SearchSpace, dict[str, 
     """
     if len(options.supernets) not in (1, 2):
         raise UserError(f"{len(options.supernets)} supernets given: one or two can be drawn")
-    with one_process(options) as device:
-        nets, tables = _measure(options, device)
-    return nets[0].space, dict(zip(_names(options.supernets, nets), tables, strict=True))
-
-
-def _measure(options: SimilarityOptions, device: torch.device) -> tuple[list[Supernet], list[Tables]]:
-    loaded = [load_supernet(path) for path in options.supernets]
-    nets, infos = [net for net, _ in loaded], [info for _, info in loaded]
-    if nets[0].space != nets[-1].space or infos[0].split_hash != infos[-1].split_hash:
-        raise UserError(f"{options.supernets[0]} and {options.supernets[-1]} differ in space or held-out images")
+    supernets = [open_supernet(source) for source in options.supernets]
+    first, last = supernets[0], supernets[-1]
+    space = first.net.space
+    if space != last.net.space or first.info.split_hash != last.info.split_hash:
+        raise UserError(f"{first.name} and {last.name} differ in space or held-out images")
     rng = np.random.default_rng(options.seed)
-    paths = [nets[0].space.sample(rng) for _ in range(options.paths)]
-    tables = []
-    for net, info in loaded:
-        batches = HeldOut(options, info).batches(device)
-        to_device(net, device, fast_depthwise=False)
-        with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
-            tables.append(layer_similarities(net, paths, [images for images, _ in batches]))
-    return nets, tables
+    paths = [space.sample(rng) for _ in range(options.paths)]
+    with one_process(options) as device:
+        tables = [_measure(supernet, paths, options, device) for supernet in supernets]
+    return space, dict(zip(_names(supernets), tables, strict=True))
 
 
-def _names(paths: Sequence[str], nets: Sequence[Supernet]) -> list[str]:
+def _measure(
+    supernet: TrainedSupernet, paths: Sequence[Genotype], options: SimilarityOptions, device: torch.device
+) -> Tables:
+    net = to_device(supernet.net, device, fast_depthwise=False)
+    batches = [images for images, _ in HeldOut(options, supernet.info).batches(device)]
+    with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
+        return layer_similarities(net, paths, batches)
+
+
+def _names(supernets: Sequence[TrainedSupernet]) -> list[str]:
     """Names that tell the supernets apart: the stabilizer's, or the folder's if both have the same stabilizer."""
-    kinds = [VARIANTS.get(net.stabilizer, net.stabilizer) for net in nets]
-    folders = [folder_of(path).name for path in paths]
+    kinds = [VARIANTS.get(supernet.net.stabilizer, supernet.net.stabilizer) for supernet in supernets]
+    folders = [supernet.folder.name for supernet in supernets]
     return kinds if len(set(kinds)) == len(kinds) else [f"{n}. {name}" for n, name in enumerate(folders, 1)]
 
 

@@ -11,16 +11,18 @@ import torch
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
 
+import scarlet_models.search
 from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.search import cli
 from scarlet_models.search.commands import rank
 from scarlet_models.search.scoring import heldout
 from scarlet_models.search.scoring.heldout import HeldOut
 from scarlet_models.search.scoring.options import HeldOutOptions, ScoreOptions
-from scarlet_models.search.scoring.rank import choose_networks, score_networks
+from scarlet_models.search.scoring.rank import choose_networks, rank_networks
 from scarlet_models.search.scoring.ranking import FEWEST, Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,7 @@ def test_scores_never_come_from_images_of_the_training(run: Path) -> None:
 def test_other_images_are_refused(run: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "other", each=21)
     _, info = load_supernet(run / "run")
-    with pytest.raises(UserError, match="are not those that the supernet was trained on"):
+    with pytest.raises(UserError, match="have other names than those of the supernet's training"):
         HeldOut(HeldOutOptions(data_dir=str(tmp_path / "other")), info)
     shutil.rmtree(next((tmp_path / "other" / "train").iterdir()))
     with pytest.raises(UserError, match="other classes"):
@@ -209,39 +211,39 @@ def test_nothing_is_measured_twice(run: Path, tmp_path: Path, monkeypatch: pytes
 
     add = ScoreCache.add
     monkeypatch.setattr(ScoreCache, "add", counting)
-    whole = score_networks(options(run, tmp_path / "whole"), torch.device("cpu"))
+    whole = rank_networks(options(run, tmp_path / "whole")).networks
     assert len(measured) == 12
     lines = (tmp_path / "whole" / "evaluations.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "evaluations.jsonl").write_text("".join(lines[:7]) + lines[7][:30])
     measured.clear()
-    assert score_networks(options(run, tmp_path / "killed"), torch.device("cpu")) == whole
+    assert rank_networks(options(run, tmp_path / "killed")).networks == whole
     assert len(measured) == 5
     measured.clear()
-    score_networks(options(run, tmp_path / "killed", networks=20), torch.device("cpu"))
+    rank_networks(options(run, tmp_path / "killed", networks=20))
     assert len(measured) == 8
     measured.clear()
-    score_networks(options(run, tmp_path / "killed", batch_norm="running"), torch.device("cpu"))
+    rank_networks(options(run, tmp_path / "killed", batch_norm="running"))
     assert len(measured) == 12
     measured.clear()
-    score_networks(options(run, tmp_path / "killed", amp="bf16"), torch.device("cpu"))
+    rank_networks(options(run, tmp_path / "killed", amp="bf16"))
     assert len(measured) == 12
 
 
 def test_more_images_than_memory_holds_are_read_anew_and_score_the_same(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = score_networks(options(run, tmp_path / "whole"), torch.device("cpu"))
+    whole = rank_networks(options(run, tmp_path / "whole")).networks
     monkeypatch.setattr(heldout, "IN_MEMORY", 0)
     _, info = load_supernet(run / "run")
     data = HeldOut(HeldOutOptions(data_dir=str(run / "data"), workers=0), info).batches(torch.device("cpu"))
     assert not isinstance(data, list)
-    assert score_networks(options(run, tmp_path / "read"), torch.device("cpu")) == whole
+    assert rank_networks(options(run, tmp_path / "read")).networks == whole
 
 
 def test_reduced_precision_is_what_runs(run: Path, tmp_path: Path) -> None:
-    float32 = score_networks(options(run, tmp_path), torch.device("cpu"))
-    score_networks(options(run, tmp_path, amp="bf16"), torch.device("cpu"))
+    float32 = rank_networks(options(run, tmp_path)).networks
+    rank_networks(options(run, tmp_path, amp="bf16"))
     losses: dict[str, list[float]] = {}
     for line in (tmp_path / "evaluations.jsonl").read_text().splitlines():
         losses.setdefault(json.loads(line)["genotype"], []).append(json.loads(line)["loss"])
@@ -284,3 +286,32 @@ def test_rank_prints_json(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["networks"] == 5
     assert cli.main(["rank", str(run / "run"), *arguments, *few]) == 0
     assert "Kendall's tau" in capsys.readouterr().out
+
+
+def test_few_networks_have_no_interval(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--known", str(run / "known.csv"), "--data-dir", str(run / "data"), "--out", str(tmp_path)]
+    assert cli.main(["rank", str(run / "run"), *arguments, "--networks", "3", "--workers", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 networks are too few for an interval: it takes 10" in printed
+    assert "[" not in printed.split("too few")[0].split("\n")[1]
+    assert printed.count("top 3") == printed.count("top 1") == 1 and "top 5" not in printed
+
+
+def test_rank_in_python(run: Path, tmp_path: Path) -> None:
+    few = {"networks": 12, "bootstrap": 50, "calibration_images": 20, "batch_size": 10, "workers": 0}
+    found = scarlet_models.search.rank(
+        run / "run", run / "data", known=str(run / "known.csv"), out=str(tmp_path), **few
+    )
+    assert repr(found) == f"Ranking(12 networks, Kendall's tau {found.tau})"
+    assert found.tau.low <= found.tau.value <= found.tau.high
+    assert set(found.scores.values()) == {network.predicted for network in found.networks}
+    net = Supernet.from_pretrained(run / "run")
+    again = scarlet_models.search.rank(net, run / "data", known=str(run / "known.csv"), out=str(tmp_path), **few)
+    assert again.scores == found.scores
+    with torch.no_grad():
+        net.head.classifier.weight.zero_()
+        net.head.classifier.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    changed = scarlet_models.search.rank(net, run / "data", known=str(run / "known.csv"), out=str(tmp_path), **few)
+    assert list(changed.scores.values()) == pytest.approx([100 / 3] * 12)  # not those in the score cache
+    with pytest.raises(UserError, match="no record of its training images"):
+        scarlet_models.search.rank(Supernet("mini", 3), run / "data", known=str(run / "known.csv"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from scarlet_models.search import SearchSpace, Supernet, cli
-from scarlet_models.search.scoring.heldout import folder_of
+from scarlet_models.search.scoring.trained import folder_of
 from scarlet_models.search.supernet import shipped
 from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
 from timm.data import resolve_data_config
