@@ -3,7 +3,7 @@
 Scores the paths of a random sample of the known networks (the seed fixes it; identities stand at the end of their
 stage) on held-out images. Reports Kendall's tau-b and Spearman's correlation with 95% bootstrap intervals, over all
 networks and among networks of equal depth, and the known accuracy of the networks of highest score. Writes
-rank_running or rank_calibrated (.csv, .json, .png). Scores go to evaluations.jsonl in groups of 64: no path is scored
+rank_running or rank_recalibrated (.csv, .json, .png). Scores go to evaluations.jsonl in groups of 64: no path is scored
 twice. If interrupted, run the same command again; it repeats one group at most.
 """
 

@@ -91,7 +91,7 @@ class HeldOut:
         """What a path's score depends on besides the path, as plain data: the conditions of a `ScoreCache`."""
         keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
         config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
-        calibrated = options.batch_norm == "calibrated"
+        recalibrated = options.batch_norm == "recalibrated"
         return {
             "supernet": self.info.sha256,
             "split": self.split.hash,
@@ -99,7 +99,7 @@ class HeldOut:
             "image_size": self.info.image_size,
             "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
             "batch_norm": options.batch_norm,
-            "calibration": self._digest(self._calibration(options.calibration_images)) if calibrated else None,
+            "calibration": self._digest(self._calibration(options.calibration_images)) if recalibrated else None,
             "dtype": "float32" if options.amp == "none" else options.amp,
         }
 

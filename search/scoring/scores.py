@@ -110,7 +110,7 @@ def path_evaluator(
     """An evaluator of the supernet's paths on its held-out images. Moves the supernet to the device."""
     to_device(net, world.device, fast_depthwise=False)
     batches, calibration = held.batches(world.device), None
-    if options.batch_norm == "calibrated":
+    if options.batch_norm == "recalibrated":
         calibration, _ = held.calibration(options.calibration_images, world.device)
     chunk = _CHUNK if isinstance(batches, list) else _DECODING_CHUNK
     dtype = _PRECISIONS[options.amp]

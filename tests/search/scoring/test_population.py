@@ -48,7 +48,7 @@ def net() -> Supernet:
 
 
 def reference(net: Supernet, genotype: Genotype, calibration: Data, layout: torch.memory_format) -> nn.Module:
-    """A path on its own, calibrated by hand with nothing but torch."""
+    """A path on its own, recalibrated by hand with nothing but torch."""
     parts = [net.stem, *(net.choice(layer, choice) for layer, choice in enumerate(genotype)), net.head]
     path = nn.Sequential(*copy.deepcopy(parts)).eval()
     if calibration:

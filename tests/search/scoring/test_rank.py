@@ -182,8 +182,8 @@ def test_another_copy_of_the_images_is_taken_where_asked_for(run: Path, tmp_path
 
 def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> None:
     rank.main(options(run, tmp_path))
-    report = json.loads((tmp_path / "rank_calibrated.json").read_text())
-    with (tmp_path / "rank_calibrated.csv").open() as file:
+    report = json.loads((tmp_path / "rank_recalibrated.json").read_text())
+    with (tmp_path / "rank_recalibrated.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == report["networks"] == sum(group["networks"] for group in report["by_blocks"]) == 12
     predicted, known = (np.array([float(row[key]) for row in rows]) for key in ("predicted", "known"))
@@ -198,7 +198,7 @@ def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> No
         assert genotype.canonical() == genotype
         assert int(row["blocks"]) == sum(choice != 3 for choice in genotype)
         assert int(row["macs"]) == genotype.cost().macs
-    with Image.open(tmp_path / "rank_calibrated.png") as image:
+    with Image.open(tmp_path / "rank_recalibrated.png") as image:
         assert image.size == (900, 750)
 
 
@@ -266,7 +266,7 @@ def test_a_larger_sample_contains_the_smaller_one() -> None:
         (["--networks", "-1"], "--networks: -1 is below 0"),
         (["--top", "[0]"], "--top: 0 is below 1"),
         (["--data-dir", "none"], "none does not exist"),
-        (["--batch-norm", "other"], "--batch-norm: 'other' is not one of calibrated, running"),
+        (["--batch-norm", "other"], "--batch-norm: 'other' is not one of recalibrated, running"),
     ],
 )
 def test_mistakes_get_one_line(
