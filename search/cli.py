@@ -28,10 +28,10 @@ PROGRAM = Program(
     modules={
         "space": "scarlet_models.search.commands.space",
         "train": "scarlet_models.search.supernet.training",
-        "rank": "scarlet_models.search.scoring.rank",
-        "similarity": "scarlet_models.search.scoring.similarity",
+        "rank": "scarlet_models.search.commands.rank",
+        "similarity": "scarlet_models.search.commands.similarity",
         "latency": "scarlet_models.search.latency.bench",
-        "evolve": "scarlet_models.search.evolution.search",
+        "evolve": "scarlet_models.search.commands.evolve",
         "ablate": "scarlet_models.search.ablation.study",
         "retrain": "scarlet_models.training.classification",
         "report": "scarlet_models.search.report.page",

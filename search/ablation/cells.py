@@ -26,8 +26,8 @@ VARIANTS: dict[str, dict[str, str]] = {
     "uniform": {"stabilizer": "true", "init": "torch", "sampling": "uniform"},
     "skip_uniform": {"stabilizer": "false", "init": "torch", "sampling": "uniform"},
 }
-STAGES = ("train", "calibrated", "running", "similarity")
-BATCH_NORMS = ("calibrated", "running")
+STAGES = ("train", "recalibrated", "running", "similarity")
+BATCH_NORMS = ("recalibrated", "running")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Trains the same supernet with and without stabilizers, over seeds, and measures what becomes of it.
 
-Each cell, a variant and a seed, is a folder OUT/VARIANT_sSEED: train, then rank with calibrated and with running batch
+Each cell, a variant and a seed, is a folder OUT/VARIANT_sSEED: train, then rank with recalibrated and with running batch
 norm, then similarity, each the command of that name in a process with one thread; what they say goes to ablate.log in
 the folder. All cells train for the same number of fair steps; those of one seed see the same images, distorted alike,
 in the same order. Started again, it skips what is done and goes on where a cell was stopped. A cell that fails does not

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scarlet_models.search.evolution.limits import read_limits
+from scarlet_models.search.evolution.options import CostLimits
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import option
 from scarlet_models.space.sampling import Limits, sample_within
 from scarlet_models.space.space import Genotype, SearchSpace
-from scarlet_models.units import parse_count
 
 EXAMPLE = """  scarlet-search space
   scarlet-search space scarlet --max-macs 300M --min-params 5M
@@ -25,15 +26,11 @@ EXAMPLE = """  scarlet-search space
 
 
 @dataclass
-class Options(Ranged):
+class Options(CostLimits):
     """Options of space.
 
     Args:
         space: Name of a space that comes with the package, or a YAML file of your own.
-        min_macs: Fewest MACs of a network, such as 200M.
-        max_macs: Most MACs of a network.
-        min_params: Fewest parameters of a network.
-        max_params: Most parameters of a network.
         input_size: Side of the images in pixels; 0 for the space's own.
         num_classes: Outputs of the classifier; 0 for the space's own.
         draws: Random networks to draw for median and percentiles.
@@ -42,10 +39,6 @@ class Options(Ranged):
     """
 
     space: str = option("scarlet", positional=True)
-    min_macs: int | str | None = None
-    max_macs: int | str | None = None
-    min_params: int | str | None = None
-    max_params: int | str | None = None
     input_size: int = option(0, least=0)
     num_classes: int = option(0, least=0)
     draws: int = option(100000, least=1)
@@ -60,22 +53,6 @@ def main(options: Options) -> None:
         print(json.dumps(facts, indent=2))
     else:
         _show(facts)
-
-
-def read_limits(options: Any) -> Limits:
-    """The limits among a command's options, which are numbers or texts such as 300M; None is no limit.
-
-    Raises:
-        UserError: one is not a count.
-    """
-    values = {}
-    for name in ("min_macs", "max_macs", "min_params", "max_params"):
-        value = getattr(options, name)
-        try:
-            values[name] = None if value is None else parse_count(value)
-        except UserError as error:
-            raise UserError(f"--{name.replace('_', '-')}: {error}") from None
-    return Limits(**values)
 
 
 def describe(options: Options) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from scarlet_models.space.space import Genotype
+
+from .genotypes import keys_of
+from .network import ScoredNetwork
 from .nsga import nondominated
 from .objectives import Costs, Objective, Range, values_of
 
@@ -15,60 +18,83 @@ class Archive:
     """Networks with their figures.
 
     Args:
-        objectives: What the front is of.
-        costs: Known without measuring.
-        bounds: Allowed ranges; that of accuracy is what a measured network can violate.
+        objectives: Objectives of the front.
+        costs: Costs of the networks.
+        bounds: Allowed ranges; a measured network can violate that of accuracy only.
+        known: Known accuracies in percent, for comparison.
 
     Attributes:
         genotypes: (N, layers).
-        figures: Arrays (N,) by name: accuracy in percent, and the costs.
+        figures: Arrays (N,) by name: accuracy in percent, the costs, and true_accuracy (NaN where it is not known).
         values: (N, objectives), all minimised.
         violations: (N,), percent of accuracy that are missing; 0 or below is feasible.
         born: (N,), the generation of each.
+        front: Indices of the feasible networks that none dominates; the most accurate first.
     """
 
-    def __init__(self, objectives: Sequence[Objective], costs: Costs, bounds: Mapping[str, Range]) -> None:
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        costs: Costs,
+        bounds: Mapping[str, Range],
+        known: Mapping[Genotype, float] | None = None,
+    ) -> None:
         self.objectives, self.costs = objectives, costs
         self.least = bounds.get("accuracy", (-np.inf, np.inf))[0]
         self.constrained = "accuracy" in bounds
+        self.known = (
+            dict(zip(keys_of(np.array([g.choices for g in known])), known.values(), strict=True)) if known else {}
+        )
         self.genotypes = np.empty((0, len(costs.space.layers)), int)
         self.figures: dict[str, np.ndarray] = {name: np.empty(0) for name in ("accuracy", *costs.names)}
+        if known is not None:
+            self.figures["true_accuracy"] = np.empty(0)
         self.values, self.violations = np.empty((0, len(objectives))), np.empty(0)
         self.born = np.empty(0, int)
+        self.front = np.empty(0, int)
+        self._places: dict[bytes, int] = {}
+        self._networks: dict[int, ScoredNetwork] = {}
 
     def __len__(self) -> int:
         return len(self.genotypes)
 
     def judge(self, genotypes: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values (N, objectives) and violations (N,) of networks, were these their accuracies."""
+        """Values (N, objectives) and violations (N,) of networks if these were their accuracies."""
         figures = {"accuracy": accuracy, **self.costs.of(genotypes)}
         violations = self.least - accuracy if self.constrained else np.zeros(len(genotypes))
         return values_of(self.objectives, figures), violations
 
     def add(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int) -> tuple[np.ndarray, np.ndarray]:
-        """Notes what was measured; returns what `judge` says of it."""
+        """Add what was measured, and update the front; return what `judge` says of it."""
+        first, keys = len(self), keys_of(genotypes)
         values, violations = self.judge(genotypes, accuracy)
         figures = {"accuracy": accuracy, **self.costs.of(genotypes)}
+        figures["true_accuracy"] = np.array([self.known.get(key, np.nan) for key in keys])
         self.genotypes = np.concatenate([self.genotypes, genotypes])
         self.figures = {name: np.concatenate([old, figures[name]]) for name, old in self.figures.items()}
         self.values = np.concatenate([self.values, values])
         self.violations = np.concatenate([self.violations, violations])
         self.born = np.concatenate([self.born, np.full(len(genotypes), generation)])
+        self._places.update(zip(keys, range(first, len(self)), strict=True))
+        rivals = np.sort(np.concatenate([self.front, first + np.flatnonzero(violations <= 0)]))
+        best = rivals[nondominated(self.values[rivals])]
+        self.front = best[np.argsort(-self.figures["accuracy"][best], kind="stable")]
         return values, violations
 
-    def front(self) -> np.ndarray:
-        """Indices of the feasible networks that none dominates; the most accurate first."""
-        feasible = np.flatnonzero(self.violations <= 0)
-        best = feasible[nondominated(self.values[feasible])]
-        return best[np.argsort(-self.figures["accuracy"][best], kind="stable")]
-
     def find(self, genotypes: np.ndarray) -> list[int]:
-        """Where these genotypes (N, layers) stand, those that were measured."""
-        place = {tuple(row): index for index, row in enumerate(self.genotypes.tolist())}
-        return [place[row] for row in map(tuple, genotypes.tolist()) if row in place]
+        """Indices of those of the genotypes (N, layers) that were measured."""
+        return [self._places[key] for key in keys_of(genotypes) if key in self._places]
 
-    def record(self, index: int) -> dict[str, Any]:
-        """A network as plain data: genotype, accuracy in percent, macs, params, and latency in ms where known."""
-        figures = {name: values[index].item() for name, values in self.figures.items()}
-        whole = {name: int(figures[name]) for name in ("macs", "params")}
-        return {"genotype": ",".join(map(str, self.genotypes[index])), **figures, **whole}
+    def networks(self, indices: Iterable[int]) -> list[ScoredNetwork]:
+        """The measured networks at these indices."""
+        return [self._network(int(index)) for index in indices]
+
+    def _network(self, index: int) -> ScoredNetwork:
+        if index not in self._networks:
+            figures = {name: values[index].item() for name, values in self.figures.items()}
+            figures |= {name: int(figures[name]) for name in ("macs", "params")}
+            if np.isnan(figures.get("true_accuracy", 0)):
+                del figures["true_accuracy"]
+            genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
+            self._networks[index] = ScoredNetwork(genotype, **figures)
+        return self._networks[index]

@@ -1,7 +1,7 @@
-"""Networks that a search may ask for: inside the bounds, each once, whatever the order of its identities.
+"""Networks that a search may ask for: within the bounds, and each once.
 
-Genotypes that differ only in where a stage's identities stand are one standalone network, so all are brought to the
-canonical form, in which identities come last. Spaces small enough are enumerated, so that a search can use them up.
+Genotypes that differ only in the order of a stage's identities are one network, so all are canonical: identities come
+last. Small spaces are enumerated, so that a search can use them up.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from scarlet_models.errors import UserError
-from scarlet_models.space.sampling import ENUMERABLE, Limits, enumerate_genotypes, sample_within
-from scarlet_models.space.space import SearchSpace
+from scarlet_models.space.sampling import ENUMERABLE, enumerate_genotypes, sample_within
 
-from .objectives import Costs, Range, check_bounds
+from .genotypes import canonicalise, keys_of
+from .limits import as_limits, check_bounds
+from .objectives import Costs, Range
 from .variation import mutate
 
 _ROUNDS = 8  # of random draws, before what is left is looked for
@@ -22,34 +23,24 @@ _DRAWS = 512  # in a round, at least
 _FAILURES = 30  # searches in a row that find nothing new, after which there is taken to be nothing
 
 
-def canonicalise(space: SearchSpace, genotypes: np.ndarray) -> np.ndarray:
-    """`Genotype.canonical` for an array (N, layers): each stage's shape-keeping identities at its end."""
-    result = genotypes.copy()
-    for stage in range(len(space.stages)):
-        movable = [layer.index for layer in space.layers if layer.stage == stage and layer.keeps_shape]
-        order = np.argsort(result[:, movable] == space.identity, axis=1, kind="stable")
-        result[:, movable] = np.take_along_axis(result[:, movable], order, axis=1)
-    return result
-
-
 class Candidates:
     """What one search may still ask for.
 
     Args:
-        costs: Of the networks, known without measuring.
-        bounds: Allowed range by name of the cost, ends included; other names are ignored.
-        networks: All that can be scored, as genotypes (N, layers); None for the whole space.
+        costs: Costs of the networks.
+        bounds: Allowed range of each cost by name, ends included; other names are ignored.
+        networks: All networks that can be scored, as genotypes (N, layers); None for the whole space.
 
     Raises:
-        UserError: nothing meets the bounds, or nothing was found that does.
+        UserError: No network meets the bounds, or none was found that does.
     """
 
     def __init__(self, costs: Costs, bounds: Mapping[str, Range], networks: np.ndarray | None = None) -> None:
         self.costs, self.space = costs, costs.space
         self.bounds = {name: ends for name, ends in bounds.items() if name in costs.names}
         self.scale = {name: np.ptp(costs.range(name)) or 1.0 for name in self.bounds}
-        self.limits = _as_limits(self.bounds)
-        check_bounds(costs, self.limits, self.bounds)
+        self.limits = as_limits(self.bounds)
+        check_bounds(costs, self.bounds)
         if networks is None and self.space.size <= ENUMERABLE:
             networks = enumerate_genotypes(self.space)
         self.taken: set[bytes] = set()
@@ -58,23 +49,23 @@ class Candidates:
         if networks is not None:
             networks = np.unique(canonicalise(self.space, networks), axis=0)
             self.networks = networks[self.excess(networks) == 0]
-            self.known = set(_keys(self.networks))
+            self.known = set(keys_of(self.networks))
         if not len(self.draw(np.random.default_rng(0), 1)):
             where = "known network" if self.known is not None else "network found in many searches"
             raise UserError(f"no {where} of space {self.space.name!r} meets the limits: widen them")
 
     def excess(self, genotypes: np.ndarray) -> np.ndarray:
-        """How far costs lie outside the bounds, in shares of the space's ranges, summed: (N,); 0 is inside."""
+        """Distance of the costs from the bounds, in shares of the space's ranges, summed: (N,); 0 is inside."""
         total, costs = np.zeros(len(genotypes)), self.costs.of(genotypes)
         for name, (low, high) in self.bounds.items():
             total += np.maximum(np.maximum(low - costs[name], costs[name] - high), 0) / self.scale[name]
         return total
 
     def fresh(self, genotypes: np.ndarray, *others: np.ndarray) -> np.ndarray:
-        """Indices of canonical rows that may be asked for: inside, not taken, not in others, none of them twice."""
-        barred = self.taken.union(*map(_keys, others))
+        """Indices of canonical rows that may be asked for: inside, not taken, not in `others`, and each once."""
+        barred = self.taken.union(*map(keys_of, others))
         chosen = []
-        for index, (key, excess) in enumerate(zip(_keys(genotypes), self.excess(genotypes), strict=True)):
+        for index, (key, excess) in enumerate(zip(keys_of(genotypes), self.excess(genotypes), strict=True)):
             if key not in barred and not excess and (self.known is None or key in self.known):
                 barred.add(key)
                 chosen.append(index)
@@ -82,13 +73,13 @@ class Candidates:
 
     def take(self, genotypes: np.ndarray) -> None:
         """Bars canonical genotypes (N, layers) from being asked for again."""
-        self.taken.update(_keys(genotypes))
+        self.taken.update(keys_of(genotypes))
 
     def draw(self, rng: np.random.Generator, count: int, *others: np.ndarray) -> np.ndarray:
-        """Random networks that may be asked for and are not among the others: (count, layers), fewer if none are left.
+        """Random networks that may be asked for and are not in `others`: (count, layers), fewer if none are left.
 
-        Drawn uniformly from the genotypes, then made canonical. Where that finds too few, the rest is drawn from what
-        is left of an enumerated space, or found by a descent into the bounds from random places.
+        Drawn uniformly from the genotypes, then made canonical. If that finds too few, the rest is drawn from what is
+        left of an enumerated space, or found by a descent into the bounds from random starts.
         """
         found = np.empty((0, len(self.space.layers)), int)
         for _ in range(_ROUNDS):
@@ -109,10 +100,10 @@ class Candidates:
         return found
 
     def _descend(self, rng: np.random.Generator) -> np.ndarray:
-        """A genotype (1, layers), inside the bounds if the search for it succeeds.
+        """A genotype (1, layers), inside the bounds if the descent succeeds.
 
-        Starts at one whose MACs and params are inside, changes the layer that lowers the excess most until none does,
-        and takes a random step that stays inside.
+        Starts at a genotype whose MACs and params are inside, changes the layer that lowers the excess most until none
+        does, and takes a random step that stays inside.
         """
         start = sample_within(self.space, rng, self.limits, self.costs.table)
         genotype = np.array([start])
@@ -132,16 +123,3 @@ def _with(genotype: np.ndarray, layer: int, choices: tuple[int, ...]) -> np.ndar
     changed = np.repeat(genotype, len(choices), axis=0)
     changed[:, layer] = choices
     return changed
-
-
-def _keys(genotypes: np.ndarray) -> list[bytes]:
-    return [row.tobytes() for row in genotypes.astype(np.uint16)]
-
-
-def _as_limits(bounds: Mapping[str, Range]) -> Limits:
-    ends = {}
-    for name in ("macs", "params"):
-        low, high = bounds.get(name, (-np.inf, np.inf))
-        ends[f"min_{name}"] = None if low == -np.inf else int(low)
-        ends[f"max_{name}"] = None if high == np.inf else int(high)
-    return Limits(**ends)

@@ -1,72 +1,128 @@
-"""A search as figures: its fronts over the generations, and its hypervolume against random search."""
+"""Figures of a search, for its folder and for reports: its front against others, and the hypervolume's growth."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scarlet_models.files import write_atomically
+Record = Mapping[str, Any]  # a network as plain data: `ScoredNetwork.record`
 
-from .archive import Archive
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG whole or not at all."""
-    write_atomically(path, partial(figure.savefig, format="png", dpi=150))
+COSTS = {"macs": ("MACs (millions)", 1e6), "latency": ("latency (ms)", 1.0)}
 
 
-def draw_front(archive: Archive, baseline: Archive, released: Mapping[str, tuple[int, float]]) -> Figure:
-    """Accuracy against MACs of all that was measured, its generation as colour, random search beside it.
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a figure.
 
     Args:
-        archive: Of the search; its front is drawn in black.
-        baseline: Of random search; may be empty.
-        released: MACs and accuracy of networks to mark by name.
+        lines: Of the search, and of what it is compared with.
+        mark: Of released networks.
+        ramp: Part of the colour map viridis for the generations.
     """
-    figure, axes = _axes("MACs (M)", "accuracy by the search's scores (%)")
-    x, y = baseline.figures["macs"] / 1e6, baseline.figures["accuracy"]
-    if len(baseline):
-        axes.scatter(x, y, s=10, color="0.75", linewidths=0, label="random search")
-        _steps(axes, baseline, color="0.55", label="its front")
-    macs = archive.figures["macs"] / 1e6
-    points = axes.scatter(macs, archive.figures["accuracy"], s=12, c=archive.born + 1, cmap="viridis", linewidths=0)
-    figure.colorbar(points, label="generation", ticks=MaxNLocator(integer=True))
-    _steps(axes, archive, color="black", label="front")
-    for name, (count, accuracy) in released.items():
-        axes.scatter([count / 1e6], [accuracy], s=120, marker="*", color="tab:red", zorder=3)
-        axes.annotate(name, (count / 1e6, accuracy), textcoords="offset points", xytext=(6, -10), fontsize=9)
-    if len(archive.front()) or len(baseline):
-        axes.legend(fontsize=8, loc="lower right")
+
+    lines: tuple[str, ...] = ("black", "0.55", "tab:blue", "tab:orange")
+    mark: str = "tab:red"
+    ramp: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A released network to mark by the last letter of its name; a line at its MACs if its score is not known."""
+
+    name: str
+    macs: int
+    accuracy: float | None = None
+
+
+STYLES = ("-", "--", "-.", ":")
+PALETTE = Palette()
+
+
+def draw_fronts(
+    generations: Sequence[Sequence[Record]],
+    fronts: Mapping[str, Sequence[Record]],
+    marks: Sequence[Mark] = (),
+    cost: str = "macs",
+    palette: Palette = PALETTE,
+    size: tuple[float, float] = (7.0, 5.0),
+) -> Figure:
+    """Accuracy against a cost: every network that the search scored, and fronts as steps.
+
+    Args:
+        generations: The networks that each generation scored; their colour is the generation.
+        fronts: Fronts by label; the first is the search's.
+        marks: Released networks; drawn if the cost is MACs.
+        cost: "macs" or "latency".
+        palette: Colours.
+        size: Width and height in inches.
+    """
+    title, unit = COSTS[cost]
+    figure, axes = _axes(size, title, "top-1 by the search's scores (%)")
+    born = [number for number, records in enumerate(generations, 1) for _ in records]
+    x, y = ([record[key] for records in generations for record in records] for key in (cost, "accuracy"))
+    colours = ListedColormap(colormaps["viridis"](np.linspace(*palette.ramp, 256)).tolist())
+    points = axes.scatter(np.array(x) / unit, y, s=12, c=born, cmap=colours, linewidths=0)
+    for (label, records), colour, style in zip(fronts.items(), palette.lines, STYLES, strict=False):
+        axes.step(*_steps(records, cost, unit), where="post", color=colour, ls=style, marker=".", lw=1.3, label=label)
+    if cost == "macs":
+        _draw_marks(axes, marks, palette.mark)
+    axes.margins(x=0.05, y=0.1)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    if len(generations) > 1:
+        bar = figure.colorbar(points, label="generation", ticks=MaxNLocator(integer=True, nbins=6), aspect=30)
+        bar.outline.set_visible(False)
     return figure
 
 
-def draw_hypervolume(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
-    """Hypervolume by the number of networks measured, a line for each search by name."""
-    figure, axes = _axes("networks measured", "hypervolume")
-    for (name, curve), color in zip(curves.items(), ("black", "0.55"), strict=True):
-        if curve:
-            axes.plot(*zip(*curve, strict=True), color=color, marker=".", label=name)
+def draw_hypervolume(
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    palette: Palette = PALETTE,
+    size: tuple[float, float] = (7.0, 5.0),
+) -> Figure:
+    """Hypervolume by the number of networks scored: a line of such pairs by label, the search's first."""
+    figure, axes = _axes(size, "networks scored", "hypervolume of the front")
+    for (label, curve), colour, style in zip(curves.items(), palette.lines, STYLES, strict=False):
+        if len(curve):
+            axes.plot(*np.array(curve).T, color=colour, ls=style, marker=".", label=label)
     axes.legend(fontsize=8, loc="lower right")
     return figure
 
 
-def _axes(x: str, y: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(7, 5), layout="constrained")
+def _axes(size: tuple[float, float], x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set(xlabel=x, ylabel=y)
     axes.grid(alpha=0.3)
     return figure, axes
 
 
-def _steps(axes: Any, archive: Archive, **style: Any) -> None:
-    """A line through the front's networks that are also best in accuracy against MACs alone."""
-    points = sorted((archive.figures["macs"][i] / 1e6, archive.figures["accuracy"][i]) for i in archive.front())
-    best = [(x, y) for i, (x, y) in enumerate(points) if all(y > other for _, other in points[:i])]
-    if best:
-        axes.step(*zip(*best, strict=True), where="post", linewidth=1.2, **style)
+def _steps(records: Sequence[Record], cost: str, unit: float) -> tuple[list[float], list[float]]:
+    """Cost and accuracy of the networks that are best in these two, in order of cost."""
+    x: list[float] = []
+    y: list[float] = []
+    for record in sorted(records, key=lambda record: (record[cost], -record["accuracy"])):
+        if not y or record["accuracy"] > y[-1]:
+            x.append(record[cost] / unit)
+            y.append(record["accuracy"])
+    return x, y
+
+
+def _draw_marks(axes: Axes, marks: Sequence[Mark], colour: str) -> None:
+    for mark in marks:
+        x, letter = mark.macs / 1e6, mark.name[-1].upper()
+        style: dict[str, Any] = {"color": colour, "weight": "bold", "ha": "center", "va": "bottom", "zorder": 7}
+        style |= {"xytext": (0, 5), "textcoords": "offset points"}
+        if mark.accuracy is None:
+            axes.axvline(x, color=colour, lw=1, ls=":")
+            axes.annotate(letter, (x, 1), xycoords=("data", "axes fraction"), **style)
+        else:
+            axes.plot([x], [mark.accuracy], "*", color=colour, ms=12, zorder=6)
+            axes.annotate(letter, (x, mark.accuracy), **style)

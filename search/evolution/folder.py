@@ -1,4 +1,4 @@
-"""evolve's folder: what a search writes while it goes on, and what a new search in it may keep."""
+"""The folder of a search: what each generation writes, and what the next search in the folder may keep."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from scarlet_models.training.run_folder import (
 class SearchFolder:
     """config.yaml, env.json, generations/, metrics.csv, TensorBoard events and search.json of a search.
 
-    A search is a pure function of its options and of what it measures, so it goes on by being run again over
-    evaluations.jsonl. Opening the folder therefore clears all other files of the search that was there before, resumed
-    or not; evaluations.jsonl stays. Resuming differs only in that it refuses other options.
+    A search is a pure function of its options and of what it measures, so it resumes by running again over
+    evaluations.jsonl. Opening the folder therefore removes all other files of an earlier search. Resuming differs in
+    one thing: it refuses other options.
 
     Args:
         path: The folder.
-        options: The dataclass of options.
-        environment: As `run_folder.describe_environment` says it.
+        options: Options of the search.
+        environment: The machine and versions, from `run_folder.describe_environment`.
         resume: Refuse options or an environment other than those in the folder; the number of generations may change.
-        allow_drift: Do not.
+        allow_drift: Accept them even so.
 
     Raises:
-        UserError: something changed, or the folder cannot be written.
+        UserError: Something changed, or the folder cannot be written.
     """
 
     def __init__(self, path: Path, options: Any, environment: dict[str, Any], resume: bool, allow_drift: bool) -> None:
@@ -53,7 +53,7 @@ class SearchFolder:
         self.events = SummaryWriter(str(path / "events"))
 
     def record(self, generation: int, content: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-        """Writes a generation's file, and its row of metrics.csv and TensorBoard; None is an empty cell."""
+        """Write a generation's file, and its row in metrics.csv and TensorBoard; None is an empty cell."""
         self.write_json(f"generations/{generation:04d}.json", content)
         self.metrics.append({key: "" if value is None else value for key, value in row.items()})
         for key, value in row.items():
@@ -61,9 +61,9 @@ class SearchFolder:
                 self.events.add_scalar(key, value, generation)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes a JSON file whole or not at all."""
+        """Write a JSON file, whole or not at all."""
         write_json(self.path / name, content, indent=1)
 
     def close(self) -> None:
-        """Closes the TensorBoard events."""
+        """Close the TensorBoard events."""
         self.events.close()

@@ -1,4 +1,4 @@
-"""How much of what could be had a front covers: the hypervolume indicator, between 0 and 1.
+"""The hypervolume indicator of a front, between 0 and 1.
 
 Zitzler and Thiele: Multiobjective evolutionary algorithms (IEEE TEC 3(4), 1999); computed by pymoo.
 """
@@ -15,11 +15,11 @@ from .objectives import Costs, Objective, Range
 
 
 class Hypervolume:
-    """Share of the box between a worst and a best point that a set of networks dominates.
+    """Share of the box between a best and a worst point that a set of networks dominates.
 
     Args:
-        best: (objectives,), minimised values; what is better counts as this.
-        worst: The reference point; what is worse in any objective counts as nothing.
+        best: (objectives,), minimised values; a better value counts as this one.
+        worst: The reference point; a network that is worse in any objective counts as nothing.
     """
 
     def __init__(self, best: np.ndarray, worst: np.ndarray) -> None:
@@ -36,9 +36,9 @@ class Hypervolume:
 def reference_ranges(
     objectives: Sequence[Objective], costs: Costs, bounds: Mapping[str, Range], chance: float
 ) -> dict[str, dict[str, float]]:
-    """Worst and best of each objective, by space and limits alone, so that the hypervolumes of runs compare.
+    """Worst and best value of each objective. They depend on space and limits only, so that runs can be compared.
 
-    Costs go over the space's whole range, cut by the limits; accuracy from the limit, or else from chance, to 100%.
+    A cost has the space's whole range, cut by the limits. Accuracy goes from its limit, or else from chance, to 100%.
     """
     ranges = {}
     for objective in objectives:
@@ -51,14 +51,14 @@ def reference_ranges(
 
 
 def hypervolume_of(objectives: Sequence[Objective], ranges: Mapping[str, Mapping[str, float]]) -> Hypervolume:
-    """The indicator for such ranges."""
+    """The indicator for ranges from `reference_ranges`."""
     signs = np.array([objective.sign for objective in objectives])
     best, worst = (np.array([ranges[o.name][end] for o in objectives]) for end in ("best", "worst"))
     return Hypervolume(signs * best, signs * worst)
 
 
 def against_front(front: np.ndarray) -> Hypervolume:
-    """The indicator for judging by a known front (N, objectives), minimised: from its ideal to its nadir.
+    """The indicator from the ideal to the nadir of a known front (N, objectives), minimised.
 
     The reference point lies a tenth of the front's range beyond its nadir, so that the ends of the front count.
     """

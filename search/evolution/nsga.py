@@ -29,19 +29,19 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from scarlet_models.space.space import SearchSpace
 
-from .candidates import Candidates, canonicalise
+from .candidates import Candidates
+from .genotypes import canonicalise
 from .variation import mutate, two_point_crossover, uniform_crossover
 
 CROSSOVERS = {"two-point": two_point_crossover, "uniform": uniform_crossover}
 
 
 def weighted_crowding(weights: Sequence[float]) -> FunctionalDiversity:
-    """Crowding distance in which each objective's part counts by its weight, as a share of all weights.
+    """Crowding distance that weighs each objective by its share of all weights, as MoGA does (arXiv 1908.01314).
 
     pymoo's distance is the mean over the objectives of the gap between a point's two neighbours, divided by the
-    objective's range; with equal weights this is the same. After Friedrich, Kroeger and Neumann, Weighted preferences
-    in evolutionary multi-objective optimization (Int. J. Machine Learning and Cybernetics 4, 2013), with one weight an
-    objective as in MoGA (arXiv 1908.01314). The ends of each objective stay infinite.
+    objective's range; equal weights give the same. The ends of each objective stay infinite. (Friedrich, Kroeger and
+    Neumann, 2013, weigh the objective space instead.)
     """
     shares = np.array(weights) / sum(weights)
 
@@ -59,7 +59,7 @@ def nondominated(values: np.ndarray) -> np.ndarray:
 
 
 def set_values(problem: Problem, population: Population, values: np.ndarray, violations: np.ndarray) -> None:
-    """Gives a population its objectives (N, objectives) and, if the problem has a constraint, its violations (N,)."""
+    """Give a population its objectives (N, objectives) and, if the problem has a constraint, its violations (N,)."""
     told = {"F": values, "G": violations[:, None]} if problem.has_constraints() else {"F": values}
     Evaluator().eval(StaticProblem(problem, **told), population)
 
@@ -79,7 +79,7 @@ class _Draw(Sampling):
 
 
 class _Cross(Crossover):
-    """Our crossover of two parents, with pymoo's probability that it happens at all, 0.9 (as in Deb et al.)."""
+    """Our crossover of two parents, with pymoo's probability of 0.9 (as in Deb et al.)."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(2, 2)
@@ -108,7 +108,7 @@ class _Canonical(Repair):
 
 
 class _OnlyFresh(DuplicateElimination):
-    """Drops what was asked for before, in any generation, and what lies outside the bounds."""
+    """Drop networks that were asked for before, in any generation, or lie outside the bounds."""
 
     def __init__(self, candidates: Candidates) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _OnlyFresh(DuplicateElimination):
 
 
 class _Breed(Mating):
-    """Mating, topped up with random networks where it brings forth too few new ones: so small spaces are used up."""
+    """Mating, topped up with random networks if it breeds too few new ones. So small spaces are used up."""
 
     def __init__(self, candidates: Candidates, **operators: Any) -> None:
         super().__init__(eliminate_duplicates=_OnlyFresh(candidates), n_max_iterations=20, **operators)
@@ -137,18 +137,18 @@ class _Breed(Mating):
 
 
 class Evolution:
-    """NSGA-II by ask and tell, a pure function of its seed and of what it is told.
+    """NSGA-II by ask and tell: a pure function of its seed and of what it is told.
 
     Args:
-        candidates: What may be asked for; what is asked for is taken from it.
-        weights: Of the objectives in the crowding distance.
+        candidates: The networks that may be asked for; each is taken when it is asked for.
+        weights: Weights of the objectives in the crowding distance.
         population: Networks of a generation.
         crossover: "two-point" or "uniform".
-        mutation: Probability that a layer mutates; 0 for one layer a network on average.
-        first: Genotypes (N, layers), canonical, to begin the first generation with.
-        constrained: Whether `tell` comes with violations.
-        seed: Of all randomness.
-        screen: Makes from the mating another that also knows what was measured (`surrogate.Screening`).
+        mutation: Probability that a layer mutates; 0 for one layer of a network on average.
+        first: Canonical genotypes (N, layers) to start the first generation with.
+        constrained: Whether `tell` gets violations.
+        seed: Seed of all randomness.
+        screen: Wraps the mating in one that knows what was measured (`surrogate.Screening`).
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Evolution:
         return np.asarray(self.algorithm.pop.get("X"), int)
 
     def ask(self) -> np.ndarray:
-        """Genotypes (N, layers) to measure next; none when the candidates are used up."""
+        """Genotypes (N, layers) to measure next; none if the candidates are used up."""
         self.asked = self.algorithm.ask()
         if self.asked is None or not len(self.asked):
             return np.empty((0, self.problem.n_var), int)
@@ -199,6 +199,6 @@ class Evolution:
         return genotypes
 
     def tell(self, values: np.ndarray, violations: np.ndarray) -> None:
-        """The objectives of what was asked for, all minimised, (N, objectives); violations (N,) above 0 are bad."""
+        """Take the objectives of what was asked for, (N, objectives), minimised; violations (N,) above 0 are bad."""
         set_values(self.problem, self.asked, values, violations)
         self.algorithm.tell(self.asked)

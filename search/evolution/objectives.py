@@ -1,18 +1,15 @@
-"""What a search wants of a network, and what it may not cost: objectives with direction and weight, and bounds."""
+"""Objectives of a search with direction and weight, and the figures of a network that need no measuring."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scarlet_models.search.commands.space import read_limits
 
 from scarlet_models.errors import UserError
-from scarlet_models.space.sampling import Limits, check_reachable
 from scarlet_models.space.space import SearchSpace
 
 # MoGA (arXiv 1908.01314): what is scarce on a device is compute; more parameters at the same compute help accuracy.
@@ -39,10 +36,10 @@ class Objective:
 
 
 def read_objectives(texts: Sequence[str]) -> list[Objective]:
-    """Objectives from texts such as "accuracy max 0.4", "macs min" or "latency"; accuracy has to be among them.
+    """Objectives from texts such as "accuracy max 0.4", "macs min" or "latency"; one must be accuracy.
 
     Raises:
-        UserError: an unknown or repeated name, a bad direction or weight, no accuracy.
+        UserError: An unknown or repeated name, a bad direction or weight, no accuracy.
     """
     objectives = [_objective(text) for text in texts]
     names = [objective.name for objective in objectives]
@@ -71,19 +68,19 @@ def values_of(objectives: Sequence[Objective], figures: Mapping[str, np.ndarray]
 
 
 class Costs:
-    """What is known of a network without measuring it: MACs, params, and latency where there is a table of it.
+    """Figures of a network that need no measuring: MACs, params, and latency if there is a table.
 
     Args:
-        space: Where the networks live.
+        space: The networks' space.
         input_size: Side of the images in pixels; 0 for the space's own.
         num_classes: Outputs of the classifier; 0 for the space's own.
-        latency_table: File that scarlet-search latency has written; empty for none.
+        latency_table: table.json of scarlet-search latency, or its folder; empty for none.
 
     Attributes:
-        names: Of the costs.
+        names: Names of the costs.
 
     Raises:
-        UserError: the table cannot be read, or is another space's.
+        UserError: The table cannot be read, or is another space's.
     """
 
     def __init__(self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, latency_table: str = "") -> None:
@@ -111,61 +108,7 @@ class Costs:
         return self.latency.range
 
 
-def read_bounds(options: Any) -> dict[str, Range]:
-    """The bounds among a command's options by name: macs, params, latency (ms) and accuracy (%), ends included.
-
-    Raises:
-        UserError: one is not a number, or no latency is within both of its bounds.
-    """
-    limits = read_limits(options)
-    bounds = {name: (float(limits.low[i]), float(limits.high[i])) for i, name in enumerate(("macs", "params"))}
-    bounds["latency"] = _read_latency(options)
-    if options.min_accuracy is not None:
-        if not 0 <= options.min_accuracy <= 100:
-            raise UserError(f"--min-accuracy: {options.min_accuracy} is not a percentage")
-        bounds["accuracy"] = (options.min_accuracy, math.inf)
-    return {name: ends for name, ends in bounds.items() if ends != (-math.inf, math.inf)}
-
-
-def _read_latency(options: Any) -> Range:
-    low = -math.inf if options.min_latency is None else parse_milliseconds(options.min_latency, "--min-latency")
-    high = math.inf if options.max_latency is None else parse_milliseconds(options.max_latency)
-    if low > high:
-        raise UserError(f"min latency {low:g} ms is above max latency {high:g} ms")
-    return low, high
-
-
 def wants_latency(options: Any) -> bool:
-    """Whether latency is an objective or has a bound among a command's options."""
+    """Whether latency is an objective or has a limit among a command's options."""
     limited = options.min_latency is not None or options.max_latency is not None
     return limited or any(text.split()[:1] == ["latency"] for text in options.objectives)
-
-
-def parse_milliseconds(text: str | float, option: str = "--max-latency") -> float:
-    """Milliseconds from a number, or from text such as 15ms, 1.5s or 800us.
-
-    Raises:
-        UserError: not a time; the message names the option.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s|)", str(text).strip())
-    if not match or not float(match[1]):
-        raise UserError(f"{option}: {text!r} is not a time, such as 15ms")
-    return float(match[1]) * {"us": 1e-3, "ms": 1.0, "": 1.0, "s": 1e3}[match[2]]
-
-
-def check_bounds(costs: Costs, limits: Limits, bounds: Mapping[str, Range]) -> None:
-    """Compares each bound on a cost with what the space can reach.
-
-    Raises:
-        UserError: no network meets one; the message says what can be reached.
-    """
-    check_reachable(costs.space, limits, costs.table)
-    if "latency" not in bounds:
-        return
-    (low, high), (least, most) = bounds["latency"], costs.range("latency")
-    if high < least or low > most:
-        limit = f"at most {high:g}" if high < least else f"at least {low:g}"
-        raise UserError(
-            f"no network of space {costs.space.name!r} takes {limit} ms: "
-            f"by the table they take from {least:.3g} to {most:.3g} ms"
-        )

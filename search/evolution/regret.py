@@ -1,8 +1,8 @@
-"""What a search is worth where the accuracies of all networks are known: its front against the table's."""
+"""What a search is worth if the accuracies of all networks are known: its front against the table's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,39 +17,41 @@ from .objectives import values_of
 
 
 class Regret:
-    """Compares fronts with the best known networks inside the same bounds.
+    """Compares fronts with the best known networks within the same bounds.
 
     Args:
-        known_accuracies: Known accuracies in percent, of canonical genotypes.
-        candidates: Says which of them a search may ask for.
-        archive: Says by which objectives a front is one.
+        known_accuracies: Known accuracies in percent of canonical genotypes.
+        candidates: The networks that a search may ask for.
+        archive: An archive with the objectives of the fronts.
     """
 
     def __init__(self, known_accuracies: Mapping[Genotype, float], candidates: Candidates, archive: Archive) -> None:
         known = np.array([genotype.choices for genotype in known_accuracies])
         accuracy = np.array(list(known_accuracies.values()))
         inside = candidates.excess(known) == 0
-        self.known, self.accuracy, self.archive = known[inside], accuracy[inside], archive
+        self.accuracy, self.archive = accuracy[inside], archive
+        self.values = self._values(known[inside], self.accuracy)
 
-    def compare(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-        """Of a front's records, the most accurate first; None where none of them is known.
+    def compare(self, archive: Archive) -> dict[str, float] | None:
+        """Compare an archive's front; None if the accuracy of none of its networks is known.
 
         Returns:
-            best: Points that the most accurate by the search's scores is below the most accurate known network.
-            front: Points that its networks lack on average to the most accurate known one that is no worse in all else.
-            hypervolume: Of its true values, as a share of that of the known front; the reference point lies a tenth of
-                that front's range beyond its nadir.
+            best: Points that the network of highest score is below the most accurate known network.
+            front: Points that its networks lack on average to the most accurate known network that is no worse in all
+                other objectives.
+            hypervolume: Hypervolume of its true values, as a share of that of the known front. The reference point
+                lies a tenth of that front's range beyond its nadir.
         """
-        rows = [record for record in records if "true_accuracy" in record]
-        if not rows or not len(self.known):
+        true = archive.figures["true_accuracy"][archive.front]
+        rows = archive.front[~np.isnan(true)]
+        if not len(rows) or not len(self.accuracy):
             return None
-        genotypes = np.array([Genotype.parse(row["genotype"], self.archive.costs.space).choices for row in rows])
-        true = np.array([row["true_accuracy"] for row in rows])
-        own, values = self._values(genotypes, true), self._values(self.known, self.accuracy)
-        else_ = [objective.name != "accuracy" for objective in self.archive.objectives]
-        rivals = (values[:, else_] <= own[:, None, else_]).all(-1)  # (front, known)
+        true = archive.figures["true_accuracy"][rows]
+        own = self._values(archive.genotypes[rows], true)
+        others = [objective.name != "accuracy" for objective in self.archive.objectives]
+        rivals = (self.values[:, others] <= own[:, None, others]).all(-1)  # (front, known)
         lacking = np.where(rivals, self.accuracy, -np.inf).max(1) - true
-        best = values[nondominated(values)]
+        best = self.values[nondominated(self.values)]
         volume = against_front(best)
         return {
             "best": float(self.accuracy.max() - true[0]),
@@ -59,3 +61,11 @@ class Regret:
 
     def _values(self, genotypes: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
         return values_of(self.archive.objectives, {"accuracy": accuracy, **self.archive.costs.of(genotypes)})
+
+
+def describe_regret(name: str, regret: Mapping[str, Any]) -> str:
+    """What `Regret.compare` found, as a sentence that starts with the search's name."""
+    return (
+        f"{name}: by known accuracies its network of highest score is {regret['best']:.2f} points below the best, and "
+        f"its front {regret['front']:.2f} on average; hypervolume {regret['hypervolume']:.3f} of the best possible"
+    )

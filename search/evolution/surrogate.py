@@ -1,8 +1,8 @@
 """Fewer measurements: a regressor predicts accuracy, NSGA-II runs on its predictions, and the best are measured.
 
-Between two measured generations the same NSGA-II goes on for a few generations with predicted accuracies and exact
-costs. Of all that it brings forth, those are measured that together add most hypervolume to the measured front: one
-after the other, each the one that adds most to what was taken before (greedy maximisation of a submodular function).
+Between two measured generations the same NSGA-II runs for a few generations on predicted accuracies and exact costs.
+Of all the networks it breeds, the search measures those that together add most hypervolume to the measured front. They
+are chosen one by one, each the one that adds most to those before it (greedy maximisation of a submodular function).
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ class Surrogate:
 
 
 class Screening(InfillCriterion):
-    """Takes the place of the mating: breeds many networks on predictions and lets through those worth measuring.
+    """Replaces the mating: breeds many networks on predictions and passes on those worth measuring.
 
     Args:
-        mating: What breeds new networks, each asked for at most once.
-        archive: What is measured.
+        mating: The mating that breeds new networks, each at most once.
+        archive: The measured networks.
         screened: Networks to breed for each generation.
 
     Attributes:
-        predicted: Accuracies that the surrogate expects of what it last let through, in order.
+        predicted: Predicted accuracies of the networks that it last passed on, in order.
     """
 
     def __init__(self, mating: Mating, archive: Archive, screened: int) -> None:
@@ -100,7 +100,7 @@ class Screening(InfillCriterion):
 
     def _most_gain(self, values: np.ndarray, violations: np.ndarray, count: int) -> list[int]:
         """Rows that add most to the measured front, in the order they are taken; then those that rank first."""
-        front = self.archive.values[self.archive.front()]
+        front = self.archive.values[self.archive.front]
         feasible = values[violations <= 0]
         everything = np.concatenate([front, feasible])
         if not len(everything):

@@ -1,7 +1,7 @@
-"""Mutation and crossover of genotypes. What they return is always in the space.
+"""Mutation and crossover of genotypes. Their results are always in the space.
 
-Genotypes are integer arrays (N, layers); nothing is changed in place. Crossover swaps choices between two genotypes,
-layer by layer, and a layer allows the same choices whatever stands in the others: so children are in the space too.
+Genotypes are integer arrays (N, layers); nothing changes in place. Crossover swaps choices between two genotypes layer
+by layer, and the choices that a layer allows do not depend on other layers: so children are in the space too.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from scarlet_models.space.space import SearchSpace
 
 
 def mutate(space: SearchSpace, genotypes: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
-    """Changes each layer with `probability` to one of its other choices, all equally likely.
+    """Change each layer with `probability` to one of its other choices, all equally likely.
 
     Args:
-        space: Where the genotypes live.
+        space: The genotypes' space.
         genotypes: (N, layers).
         rng: Source of randomness.
-        probability: Of each layer, independently. A layer with a single choice keeps it.
+        probability: Probability of each layer, independently. A layer with a single choice keeps it.
     """
     mutated = genotypes.copy()
     changed = rng.random(genotypes.shape) < probability
@@ -34,7 +34,7 @@ def mutate(space: SearchSpace, genotypes: np.ndarray, rng: np.random.Generator, 
 def two_point_crossover(
     first: np.ndarray, second: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Swaps a run of neighbouring layers between the parents of each row, never all of them.
+    """Swap a run of neighbouring layers between the parents of each row, never all of them.
 
     The layers form a ring, so that the first and the last are swapped as often as those in the middle.
 
@@ -54,7 +54,7 @@ def two_point_crossover(
 
 
 def uniform_crossover(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Swaps each layer with probability 1/2 between the parents of each row; shapes as in `two_point_crossover`."""
+    """Swap each layer with probability 1/2 between the parents of each row; shapes as in `two_point_crossover`."""
     return _swap(first, second, rng.random(first.shape) < 0.5)
 
 

@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from scarlet_models.search.evolution.candidates import Candidates
-from scarlet_models.search.evolution.objectives import Costs, read_bounds, read_objectives, wants_latency
+from scarlet_models.search.evolution.limits import read_bounds
+from scarlet_models.search.evolution.objectives import Costs, read_objectives, wants_latency
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import option

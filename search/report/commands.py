@@ -57,7 +57,7 @@ def _lines(run: Run) -> Iterator[str]:
 
 
 def _rank_options(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
-    from scarlet_models.search.scoring import rank
+    from scarlet_models.search.commands import rank
 
     names = [field.name for field in dataclasses.fields(rank.Options)]
     for path in sorted(run.path.glob("rank_*.json")):
@@ -67,7 +67,7 @@ def _rank_options(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _arguments(options: dict[str, Any]) -> Iterator[str]:
     """Options of rank that are not its defaults, as arguments."""
-    from scarlet_models.search.scoring import rank
+    from scarlet_models.search.commands import rank
 
     for field in dataclasses.fields(rank.Options):
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()

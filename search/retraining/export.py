@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
-from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator, Trie
+from scarlet_models.search.scoring.heldout import HeldOut, one_process
+from scarlet_models.search.scoring.options import HeldOutOptions
+from scarlet_models.search.scoring.population import Batches, PopulationEvaluator
+from scarlet_models.search.scoring.trie import HEAD, Trie
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
 from timm.data import resolve_model_data_config

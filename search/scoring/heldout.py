@@ -1,7 +1,7 @@
-"""The images that a trained supernet is scored on: held out when it was trained, and some of its training images.
+"""The images to score a trained supernet on: held out when it was trained; and training images for recalibration.
 
-Share, seed and hash of the split come with the supernet, so a score comes from images it was trained on only where
-somebody says that the names cannot tell (`other_copy`).
+Share, seed and hash of the split come with the supernet. So a score never comes from images that it was trained on,
+unless the user says that the file names cannot tell (`other_copy`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.file import SupernetInfo
-from scarlet_models.search.supernet.shipped import is_shipped
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.search.supernet.file import SupernetInfo
 from scarlet_models.training import distributed
 from scarlet_models.training.data import (
     DataOptions,
@@ -31,65 +27,20 @@ from scarlet_models.training.data import (
     split_holdout,
 )
 
+from .options import HeldOutOptions, ScoreOptions
 from .population import Batches
 
 _logger = logging.getLogger(__name__)
 
-IN_MEMORY = 2 * 2**30  # bytes of images, float32, that are kept; more are decoded again in each pass
-
-
-@dataclass
-class HeldOutOptions(Ranged):
-    """Where the images are, and how many of them to use.
-
-    Args:
-        data_dir: Folder of class folders, tar, or where the named data set lies.
-        dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
-        train_split: Split that the supernet was trained on.
-        download: Fetch the data set where timm can.
-        other_copy: The images are another copy of the data set, of the same classes and split, under names that do
-            not tell which were held out. As many are drawn anew; the supernet may have been trained on most of them.
-        workers: Processes that decode images; 0 does it in the main process.
-        images: How many of the held-out images to use; 0 for all.
-        batch_size: Images in a forward pass.
-        device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads for torch; 0 leaves its own choice.
-    """
-
-    data_dir: str = option("", free=True)
-    dataset: str = ""
-    train_split: str = "train"
-    download: bool = option(False, free=True)
-    other_copy: bool = False
-    workers: int = option(2, least=0, free=True)
-    images: int = option(0, least=0)
-    batch_size: int = option(250, least=1)
-    device: str = option("auto", free=True)
-    threads: int = option(0, least=0, free=True)
-
-
-@dataclass(kw_only=True)
-class ScoreOptions(HeldOutOptions):
-    """How paths are scored on them.
-
-    Args:
-        batch_norm: "calibrated" takes statistics anew for each path; "running" keeps those of training. The first
-            ranks better: tau 0.66 against 0.62 with stabilizers, three seeds, and more without (docs/stabilizer.md).
-        calibration_images: Training images to take them from.
-        amp: Reduced precision, for GPUs.
-    """
-
-    batch_norm: Literal["calibrated", "running"] = "calibrated"
-    calibration_images: int = option(1000, least=2)
-    amp: Literal["none", "bf16", "fp16"] = "none"
+IN_MEMORY = 2 * 2**30  # bytes of float32 images to keep; more are decoded again in each pass
 
 
 @contextmanager
 def one_process(options: HeldOutOptions) -> Iterator[torch.device]:
-    """The device that the options ask for, with their number of threads.
+    """The device of the options, with their number of threads.
 
     Raises:
-        UserError: the device is not there, or torchrun started several processes.
+        UserError: The device is not there, or torchrun started several processes.
     """
     with distributed.start(options.device, options.threads) as world:
         if world.size > 1:
@@ -97,25 +48,20 @@ def one_process(options: HeldOutOptions) -> Iterator[torch.device]:
         yield world.device
 
 
-def folder_of(supernet: str) -> Path:
-    """Where results go: the folder of a supernet, given as that or as the file in it; runs/NAME of one that ships."""
-    if is_shipped(supernet):
-        return Path("runs") / supernet
-    return Path(supernet) if Path(supernet).is_dir() else Path(supernet).parent
-
-
 class HeldOut:
-    """The images behind a supernet, with the transform of its evaluation. Which ones: a pure function of the numbers.
+    """The images of a supernet's training run, with the transform of evaluation.
+
+    The choice of images is a pure function of the options and of the supernet's record.
 
     Args:
-        options: Where they are.
-        info: What came with the supernet.
+        options: Place and number of the images.
+        info: The supernet's record.
 
     Raises:
-        UserError: the data cannot be read, are not those of the training, or none are held out.
+        UserError: The data cannot be read, are not those of the training, or none are held out.
 
     Attributes:
-        recognised: Whether they are those that were held out in training, by their names.
+        recognised: Whether the names say that these images were held out in training.
     """
 
     def __init__(self, options: HeldOutOptions, info: SupernetInfo) -> None:
@@ -126,27 +72,26 @@ class HeldOut:
         self.split = split_holdout(self.images.ids, self.images.labels, info.holdout, info.split_seed)
         where = f"the images in {options.dataset or options.data_dir}"
         if self.images.classes != info.classes:
-            raise UserError(f"{where} have other classes than those that the supernet was trained on")
+            raise UserError(f"{where} have other classes than those of the supernet's training")
         self.recognised = self.split.hash == info.split_hash
         if not self.recognised and options.train_split != info.train_split:
             raise UserError(f"--train-split {options.train_split}: the supernet was trained on {info.train_split}")
         if not (self.recognised or options.other_copy):
             raise UserError(
-                f"{where} are not those that the supernet was trained on (split {options.train_split!r}), by their "
-                "names: give the same data; or, for another copy of it, --other-copy, with scores of images that "
-                "it may have been trained on"
+                f"{where}, split {options.train_split!r}, have other names than those of the supernet's training: give "
+                "the same data; or, for another copy of it, --other-copy (the supernet may have been trained on them)"
             )
         if not self.recognised:
-            _logger.warning("%s may have been trained on: their scores are no held-out ones (--other-copy)", where)
+            _logger.warning("the supernet may have been trained on %s: scores are not held out (--other-copy)", where)
         if not self.split.holdout:
             raise UserError("the supernet was trained on all images: train one with --holdout to score its paths")
         self.held = self._choose(self.split.holdout, options.images)
 
     def conditions(self, options: ScoreOptions) -> dict[str, Any]:
-        """All that a path's score depends on besides the path, as plain data: the key of a `ScoreCache`."""
+        """What a path's score depends on besides the path, as plain data: the conditions of a `ScoreCache`."""
         keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
         config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
-        calibrated = options.batch_norm == "calibrated"
+        recalibrated = options.batch_norm == "recalibrated"
         return {
             "supernet": self.info.sha256,
             "split": self.split.hash,
@@ -154,16 +99,16 @@ class HeldOut:
             "image_size": self.info.image_size,
             "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
             "batch_norm": options.batch_norm,
-            "calibration": self._digest(self._calibration(options.calibration_images)) if calibrated else None,
+            "calibration": self._digest(self._calibration(options.calibration_images)) if recalibrated else None,
             "dtype": "float32" if options.amp == "none" else options.amp,
         }
 
     def batches(self, device: torch.device) -> Batches:
-        """Images (N, 3, H, W) and labels (N,) of the chosen held-out images: in memory, or read anew each time."""
+        """Held-out images (N, 3, H, W) and labels (N,): in memory, or read in each pass."""
         return self._load(self._in_batches(self.held), device)
 
     def calibration(self, count: int, device: torch.device) -> tuple[Batches, str]:
-        """As `batches` of `count` training images, with the transform of evaluation, and a hash that names them."""
+        """`count` training images like `batches`, with the transform of evaluation, and a hash of their names."""
         batches = self._calibration(count)
         return self._load(batches, device), self._digest(batches)
 

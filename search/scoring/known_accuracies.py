@@ -21,12 +21,12 @@ from scarlet_models.space.space import Genotype, SearchSpace
 
 
 def load_known_accuracies(path: str | Path, space: SearchSpace) -> dict[Genotype, float]:
-    """Accuracy in percent of each known network, by its canonical genotype, in the order of the file.
+    """Accuracy in percent of each network by its canonical genotype, in the order of the file.
 
-    Genotypes that differ only in the order of identities are one network; the mean of their accuracies is taken.
+    Genotypes that differ only in the order of identities are one network, with the mean of their accuracies.
 
     Raises:
-        UserError: the file cannot be read, or an entry is bad; the message names file and entry.
+        UserError: The file cannot be read, or an entry is bad; the message names file and entry.
     """
     path = Path(path)
     try:

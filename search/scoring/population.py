@@ -1,31 +1,29 @@
 """Accuracy of many paths of a supernet in one pass over the images.
 
-The candidates form a trie: paths that begin with the same choices share its nodes, and each batch goes through each
-node once, depth first, so activations in memory grow with the depth and not with the number of candidates. Batch norm
-is calibrated in the same way: statistics belong to a node, for they depend on all layers before it.
+The paths form a trie (`trie.py`). Each batch goes through each node once, depth first, so memory for activations grows
+with the depth and not with the number of paths. Batch-norm recalibration works the same way: statistics belong to a
+node, because they depend on all layers before it.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.supernet import Supernet
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from scarlet_models.errors import UserError
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 from scarlet_models.training.progress import Progress
 
 from .score_cache import Score, ScoreCache
+from .trie import Trie
 
 
 class Batches(Protocol):
@@ -37,24 +35,24 @@ class Batches(Protocol):
 
 
 class PopulationEvaluator:
-    """Scores paths of a supernet, whose weights, buffers and modes stay as they are.
+    """Scores paths of a supernet. Its weights, buffers and modes do not change.
 
-    The figures are those of one path at a time, bit for bit at the same number of threads: with calibration, of a copy
-    of the path whose batch norms gathered their mean statistics over the calibration batches, each weighing alike
-    (`reset_running_stats`, `momentum=None`, only batch norms in train mode), and then ran in eval mode. No random
-    number is drawn.
+    The scores equal those of one path at a time, bit for bit at the same number of threads. With recalibration, that
+    is a copy of the path whose batch norms took the mean of their statistics over the calibration batches
+    (`reset_running_stats`, `momentum=None`, only batch norms in train mode) and then ran in eval mode. The evaluator
+    draws no random number.
 
     Args:
         net: The supernet, on the device to run on.
         val_batches: Held-out images, on any device.
-        calibration_batches: Images of the training part, from which each path takes its batch norm statistics anew.
-            None keeps the running ones, which mix all paths.
-        chunk: Candidates in one pass, which bounds the statistics in memory; each further chunk reads the data again.
-        dtype: float32, or what autocast is to use.
-        channels_last: Move images to this memory format, else leave them as they come.
-        score_cache: What was measured before, and where to note what is measured. Under torchrun only rank 0's counts.
-        world: The processes that share out the candidates; each reads all the data.
-        progress: Show a bar with the remaining time.
+        calibration_batches: Training images for the batch-norm statistics of each path. None keeps the running
+            statistics, which mix all paths.
+        chunk: Paths in one pass. It bounds the statistics in memory; each further chunk reads the data again.
+        dtype: float32, or autocast's dtype.
+        channels_last: Move images to this memory format; otherwise leave them as they are.
+        score_cache: Scores measured before, and the place for new ones. Under torchrun only that of rank 0 counts.
+        world: The processes that share the paths; each reads all the data.
+        progress: Show a progress bar with the remaining time.
 
     Raises:
         UserError: `chunk` is not positive, or there are no images.
@@ -85,10 +83,10 @@ class PopulationEvaluator:
         self.score_cache, self.world, self.progress = score_cache, world or World(0, 1, self.device), progress
 
     def evaluate(self, genotypes: Iterable[Genotype | Sequence[int] | str]) -> list[Score]:
-        """The score of each genotype, in order, on every rank.
+        """Score each genotype; the scores come back in order, on every rank.
 
-        What occurs twice, or is in the score cache, is not measured again. The scores of a chunk are ready together,
-        and then go to the score cache.
+        A genotype that occurs twice, or is in the score cache, is not measured again. The scores of a chunk are ready
+        together and then go to the score cache.
 
         Raises:
             UserError: a genotype is not in the space.
@@ -133,9 +131,9 @@ class PopulationEvaluator:
         return totals.cpu()
 
     def trie(self, candidates: Sequence[Genotype], advance: Callable[[str], None] = lambda note: None) -> Trie:
-        """The trie of distinct paths, calibrated if that was asked for: each norm has the mean statistics of its input.
+        """Build the trie of distinct paths and recalibrate it if there are calibration batches.
 
-        `advance` is called once a path and batch.
+        `advance` is called once for each path and batch.
         """
         trie = Trie(self.net, candidates)
         if self.calibration_batches is None:
@@ -159,67 +157,6 @@ class PopulationEvaluator:
 
     def _precision(self) -> AbstractContextManager[object]:
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
-
-
-@dataclass
-class Node:
-    """The last module of a distinct prefix of paths, and what follows by choice; `index` is the path that ends here."""
-
-    module: nn.Module
-    index: int = -1
-    children: dict[int, Node] = field(default_factory=dict)
-
-
-HEAD = -1  # stands behind a path's last choice
-
-
-class Trie:
-    """Paths of a supernet as a tree: the stem is its root, and a head of its own is each path's leaf.
-
-    A node runs its module in eval mode with the supernet's parameters, but has buffers of its own.
-
-    Args:
-        net: The supernet.
-        candidates: Distinct paths.
-
-    Attributes:
-        root: The stem's node.
-        norms: The batch norms of all nodes.
-    """
-
-    def __init__(self, net: Supernet, candidates: Sequence[Genotype]) -> None:
-        self.norms: list[_BatchNorm] = []
-        self.root = self._node(net.stem)
-        for index, genotype in enumerate(candidates):
-            node = self.root
-            for layer, choice in enumerate(genotype):
-                if choice not in node.children:
-                    node.children[choice] = self._node(net.choice(layer, choice))
-                node = node.children[choice]
-            node.children[HEAD] = self._node(net.head, index)
-
-    def _node(self, module: nn.Module, index: int = -1) -> Node:
-        twin = _twin(module).eval()
-        self.norms += [part for part in twin.modules() if isinstance(part, _BatchNorm)]
-        return Node(twin, index)
-
-    def outputs(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Index and logits (N, classes) of each candidate, for images (N, channels, H, W). Each node runs once."""
-        pending = [(self.root, images)]  # features are let go as soon as the last of their node's children has them
-        while pending:
-            node, features = pending.pop()
-            features = node.module(features)
-            if node.index >= 0:
-                yield node.index, features
-            pending += [(child, features) for child in node.children.values()]
-
-
-def _twin(module: nn.Module) -> nn.Module:
-    """A module with the same parameters, but modes and buffers of its own; far faster than a deep copy."""
-    twin = copy.copy(module)
-    twin._modules = {name: part and _twin(part) for name, part in module._modules.items()}
-    twin._buffers = {name: None if value is None else value.clone() for name, value in module._buffers.items()}
-    return twin
 
 
 def _share(candidates: Sequence[Genotype], world: World) -> range:

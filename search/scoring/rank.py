@@ -1,207 +1,188 @@
-"""How well a trained supernet ranks networks of known accuracy: Kendall's tau with its interval, and a scatter plot.
-
-Scores the paths of a fixed random sample of the distinct networks in a table of known accuracies, identities at the
-end of their stage, on images that were held out in training. Reports Kendall's tau-b and Spearman's correlation with
-bootstrap intervals, over all networks and within groups of equal depth, and what picking the supernet's best networks
-is worth. Writes rank_running or rank_calibrated (.csv, .json, .png); scores go to evaluations.jsonl in groups of 64, so
-nothing is measured twice and a killed command repeats one group at most.
-"""
+"""Rank networks of known accuracy by a supernet's scores, and compare the two orders."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.file import load_supernet
+from matplotlib.figure import Figure
 
-from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically, write_json, write_text
-from scarlet_models.options import option
+from scarlet_models.files import write_json, write_text
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
-from scarlet_models.training.progress import log_to_stderr
 
-from .heldout import HeldOut, ScoreOptions, folder_of, one_process
+from .figures import draw_ranking, save
+from .heldout import HeldOut, one_process
 from .known_accuracies import load_known_accuracies
-from .ranking import Estimate, bootstrap, kendall, spearman, top_k
+from .options import RankOptions
+from .ranking import FEWEST, Estimate, TopK, bootstrap, kendall, spearman, top_k
 from .score_cache import ScoreCache
 from .scores import path_evaluator
-
-EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.json --data-dir cifar10
-  scarlet-search rank runs/macro --known known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
-
-
-SMALLEST_GROUP = 10  # networks of one depth below which their order says too little to report
-
-
-@dataclass(kw_only=True)
-class Options(ScoreOptions):
-    """Options of rank.
-
-    Args:
-        supernet: The folder of a run of train, its supernet.safetensors, or the name of one that ships.
-        known: Known accuracies: NAS-Bench-Macro's JSON, or a CSV with the columns genotype and accuracy.
-        networks: How many of the known networks to score; 0 for all.
-        seed: Which of them, and of the bootstrap.
-        bootstrap: Resamples behind each interval; 0 for no intervals.
-        top: How many of the supernet's best networks to look at.
-        out: Folder for the results; empty for the supernet's own.
-        json: Print the result as one JSON object.
-    """
-
-    supernet: str = option(positional=True)
-    known: str
-    networks: int = option(500, least=0)
-    seed: int = option(0, least=0, most=2**63 - 1)
-    bootstrap: int = option(1000, least=0)
-    top: list[int] = field(default_factory=lambda: [1, 5, 10])
-    out: str = option("", free=True)
-    json: bool = option(False, once=True)
+from .trained import TrainedSupernet, open_supernet
 
 
 @dataclass(frozen=True)
-class Row:
-    """A network: its depth in blocks that are not identities, what is known and what the supernet says, in percent."""
+class RankedNetwork:
+    """A network with its known accuracy and the top-1 of its path in the supernet, both in percent."""
 
     genotype: Genotype
-    blocks: int
     known: float
     predicted: float
 
+    @property
+    def blocks(self) -> int:
+        """Layers that are not identities; a projecting identity counts as an identity."""
+        return sum(choice != self.genotype.space.identity for choice in self.genotype)
 
-def main(options: Options) -> None:
-    """Score, compare and write.
+
+@dataclass(frozen=True)
+class DepthGroup:
+    """The ranking among networks of equal depth; no estimate where they are fewer than `FEWEST`."""
+
+    blocks: int
+    networks: int
+    kendall_tau: Estimate
+    spearman: Estimate
+
+
+class Ranking:
+    """Networks of known accuracy with their scores, and statistics that compare the two orders.
+
+    Args:
+        options: Options of the ranking.
+        networks: The scored networks.
+        folder: Folder for the results.
+
+    Attributes:
+        tau: Kendall's tau-b with its interval.
+        spearman: Spearman's correlation with its interval.
+        by_blocks: Both among networks of equal depth.
+        top: The worth of the networks of highest score.
+        scores: Top-1 in percent of each network's path.
+    """
+
+    def __init__(self, options: RankOptions, networks: Sequence[RankedNetwork], folder: Path) -> None:
+        self.options, self.networks, self.folder = options, list(networks), folder
+        self._known = np.array([network.known for network in networks])
+        self._predicted = np.array([network.predicted for network in networks])
+        self.tau, self.spearman = self._estimates(np.ones(len(self.networks), bool))
+        self.by_blocks = self._groups()
+        sizes = sorted({min(k, len(self.networks)) for k in options.top})
+        self.top: list[TopK] = [top_k(self._predicted, self._known, k) for k in sizes]
+        self.scores = {network.genotype: network.predicted for network in networks}
+
+    def __repr__(self) -> str:
+        return f"Ranking({len(self.networks)} networks, Kendall's tau {self.tau})"
+
+    def _estimates(self, where: np.ndarray) -> tuple[Estimate, Estimate]:
+        pairs, options = (self._predicted[where], self._known[where]), self.options
+        tau, rho = (bootstrap(what, *pairs, options.bootstrap, options.seed) for what in (kendall, spearman))
+        return tau, rho
+
+    def _groups(self) -> list[DepthGroup]:
+        blocks = np.array([network.blocks for network in self.networks])
+        groups = []
+        for depth, count in zip(*np.unique(blocks, return_counts=True), strict=True):
+            estimates = self._estimates(blocks == depth) if count >= FEWEST else (Estimate(), Estimate())
+            groups.append(DepthGroup(int(depth), int(count), *estimates))
+        return groups
+
+    def report(self) -> dict[str, Any]:
+        """The options and statistics as plain data."""
+        return {
+            **asdict(self.options),
+            "networks": len(self.networks),
+            "kendall_tau": asdict(self.tau),
+            "spearman": asdict(self.spearman),
+            "by_blocks": [asdict(group) for group in self.by_blocks],
+            "best_known": float(self._known.max()),
+            "top_k": [asdict(top) for top in self.top],
+        }
+
+    def draw(self) -> Figure:
+        """Scatter plot of scores against known accuracies, coloured by depth."""
+        blocks = np.array([network.blocks for network in self.networks])
+        title = f"{len(self.networks)} networks, Kendall's tau {self.tau}"
+        return draw_ranking(self._predicted, self._known, blocks, self.options.batch_norm, title)
+
+    def save(self) -> Path:
+        """Write the networks as CSV, the statistics as JSON and the scatter plot as PNG; return the CSV's path.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        stem = self.folder / f"rank_{self.options.batch_norm}"
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted"])
+        for row in self.networks:
+            cost = row.genotype.cost()
+            writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, row.known, row.predicted])
+        write_text(stem.with_suffix(".csv"), text.getvalue())
+        write_json(stem.with_suffix(".json"), self.report())
+        save(self.draw(), stem.with_suffix(".png"))
+        return stem.with_suffix(".csv")
+
+
+def rank(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any) -> Ranking:
+    """Rank networks of known accuracy by a supernet's scores: `scarlet-search rank` in Python.
+
+    Args:
+        net: The supernet: a folder, a file, the name of one that ships, or a Supernet that was trained or loaded.
+        data_dir: The images: folder of class folders, tar file, or the place of a named data set.
+        **options: Options of the command by name, such as known="known.csv" or networks=0.
 
     Raises:
-        UserError: a bad option, or an unreadable supernet, table or data set.
+        UserError: A bad option, or a supernet, known accuracies or images that cannot be read.
     """
-    log_to_stderr()
-    _check(options)
+    supernet = open_supernet(net)
+    return rank_networks(RankOptions(supernet=supernet.name, data_dir=str(data_dir), **options), supernet)
+
+
+def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None) -> Ranking:
+    """Score a sample of the known networks with the supernet, and compare.
+
+    Scores go to evaluations.jsonl in the folder of the results, so no path is scored twice.
+
+    Args:
+        options: Options of the ranking.
+        supernet: The supernet if it is loaded; otherwise that of the options.
+
+    Raises:
+        UserError: The supernet, the known accuracies or the images cannot be read, or do not belong together.
+    """
+    supernet = supernet or open_supernet(options.supernet)
+    folder = Path(options.out) if options.out else supernet.folder
     with one_process(options) as device:
-        rows = score(options, device)
-    report = {**asdict(options), **summarize(rows, options)}
-    out = Path(options.out or folder_of(options.supernet))
-    write_results(out / f"rank_{options.batch_norm}", rows, report)
-    if options.json:
-        print(json.dumps(report))
-    else:
-        _show(report, out)
+        return Ranking(options, score_networks(options, supernet, folder, device), folder)
 
 
-def _check(options: Options) -> None:
-    if any(k < 1 for k in options.top):
-        raise UserError(f"--top: {options.top} holds a number below 1")
-
-
-def score(options: Options, device: torch.device) -> list[Row]:
-    """The chosen networks with the top-1 of their paths, those on file included, ordered by genotype."""
-    net, info = load_supernet(options.supernet)
-    known_accuracies = load_known_accuracies(options.known, net.space)
-    networks = choose_networks(list(known_accuracies), options.networks, options.seed)
-    held = HeldOut(options, info)
-    score_cache = ScoreCache(
-        Path(options.out or folder_of(options.supernet)) / "evaluations.jsonl", held.conditions(options)
-    )
-    if any(score_cache.get(genotype) is None for genotype in networks):
-        path_evaluator(net, held, options, World(0, 1, device), score_cache).evaluate(networks)
-    return [Row(g, count_blocks(g), known_accuracies[g], score_cache.known[str(g)].top1) for g in networks]
+def score_networks(
+    options: RankOptions, supernet: TrainedSupernet, folder: Path, device: torch.device
+) -> list[RankedNetwork]:
+    """The chosen networks with the scores of their paths, ordered by genotype."""
+    known = load_known_accuracies(options.known, supernet.net.space)
+    chosen = choose_networks(list(known), options.networks, options.seed)
+    held = HeldOut(options, supernet.info)
+    cache = ScoreCache(folder / "evaluations.jsonl", held.conditions(options))
+    scores = [score for genotype in chosen if (score := cache.get(genotype))]
+    if len(scores) < len(chosen):
+        scores = path_evaluator(supernet.net, held, options, World(0, 1, device), cache).evaluate(chosen)
+    return [RankedNetwork(g, known[g], score.top1) for g, score in zip(chosen, scores, strict=True)]
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:
-    """A fixed random choice of them, or all, ordered by genotype. A larger choice contains the smaller ones."""
+    """A fixed random choice of the networks, ordered by genotype; all where `count` is 0.
+
+    A larger choice contains the smaller ones.
+    """
     ordered = sorted(known, key=lambda genotype: genotype.choices)
     chosen = np.random.default_rng(seed).permutation(len(ordered))
     return [ordered[i] for i in sorted(chosen[:count] if count else chosen)]
-
-
-def count_blocks(genotype: Genotype) -> int:
-    """Layers that are not identities, projecting ones included among the identities."""
-    return sum(choice != genotype.space.identity for choice in genotype)
-
-
-def summarize(rows: list[Row], options: Options) -> dict[str, Any]:
-    """The statistics of the comparison, as plain data."""
-    known, predicted = np.array([row.known for row in rows]), np.array([row.predicted for row in rows])
-    blocks = np.array([row.blocks for row in rows])
-
-    def estimates(where: np.ndarray, least: int = 2) -> dict[str, Any]:
-        where = where & (where.sum() >= least)  # nobody where they are too few, and then no estimate
-        arguments = (predicted[where], known[where], options.bootstrap, options.seed)
-        return {
-            "kendall_tau": asdict(bootstrap(kendall, *arguments)),
-            "spearman": asdict(bootstrap(spearman, *arguments)),
-        }
-
-    return {
-        "networks": len(rows),
-        **estimates(np.ones(len(rows), bool)),
-        "by_blocks": [
-            {"blocks": int(n), "networks": int((blocks == n).sum()), **estimates(blocks == n, SMALLEST_GROUP)}
-            for n in np.unique(blocks)
-        ],
-        "best_known": float(known.max()),
-        "top_k": [asdict(top_k(predicted, known, k)) for k in options.top],
-    }
-
-
-def write_results(stem: Path, rows: list[Row], report: dict[str, Any]) -> None:
-    """Writes the networks as CSV, the statistics as JSON and the scatter plot as PNG.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted"])
-    for row in rows:
-        cost = row.genotype.cost()
-        writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, row.known, row.predicted])
-    write_text(stem.with_suffix(".csv"), text.getvalue())
-    write_json(stem.with_suffix(".json"), report)
-    write_atomically(stem.with_suffix(".png"), partial(draw(rows, report).savefig, format="png", dpi=150))
-
-
-def draw(rows: list[Row], report: dict[str, Any]) -> Any:
-    """The scatter plot, a matplotlib figure: what the supernet says against what is known, depth as colour."""
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.add_subplot()
-    depths = sorted({row.blocks for row in rows})
-    colors = colormaps["viridis"](np.linspace(0, 0.95, len(depths)))
-    for depth, color in zip(depths, colors, strict=True):
-        group = [row for row in rows if row.blocks == depth]
-        x, y = [row.predicted for row in group], [row.known for row in group]
-        axes.scatter(x, y, s=14, color=color, alpha=0.8, linewidths=0, label=str(depth))
-    axes.set_xlabel(f"top-1 of the supernet's path, {report['batch_norm']} batch norm (%)")
-    axes.set_ylabel("known accuracy (%)")
-    tau = Estimate(**report["kendall_tau"])
-    axes.set_title(f"{len(rows)} networks, Kendall's tau {tau}", fontsize=11)
-    axes.grid(alpha=0.3)
-    axes.legend(title="blocks", fontsize=8, title_fontsize=8, loc="best", markerscale=1.5)
-    return figure
-
-
-def _show(report: dict[str, Any], out: Path) -> None:
-    from scarlet_models.terminal import console, table
-
-    shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")
-    groups = [("all", report), *((f"{group['blocks']} blocks", group) for group in report["by_blocks"])]
-    for name, group in groups:
-        estimates = [str(Estimate(**group[key])) for key in ("kendall_tau", "spearman")]
-        shown.add_row(name, str(group["networks"]), *estimates)
-    worth = table("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
-    for row in report["top_k"]:
-        figures = (f"{row[key]:.2f}" for key in ("best", "regret", "mean", "mean_regret"))
-        worth.add_row(f"top {row['k']}", *figures)
-    printer = console()
-    for part in (shown, "", worth, f"\nwritten to {out}/rank_{report['batch_norm']}.csv, .json and .png"):
-        printer.print(part)

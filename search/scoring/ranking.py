@@ -10,14 +10,16 @@ from scipy import stats
 
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 
+FEWEST = 10  # networks below which an order says too little for an interval
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic and the percentile interval of its bootstrap; all None where it is not defined."""
+    """A statistic with its 95% interval; None where it is not defined."""
 
-    value: float | None
-    low: float | None
-    high: float | None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     def __str__(self) -> str:
         if self.value is None:
@@ -27,14 +29,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TopK:
-    """What taking the `k` networks of highest prediction is worth, in points of known accuracy.
+    """What the `k` networks of highest score are worth, in points of known accuracy.
 
     Args:
-        k: Networks taken.
+        k: Number of networks.
         best: Known accuracy of the best of them.
-        mean: Mean known accuracy of them.
-        regret: The best known accuracy of all networks, less `best`.
-        mean_regret: Mean known accuracy of the k truly best networks, less `mean`.
+        mean: Their mean known accuracy.
+        regret: Best known accuracy of all networks, minus `best`.
+        mean_regret: Mean known accuracy of the k truly best networks, minus `mean`.
     """
 
     k: int
@@ -53,42 +55,41 @@ def spearman(predicted: np.ndarray, known: np.ndarray) -> float:
     """Spearman's rank correlation; NaN where one side is constant."""
     if np.ptp(predicted) == 0 or np.ptp(known) == 0:
         return float("nan")
-    return float(np.corrcoef(stats.rankdata(predicted), stats.rankdata(known))[0, 1])
+    return float(stats.spearmanr(predicted, known).statistic)
 
 
 def bootstrap(
-    statistic: Statistic,
-    predicted: np.ndarray,
-    known: np.ndarray,
-    samples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
+    statistic: Statistic, predicted: np.ndarray, known: np.ndarray, samples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """The statistic with the percentile interval over resampled networks (Efron and Tibshirani 1993, chapter 13).
+    """The statistic with its 95% percentile interval over resampled networks.
+
+    Networks are drawn in pairs of prediction and known accuracy, with replacement (Efron and Tibshirani 1993,
+    chapter 13). Fewer than `FEWEST` networks get no interval.
 
     Args:
-        statistic: Of predictions and known accuracies.
+        statistic: Function of predictions and known accuracies.
         predicted: (N,).
         known: (N,).
-        samples: How often to draw N networks with replacement; 0 gives no interval.
-        seed: Of the draws.
-        confidence: Share of the draws that the interval holds.
+        samples: Number of resamples; 0 for no interval.
+        seed: Seed of the resamples.
     """
     if len(known) < 2 or np.isnan(value := statistic(predicted, known)):
-        return Estimate(None, None, None)
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(samples):
-        rows = rng.integers(len(known), size=len(known))
-        drawn.append(statistic(predicted[rows], known[rows]))
-    if not samples or np.isnan(drawn).all():
-        return Estimate(value, None, None)
-    low, high = np.nanquantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return Estimate()
+    if not samples or len(known) < FEWEST:
+        return Estimate(value)
+
+    def of_rows(rows: np.ndarray) -> float:
+        return statistic(predicted[rows], known[rows])
+
+    rows, rng = np.arange(len(known)), np.random.default_rng(seed)
+    how = {"vectorized": False, "method": "percentile", "n_resamples": samples, "random_state": rng}
+    drawn = stats.bootstrap((rows,), of_rows, **how)
+    low, high = np.nanquantile(drawn.bootstrap_distribution, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 
 def top_k(predicted: np.ndarray, known: np.ndarray, k: int) -> TopK:
-    """The worth of the k networks of highest prediction, ties in the order given; all of them where there are fewer."""
+    """The worth of the k networks of highest score, or of all if there are fewer. Ties keep their order."""
     k = min(k, len(known))
     taken = known[np.argsort(-predicted, kind="stable")[:k]]
     ideal = np.sort(known)[::-1][:k]

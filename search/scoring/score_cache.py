@@ -1,4 +1,4 @@
-"""evaluations.jsonl: what was measured, so that nothing is measured twice and a killed command goes on where it was."""
+"""evaluations.jsonl: a cache of scores, so that no path is scored twice and a killed command resumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scarlet_models.space.space import Genotype
 
 @dataclass(frozen=True)
 class Score:
-    """What was measured of a path: top-1 in percent and mean cross-entropy over a number of images."""
+    """Top-1 in percent and mean cross-entropy of a path over a number of images."""
 
     top1: float
     loss: float
@@ -22,22 +22,22 @@ class Score:
 
 
 class ScoreCache:
-    """Scores of genotypes under one set of conditions, appended to a file as they are measured.
+    """Scores of genotypes under one set of conditions, appended to a file when they are measured.
 
     Each line is a JSON object: `genotype`, `top1`, `loss`, `images`, and the conditions. The file may hold lines of
-    other conditions. A last line that a kill tore off is dropped.
+    other conditions. A last line that a kill left torn is dropped.
 
     Args:
-        path: The file; made with the first measurement.
-        conditions: All that a score depends on besides the genotype, as plain data: weights, images, batch norm.
+        path: The file; the first measurement makes it.
+        conditions: What a score depends on besides the genotype, as plain data: weights, images, batch norm.
 
     Raises:
-        UserError: the file cannot be read, or a line that is not the last is damaged.
+        UserError: The file cannot be read, or a line other than the last is damaged.
     """
 
     def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
         self.path, self.conditions = path, conditions
-        self.known: dict[str, Score] = {}
+        self.known: dict[tuple[int, ...], Score] = {}  # by the genotype's choices
         if path.exists():
             self._read()
 
@@ -52,22 +52,22 @@ class ScoreCache:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                genotype = str(row.pop("genotype"))
+                choices = tuple(map(int, row.pop("genotype").split(",")))
                 score = Score(float(row.pop("top1")), float(row.pop("loss")), int(row.pop("images")))
             except (ValueError, KeyError, TypeError, AttributeError):
-                raise UserError(f"{self.path}:{number}: not a measurement; remove this line to go on") from None
+                raise UserError(f"{self.path}:{number}: not a measurement; remove this line to continue") from None
             if row == self.conditions:
-                self.known[genotype] = score
+                self.known[choices] = score
 
     def get(self, genotype: Genotype) -> Score | None:
-        """What was measured, or None."""
-        return self.known.get(str(genotype))
+        """The score that was measured, or None."""
+        return self.known.get(genotype.choices)
 
     def add(self, genotype: Genotype, score: Score) -> None:
-        """Appends a measurement; it is on disk when this returns.
+        """Append a measurement; it is on disk when this returns.
 
         Raises:
-            UserError: the file cannot be written.
+            UserError: The file cannot be written.
         """
         line = json.dumps({"genotype": str(genotype), **asdict(score), **self.conditions}) + "\n"
         try:
@@ -77,5 +77,5 @@ class ScoreCache:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
-        self.known[str(genotype)] = score
+            raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then resume") from error
+        self.known[genotype.choices] = score

@@ -1,4 +1,4 @@
-"""Where a search's accuracies come from: a supernet's paths on held-out images, or a table of known networks."""
+"""Scores for a search: a supernet's paths on held-out images, or a table of known accuracies."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.file import load_supernet
-from scarlet_models.search.supernet.supernet import Supernet
 
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World
@@ -18,25 +17,26 @@ from scarlet_models.training.distributed import World
 from .heldout import HeldOut, ScoreOptions
 from .population import PopulationEvaluator
 from .score_cache import ScoreCache
+from .trained import TrainedSupernet
 
-# Networks in one pass over the images: few, so that a killed search repeats little, but a pass that decodes is dear.
+# Networks in one pass over the images: few, so that a killed search repeats little; more if a pass decodes images.
 _CHUNK, _DECODING_CHUNK = 64, 256
 _PRECISIONS = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Scores(Protocol):
-    """Accuracies in percent (N,) of genotypes (N, layers)."""
+    """Gives accuracies in percent (N,) of genotypes (N, layers)."""
 
-    source: str  # names what they come from: the supernet's sha256, or "table"
+    source: str  # the supernet's sha256, or "table"
     space: SearchSpace
     classes: int
-    networks: np.ndarray | None  # all that can be scored, None for the whole space
+    networks: np.ndarray | None  # all that can be scored; None for the whole space
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray: ...
 
 
 class TableScores:
-    """Accuracies that are known."""
+    """Known accuracies."""
 
     source = "table"
 
@@ -50,24 +50,24 @@ class TableScores:
 
 
 class PathScores:
-    """Top-1 of a supernet's paths: those on file, and those measured now, by all ranks together.
+    """Top-1 of a supernet's paths, from the score cache or measured now by all ranks together.
 
-    Rank 0 calls; the others `serve`, until rank 0 closes. The images are read when the first path is measured.
+    Rank 0 calls; the other ranks `serve` until rank 0 closes. The images are read when the first path is measured.
 
     Args:
-        supernet: As `load_supernet` takes it.
-        options: How its paths are scored.
-        folder: Where evaluations.jsonl lies; rank 0 alone opens it.
+        supernet: The supernet.
+        options: How to score its paths.
+        folder: Folder of evaluations.jsonl; only rank 0 opens it.
         world: The processes.
 
     Raises:
-        UserError: supernet, data or file cannot be read, or do not belong together.
+        UserError: Data or file cannot be read, or do not belong to the supernet.
     """
 
     networks: np.ndarray | None = None
 
-    def __init__(self, supernet: str, options: ScoreOptions, folder: Path, world: World) -> None:
-        self.net, info = load_supernet(supernet)
+    def __init__(self, supernet: TrainedSupernet, options: ScoreOptions, folder: Path, world: World) -> None:
+        self.net, info = supernet.net, supernet.info
         self.source, self.space, self.classes, self.world = info.sha256, self.net.space, len(info.classes), world
         with world.main_first():
             self.held = HeldOut(options, info)
@@ -79,9 +79,6 @@ class PathScores:
         self.measuring = False
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
-        """Raises:
-        UserError: evaluations.jsonl cannot be written.
-        """
         assert self.score_cache is not None
         wanted = [Genotype(tuple(row), self.space) for row in genotypes.tolist()]
         scores = [self.score_cache.get(genotype) for genotype in wanted]
@@ -89,15 +86,15 @@ class PathScores:
             self.measuring = True
             self._measure(self.world.broadcast(wanted))
             self.measuring = False
-        return np.array([self.score_cache.known[str(genotype)].top1 for genotype in wanted])
+        return np.array([self.score_cache.known[genotype.choices].top1 for genotype in wanted])
 
     def serve(self) -> None:
-        """Helps rank 0 to measure until it has done with it."""
+        """Help rank 0 to measure until it closes."""
         while (wanted := self.world.broadcast(None)) is not None:
             self._measure(wanted)
 
     def close(self) -> None:
-        """Lets the other ranks go; not where rank 0 failed amid a measurement, as torchrun then ends them."""
+        """Release the other ranks, unless rank 0 failed during a measurement: torchrun then ends them."""
         if self.world.is_main and not self.measuring:
             self.world.broadcast(None)
 
@@ -110,10 +107,10 @@ class PathScores:
 def path_evaluator(
     net: Supernet, held: HeldOut, options: ScoreOptions, world: World, score_cache: ScoreCache | None
 ) -> PopulationEvaluator:
-    """Scores paths of a supernet, which moves to the device, on its held-out images as the options say."""
+    """An evaluator of the supernet's paths on its held-out images. Moves the supernet to the device."""
     to_device(net, world.device, fast_depthwise=False)
     batches, calibration = held.batches(world.device), None
-    if options.batch_norm == "calibrated":
+    if options.batch_norm == "recalibrated":
         calibration, _ = held.calibration(options.calibration_images, world.device)
     chunk = _CHUNK if isinstance(batches, list) else _DECODING_CHUNK
     dtype = _PRECISIONS[options.amp]

@@ -1,126 +1,83 @@
-"""How alike the outputs of a layer's choices are: cosine similarity, drawn as the heat map of SCARLET-NAS's Figure 1.
+"""Cosine similarity of the outputs of a layer's choices, as in Figure 1 of SCARLET-NAS.
 
-The choices of a layer get the same input: the output of the layer before it on a path drawn at random (seeded), for a
-number of paths. The outputs of two choices for one image are compared as flattened maps; the mean over images and
-paths is reported for each pair. Two supernets, such as one with and one without stabilizers, see the same images and
-paths and are drawn side by side. Writes similarity.csv (all layers), similarity.png (one layer) and
-similarity_layers.png (identity against blocks, layer by layer).
+The choices of a layer get the same input: the output of the layer before it on a random path. The outputs of two
+choices for one image are compared as flattened maps. The similarity of a pair is the mean over images and paths.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.fair_step import batch_statistics
-from scarlet_models.search.supernet.file import load_supernet
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor
 from torch.nn import functional
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_atomically, write_text
-from scarlet_models.options import option
+from scarlet_models.files import write_text
+from scarlet_models.search.supernet.fair_step import batch_statistics
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
-from scarlet_models.training.progress import Progress, log_to_stderr
+from scarlet_models.training.progress import Progress
 
-from .heldout import HeldOut, HeldOutOptions, folder_of, one_process
+from .figures import draw_similarity, draw_similarity_by_layer, save
+from .heldout import HeldOut, one_process
+from .options import SimilarityOptions
+from .trained import TrainedSupernet, open_supernet
 
-EXAMPLE = """  scarlet-search similarity runs/macro --data-dir cifar10
-  scarlet-search similarity runs/macro runs/plain_skip --data-dir cifar10 --layer 3 --out figures"""
+VARIANTS = {"skip": "plain skip", "linear": "stabilizer"}
 
-
-@dataclass(kw_only=True)
-class Options(HeldOutOptions):
-    """Options of similarity.
-
-    Args:
-        supernets: One or two folders of runs of train (or supernet.safetensors files, or names of those that ship)
-            over the same space and data.
-        layer: The layer to draw; -1 for the first that may be an identity.
-        paths: Random paths that lead to each layer.
-        seed: Of the paths.
-        batch_norm: "batch" normalises by the batch's statistics, as in training; "running" by those of training.
-        images: How many of the held-out images to use; 0 for all.
-        batch_size: Images in a forward pass; all outputs of a layer are in memory at once.
-        out: Folder for the results; empty for the first supernet's own.
-        json: Print the summary as one JSON object.
-    """
-
-    supernets: list[str] = option(positional=True)
-    layer: int = -1
-    paths: int = option(8, least=1)
-    seed: int = option(0, least=0, most=2**63 - 1)
-    batch_norm: Literal["batch", "running"] = "batch"
-    images: int = option(500, least=0)
-    batch_size: int = option(64, least=1)
-    out: str = option("", free=True)
-    json: bool = option(False, once=True)
+Tables = list[np.ndarray]  # for each layer, (choices, choices)
 
 
-def main(options: Options) -> None:
-    """Measure and draw.
+def compare_choices(options: SimilarityOptions) -> tuple[SearchSpace, dict[str, Tables]]:
+    """The space, and the similarities in each supernet by its name.
 
     Raises:
-        UserError: a bad option, an unreadable supernet or data set, or supernets that cannot be compared.
+        UserError: A supernet or the images cannot be read, or the supernets cannot be compared.
     """
-    log_to_stderr()
     if len(options.supernets) not in (1, 2):
         raise UserError(f"{len(options.supernets)} supernets given: one or two can be drawn")
-    with one_process(options) as device:
-        nets, tables = measure(options, device)
-    space, names = nets[0].space, _names(options.supernets, nets)
-    layer = _layer_to_draw(space, options.layer)
-    out = Path(options.out or folder_of(options.supernets[0]))
-    write_table(out / "similarity.csv", space, dict(zip(names, tables, strict=True)))
-    figures = {
-        "similarity.png": draw_layer(space, layer, dict(zip(names, [t[layer] for t in tables], strict=True))),
-        "similarity_layers.png": draw_summary(space, dict(zip(names, tables, strict=True))),
-    }
-    for name, figure in figures.items():
-        write_atomically(out / name, partial(figure.savefig, format="png", dpi=150))
-    summary = {
-        name: [summarize(space, i, t) for i, t in enumerate(table)] for name, table in zip(names, tables, strict=True)
-    }
-    if options.json:
-        print(json.dumps(summary))
-    else:
-        _show(summary, out)
-
-
-def measure(options: Options, device: torch.device) -> tuple[list[Supernet], list[list[np.ndarray]]]:
-    """The supernets, and for each the similarities of every layer, float64 of shape (choices, choices)."""
-    loaded = [load_supernet(path) for path in options.supernets]
-    nets, infos = [net for net, _ in loaded], [info for _, info in loaded]
-    if nets[0].space != nets[-1].space or infos[0].split_hash != infos[-1].split_hash:
-        raise UserError(f"{options.supernets[0]} and {options.supernets[-1]} differ in space or held-out images")
+    supernets = [open_supernet(source) for source in options.supernets]
+    first, last = supernets[0], supernets[-1]
+    space = first.net.space
+    if space != last.net.space or first.info.split_hash != last.info.split_hash:
+        raise UserError(f"{first.name} and {last.name} differ in space or held-out images")
     rng = np.random.default_rng(options.seed)
-    paths = [nets[0].space.sample(rng) for _ in range(options.paths)]
-    tables = []
-    for net, info in loaded:
-        batches = HeldOut(options, info).batches(device)
-        to_device(net, device, fast_depthwise=False)
-        with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
-            tables.append(layer_similarities(net, paths, [images for images, _ in batches]))
-    return nets, tables
+    paths = [space.sample(rng) for _ in range(options.paths)]
+    with one_process(options) as device:
+        tables = [_measure(supernet, paths, options, device) for supernet in supernets]
+    return space, dict(zip(_names(supernets), tables, strict=True))
 
 
-def layer_similarities(net: Supernet, paths: Sequence[Genotype], batches: Sequence[Tensor]) -> list[np.ndarray]:
+def _measure(
+    supernet: TrainedSupernet, paths: Sequence[Genotype], options: SimilarityOptions, device: torch.device
+) -> Tables:
+    net = to_device(supernet.net, device, fast_depthwise=False)
+    batches = [images for images, _ in HeldOut(options, supernet.info).batches(device)]
+    with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
+        return layer_similarities(net, paths, batches)
+
+
+def _names(supernets: Sequence[TrainedSupernet]) -> list[str]:
+    """Names that tell the supernets apart: the stabilizer's, or the folder's if both have the same stabilizer."""
+    kinds = [VARIANTS.get(supernet.net.stabilizer, supernet.net.stabilizer) for supernet in supernets]
+    folders = [supernet.folder.name for supernet in supernets]
+    return kinds if len(set(kinds)) == len(kinds) else [f"{n}. {name}" for n, name in enumerate(folders, 1)]
+
+
+def layer_similarities(net: Supernet, paths: Sequence[Genotype], batches: Sequence[Tensor]) -> Tables:
     """Mean cosine similarity of each layer's choices, float64 of shape (choices, choices).
 
     Args:
-        net: The supernet, in the mode that it is to be looked at.
-        paths: What leads to each layer.
+        net: The supernet, in the mode to look at.
+        paths: Paths that lead to each layer.
         batches: Images (N, channels, H, W).
     """
     layers = net.space.layers
@@ -145,7 +102,7 @@ def _cosines(outputs: Sequence[Tensor]) -> Tensor:
 
 
 def summarize(space: SearchSpace, layer: int, table: np.ndarray) -> dict[str, Any]:
-    """Mean similarities in a layer, between different blocks and of the identity to them; None where there is none."""
+    """Mean similarity in a layer between different blocks, and of the identity to blocks; None where there is none."""
     identity = np.array([choice == space.identity for choice in space.layers[layer].choices])
     blocks = table[~identity][:, ~identity]
     pairs = blocks[np.triu_indices(len(blocks), 1)]
@@ -157,70 +114,12 @@ def summarize(space: SearchSpace, layer: int, table: np.ndarray) -> dict[str, An
     }
 
 
-def write_table(path: Path, space: SearchSpace, tables: dict[str, list[np.ndarray]]) -> None:
-    """All pairs of all layers, as CSV.
+def layer_to_draw(space: SearchSpace, layer: int) -> int:
+    """The layer that was asked for; -1 is the first that may be an identity.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: There is no such layer.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"])
-    for name, layers in tables.items():
-        for layer, table in zip(space.layers, layers, strict=True):
-            for row, a in enumerate(layer.choices):
-                for column, b in enumerate(layer.choices):
-                    cosine = f"{table[row, column]:.6f}"
-                    writer.writerow([name, layer.index, a, b, space.choices[a], space.choices[b], cosine])
-    write_text(path, text.getvalue())
-
-
-def draw_layer(space: SearchSpace, layer: int, tables: dict[str, np.ndarray]) -> Any:
-    """Heat maps of one layer, a matplotlib figure, side by side on one colour scale."""
-    from matplotlib.figure import Figure
-
-    labels = [str(space.choices[choice]) for choice in space.layers[layer].choices]
-    side = 1.6 + 0.36 * len(labels)
-    figure = Figure(figsize=(side * len(tables) + 1, side + 0.4), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(tables)))
-    low = min(0.0, *(float(table.min()) for table in tables.values()))
-    for axes, (name, table) in zip(panels, tables.items(), strict=True):
-        image = axes.imshow(table, vmin=low, vmax=1, cmap="viridis")
-        axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(labels)), labels, fontsize=8)
-        axes.set_title(name, fontsize=10)
-        for (row, column), value in np.ndenumerate(table):
-            color = "black" if value > low + 0.6 * (1 - low) else "white"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=color)
-    figure.colorbar(image, ax=list(panels), label="cosine similarity", shrink=0.8)
-    figure.suptitle(f"outputs of the choices of layer {layer}", fontsize=11)
-    return figure
-
-
-def draw_summary(space: SearchSpace, tables: dict[str, list[np.ndarray]]) -> Any:
-    """Mean similarities layer by layer, a matplotlib figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for color, (name, layers) in zip(("tab:red", "tab:blue"), tables.items(), strict=False):
-        rows = [summarize(space, index, table) for index, table in enumerate(layers)]
-        for key, style, label in (
-            ("identity_to_blocks", "o-", "identity to blocks"),
-            ("between_blocks", "x--", "blocks"),
-        ):
-            points = [(row["layer"], row[key]) for row in rows if row[key] is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), style, color=color, label=f"{name}: {label}")
-    axes.set_xlabel("layer")
-    axes.set_ylabel("mean cosine similarity")
-    axes.set_xticks(range(len(space.layers)))
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    return figure
-
-
-def _layer_to_draw(space: SearchSpace, layer: int) -> int:
     if layer == -1:
         return next((entry.index for entry in space.layers if space.identity in entry.choices and entry.keeps_shape), 0)
     if not 0 <= layer < len(space.layers):
@@ -228,22 +127,33 @@ def _layer_to_draw(space: SearchSpace, layer: int) -> int:
     return layer
 
 
-def _names(paths: Sequence[str], nets: Sequence[Supernet]) -> list[str]:
-    """What tells the supernets apart: the stabilizer, or the folder where that is the same."""
-    kinds = [{"skip": "plain skip", "linear": "stabilizer"}.get(net.stabilizer, net.stabilizer) for net in nets]
-    folders = [folder_of(path).name for path in paths]
-    return kinds if len(set(kinds)) == len(kinds) else [f"{n}. {name}" for n, name in enumerate(folders, 1)]
+def write_similarities(folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int) -> None:
+    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers).
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    write_text(folder / "similarity.csv", _as_csv(space, tables))
+    labels = [str(space.choices[choice]) for choice in space.layers[layer].choices]
+    one_layer = {name: layers[layer] for name, layers in tables.items()}
+    title = f"outputs of the choices of layer {layer}"
+    save(draw_similarity(labels, one_layer, title), folder / "similarity.png")
+    means = {}
+    for name, layers in tables.items():
+        rows = [summarize(space, index, table) for index, table in enumerate(layers)]
+        shown = {"identity to blocks": "identity_to_blocks", "blocks": "between_blocks"}
+        means[name] = {label: [row[key] for row in rows] for label, key in shown.items()}
+    save(draw_similarity_by_layer(space, means), folder / "similarity_layers.png")
 
 
-def _show(summary: dict[str, list[dict[str, Any]]], out: Path) -> None:
-    from scarlet_models.terminal import console, table
-
-    shown = table(
-        ">layer", *(f">{name}: {what}" for name in summary for what in ("identity to blocks", "between blocks"))
-    )
-    for rows in zip(*summary.values(), strict=True):
-        values = [row[key] for row in rows for key in ("identity_to_blocks", "between_blocks")]
-        shown.add_row(str(rows[0]["layer"]), *("-" if value is None else f"{value:.3f}" for value in values))
-    printer = console()
-    printer.print(shown)
-    printer.print(f"\nwritten to {out}/similarity.csv, similarity.png and similarity_layers.png")
+def _as_csv(space: SearchSpace, tables: Mapping[str, Tables]) -> str:
+    """All pairs of all layers."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"])
+    for name, layers in tables.items():
+        for layer, table in zip(space.layers, layers, strict=True):
+            for (row, column), cosine in np.ndenumerate(table):
+                a, b = layer.choices[row], layer.choices[column]
+                writer.writerow([name, layer.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"])
+    return text.getvalue()

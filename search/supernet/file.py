@@ -100,7 +100,8 @@ def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
         stored = load_file(weights).items()
         tensors = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored}
         net.load_state_dict(tensors, assign=True)
-        return net.eval(), SupernetInfo(**content)
+        net.info = info = SupernetInfo(**content)
+        return net.eval(), info
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         if isinstance(error, UserError):
             raise

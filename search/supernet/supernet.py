@@ -40,6 +40,7 @@ class Supernet(nn.Module):
         stem: Everything before the first searchable layer.
         layers: For each layer its choices; use `choice` to get one.
         head: 1x1 convolution, BN, activation, global pool, classifier.
+        info: The `SupernetInfo` of a trained supernet that was loaded; None otherwise.
 
     Raises:
         UserError: no such space, stabilizer or initialisation.
@@ -58,6 +59,7 @@ class Supernet(nn.Module):
         self.num_classes = self.space.num_classes if num_classes is None else num_classes
         self.stabilizer = variant_name(stabilizer)
         self.in_chans = in_chans
+        self.info: Any = None
         layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]
         for index in range(len(self.space.choices)):
             # A network with this choice wherever it may stand gives its blocks away.

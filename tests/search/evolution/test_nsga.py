@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
-from scarlet_models.search.evolution.archive import Archive
-from scarlet_models.search.evolution.candidates import Candidates, canonicalise
-from scarlet_models.search.evolution.hypervolume import Hypervolume, hypervolume_of, reference_ranges
-from scarlet_models.search.evolution.nsga import Evolution, nondominated, weighted_crowding
-from scarlet_models.search.evolution.objectives import Costs, parse_milliseconds, read_objectives
-from scarlet_models.search.evolution.surrogate import Screening, Surrogate
-from scarlet_models.search.latency.table import LatencyTable
 
 from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.search.evolution.archive import Archive
+from scarlet_models.search.evolution.candidates import Candidates
+from scarlet_models.search.evolution.genotypes import canonicalise
+from scarlet_models.search.evolution.hypervolume import Hypervolume, hypervolume_of, reference_ranges
+from scarlet_models.search.evolution.limits import parse_milliseconds
+from scarlet_models.search.evolution.nsga import Evolution, nondominated, weighted_crowding
+from scarlet_models.search.evolution.objectives import Costs, read_objectives
+from scarlet_models.search.evolution.surrogate import Screening, Surrogate
+from scarlet_models.search.latency.table import LatencyTable
 
 property_test = settings(max_examples=25, deadline=None, derandomize=True)
 spaces = st.sampled_from(SearchSpace.names()).map(SearchSpace.load)
@@ -180,7 +182,7 @@ def test_what_is_asked_for_is_new_canonical_and_inside(
     assert (costs.of(rows)["macs"] <= bounds["macs"][1]).all()
     for row in rows.tolist():
         space.validate(row)
-    assert (archive.violations[archive.front()] <= 0).all()
+    assert (archive.violations[archive.front] <= 0).all()
 
 
 def test_a_search_repeats_itself_and_beats_chance() -> None:
@@ -216,7 +218,7 @@ def test_the_end_of_a_space() -> None:
     networks = canonicalise(space, np.array([g.choices for g in space]))
     values, _ = archive.judge(networks, made_up_accuracy(space, networks))
     best = {tuple(row) for row in networks[nondominated(values)].tolist()}
-    assert {tuple(row) for row in archive.genotypes[archive.front()].tolist()} == best
+    assert {tuple(row) for row in archive.genotypes[archive.front].tolist()} == best
 
 
 # Hypervolume
@@ -259,7 +261,7 @@ def test_gains_are_taken_greedily() -> None:
     drawn = space.sample_array(rng, 60)
     archive.add(drawn[:20], made_up_accuracy(space, drawn[:20]), 0)
     values, violations = archive.judge(drawn[20:], made_up_accuracy(space, drawn[20:]))
-    front = archive.values[archive.front()]
+    front = archive.values[archive.front]
     everything = np.concatenate([front, values])
     ideal, nadir = everything.min(0), everything.max(0)
     volume = Hypervolume(ideal, nadir + 0.1 * (nadir - ideal))

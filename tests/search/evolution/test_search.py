@@ -18,13 +18,15 @@ import yaml
 from helpers.runs import free_port
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
-from scarlet_models.search import cli
-from scarlet_models.search.evolution import search as evolve
-from scarlet_models.search.latency.table import LatencyTable
-from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 
+import scarlet_models.search
 from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
+from scarlet_models.search import cli
+from scarlet_models.search.commands import evolve
+from scarlet_models.search.latency.table import LatencyTable
+from scarlet_models.search.scoring.score_cache import Score, ScoreCache
+from scarlet_models.search.supernet.supernet import Supernet
 
 SPACE = SearchSpace.load("mini")
 
@@ -227,7 +229,7 @@ def test_released_networks_are_seeds_and_are_marked(tmp_path: Path) -> None:
         (["--min-latency", "3", "--max-latency", "2", "--latency-table", "x"], "min latency 3 ms is above max"),
         (["--population", "1"], "--population: 1 is below 2"),
         (["--mutation", "2"], "--mutation: 2.0 is above 1"),
-        (["--min-accuracy", "101"], "--min-accuracy: 101.0 is not a percentage"),
+        (["--min-accuracy", "101"], "--min-accuracy: 101.0 is above 100"),
         (["--seeds", "[D]"], "--seeds: D: genotype 'D' is not"),
         (["--crossover", "other"], "--crossover: 'other' is not one of two-point, uniform"),
         (["--space", "mini"], "--space: the supernet has its own"),
@@ -275,6 +277,21 @@ def test_a_score_on_file_is_believed(run: Path, done: Path, tmp_path: Path) -> N
     evolve.main(options(run, tmp_path))
     assert (tmp_path / "evaluations.jsonl").stat().st_size == size
     assert {record["accuracy"] for record in result(tmp_path)["front"]} <= {50, 51, 52}
+
+
+def test_evolve_in_python(run: Path, done: Path, tmp_path: Path) -> None:
+    few = {"population": 8, "generations": 3, "workers": 0, "batch_size": 10, "calibration_images": 20}
+    front = scarlet_models.search.evolve(run / "run", run / "data", out=str(tmp_path), **few)
+    assert json.loads(json.dumps(front.report)) == result(tmp_path) == result(done)
+    assert [network.record() for network in front] == front.report["front"]
+    assert front[0].accuracy == max(network.accuracy for network in front)
+    assert repr(front).startswith(f"Front({len(front)} of 24 scored networks)\n  ScoredNetwork({front[0].genotype}: ")
+    front.plot(tmp_path / "own.png")
+    with Image.open(tmp_path / "own.png") as image:
+        assert image.width > 500
+    few |= {"objectives": ["accuracy", "macs"], "max_macs": "2M", "out": str(tmp_path)}
+    cheap = scarlet_models.search.evolve(Supernet.from_pretrained(run / "run"), run / "data", **few)
+    assert cheap and all(network.macs <= 2e6 for network in cheap)
 
 
 def command(run: Path, out: Path) -> list[str]:

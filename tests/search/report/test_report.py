@@ -19,7 +19,7 @@ import yaml
 from helpers.supernets import write_images
 from PIL import Image
 from scarlet_models.search import cli
-from scarlet_models.search.evolution import search as evolve
+from scarlet_models.search.commands import evolve, rank
 from scarlet_models.search.latency import bench as latency
 from scarlet_models.search.pipeline.pipeline import Pipeline, Stage
 from scarlet_models.search.report import page as report
@@ -27,7 +27,6 @@ from scarlet_models.search.report.figures import smooth
 from scarlet_models.search.report.runs import find_runs, find_setting
 from scarlet_models.search.report.sections import section_of
 from scarlet_models.search.retraining import export
-from scarlet_models.search.scoring import rank
 from scarlet_models.search.supernet import training as train
 
 from scarlet_models import Genotype, SearchSpace, UserError
@@ -161,7 +160,7 @@ def test_figures_are_images_for_light_and_dark_with_words_and_files(runs: Path, 
     names = {path.stem for path in (runs / "page").glob("*.png")}
     curves = {"train_loss", "train_top1", "retrain_loss", "retrain_top1"}
     search = {"evolve_front_macs", "evolve_front_latency", "evolve_hypervolume", "evolve_choices"}
-    assert names >= curves | search | {"train_rank_calibrated", "latency_latency", "network_1"}
+    assert names >= curves | search | {"train_rank_recalibrated", "latency_latency", "network_1"}
     drawings = {name for name in names if name.startswith("network_")}
     assert len(page.values("src")) == len(names)
     assert len(page.values("srcset")) == len(names - drawings)  # drawings stay on white
@@ -209,7 +208,7 @@ def test_commands_are_such_as_the_program_takes(runs: Path, page: Page) -> None:
     for command in ("train", "evolve", "retrain"):
         config = yaml.safe_load((runs / command / "config.yaml").read_text())
         assert json.loads(json.dumps(vars(parsed[command]))) == config
-    written = json.loads((runs / "train/rank_calibrated.json").read_text())
+    written = json.loads((runs / "train/rank_recalibrated.json").read_text())
     assert all(written[name] == value for name, value in vars(parsed["rank"]).items())
 
 
@@ -303,7 +302,7 @@ def test_names_are_text_and_not_markup(runs: Path, tmp_path: Path) -> None:
         ("evolve/config.yaml", "a: [", r"config\.yaml is damaged"),
         ("evolve/config.yaml", b"\xff\xfe", r"config\.yaml: not UTF-8 text"),
         ("latency/table.json", "null", "latency is no run of latency that can be read"),
-        ("train/rank_calibrated.json", "{}", "train is no run of rank that can be read"),
+        ("train/rank_recalibrated.json", "{}", "train is no run of rank that can be read"),
         ("train/metrics.csv", "step,loss\n1,2\n", None),
         ("retrain/config.yaml", "model: x\n", "retrain is no run of retrain that can be read"),
         ("retrain/exported/net/config.json", "{}", "retrain is no run of retrain that can be read"),

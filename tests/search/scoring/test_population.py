@@ -18,22 +18,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.population import CALIBRATION, PATHS, VAL, Data, make_net
 from helpers.runs import free_port
-from scarlet_models.search import FairSampler, PopulationEvaluator, Supernet
-from scarlet_models.search.scoring import population
-from scarlet_models.search.scoring.population import HEAD, Trie
-from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from scarlet_models.errors import UserError
+from scarlet_models.search import PopulationEvaluator, Supernet
+from scarlet_models.search.scoring import population
+from scarlet_models.search.scoring.score_cache import Score, ScoreCache
+from scarlet_models.search.scoring.trie import HEAD, Trie
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 from scarlet_models.training.progress import Progress
-
-Data = list[tuple[Tensor, Tensor]]
-PATHS = ["0,1,2,0,1", "0,1,2,0,2", "0,1,0,3,3", "0,3,0,3,3", "2,3,2,3,1", "2,3,2,1,3", "1,0,1,1,1"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,34 +42,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def batches(sizes: list[int], seed: int = 1, pixels: int = 16) -> Data:
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        (torch.randn(n, 3, pixels, pixels, generator=generator), torch.randint(3, (n,), generator=generator))
-        for n in sizes
-    ]
-
-
-VAL, CALIBRATION = batches([6, 6, 3]), batches([8, 8, 5], seed=2)
-
-
-def make_net(space: Any = "mini", stabilizer: str = "linear") -> Supernet:
-    """A supernet whose running statistics are those of a few random paths."""
-    torch.manual_seed(0)
-    net = Supernet(space, 3, stabilizer, init="torch")
-    with torch.no_grad():
-        for path in FairSampler(net.space).square():
-            net(torch.randn(8, 3, 16, 16), path)
-    return net.eval()
-
-
 @pytest.fixture(scope="module")
 def net() -> Supernet:
     return make_net()
 
 
 def reference(net: Supernet, genotype: Genotype, calibration: Data, layout: torch.memory_format) -> nn.Module:
-    """A path on its own, calibrated by hand with nothing but torch."""
+    """A path on its own, recalibrated by hand with nothing but torch."""
     parts = [net.stem, *(net.choice(layer, choice) for layer, choice in enumerate(genotype)), net.head]
     path = nn.Sequential(*copy.deepcopy(parts)).eval()
     if calibration:
@@ -298,7 +275,7 @@ def test_a_data_loader_gives_what_a_list_gives(net: Supernet) -> None:
     assert scores == PopulationEvaluator(net, VAL, cut).evaluate(PATHS)
 
 
-# The score_cache
+# Score cache
 
 
 def test_nothing_is_measured_twice(net: Supernet, calls: Counter[str], tmp_path: Path) -> None:
@@ -348,13 +325,15 @@ def test_shares_are_all_candidates_in_order_with_even_macs(size: int) -> None:
     assert max(loads) - min(loads) <= 2 * macs.max()
 
 
+TESTS = str(Path(__file__).parents[2])
+
 _RANK = """
 import json, pathlib, sys, torch
 from scarlet_models.search import PopulationEvaluator
 from scarlet_models.training import distributed
 from scarlet_models.search.scoring.score_cache import ScoreCache
 sys.path.insert(0, sys.argv[1])
-from test_population import CALIBRATION, PATHS, VAL, make_net
+from helpers.population import CALIBRATION, PATHS, VAL, make_net
 torch.set_num_threads(1)
 with distributed.start("cpu") as world:
     score_cache = ScoreCache(pathlib.Path(sys.argv[2]), {}) if world.is_main else None
@@ -379,7 +358,7 @@ def test_two_processes_give_the_scores_of_one(net: Supernet, tmp_path: Path) -> 
             "MASTER_PORT": port,
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, "-c", _RANK, str(Path(__file__).parent), str(score_cache.path)]
+        command = [sys.executable, "-c", _RANK, TESTS, str(score_cache.path)]
         processes.append(subprocess.Popen(command, env={**os.environ, **ours}, stdout=subprocess.PIPE, text=True))
     for process in processes:
         output, _ = process.communicate(timeout=120)

@@ -10,14 +10,19 @@ import pytest
 import torch
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
+
+import scarlet_models.search
+from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.search import cli
-from scarlet_models.search.scoring import heldout, rank
-from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, ScoreOptions
-from scarlet_models.search.scoring.ranking import Estimate, bootstrap, kendall, spearman, top_k
+from scarlet_models.search.commands import rank
+from scarlet_models.search.scoring import heldout
+from scarlet_models.search.scoring.heldout import HeldOut
+from scarlet_models.search.scoring.options import HeldOutOptions, ScoreOptions
+from scarlet_models.search.scoring.rank import choose_networks, rank_networks
+from scarlet_models.search.scoring.ranking import FEWEST, Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from scarlet_models.search.supernet.file import load_supernet
-
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.search.supernet.supernet import Supernet
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +68,23 @@ def test_kendall_counts_pairs() -> None:
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
-    known_accuracies = 2 / np.pi * np.arcsin(0.6)  # Kendall's tau of a bivariate normal with correlation 0.6
+    true_tau = 2 / np.pi * np.arcsin(0.6)  # Kendall's tau of a bivariate normal with correlation 0.6
     covered = []
     for seed in range(30):
         x, noise = rng.standard_normal((2, 80))
         estimate = bootstrap(kendall, x, 0.6 * x + 0.8 * noise, samples=100, seed=seed)
-        covered.append(estimate.low <= known_accuracies <= estimate.high)
+        covered.append(estimate.low <= true_tau <= estimate.high)
         assert estimate.low <= estimate.value <= estimate.high
     assert np.mean(covered) >= 0.85
 
 
 def test_what_has_no_order_has_no_estimate() -> None:
-    nothing = Estimate(None, None, None)
+    nothing = Estimate()
     for statistic in (kendall, spearman):
         assert bootstrap(statistic, np.ones(5), np.arange(5.0)) == nothing
         assert bootstrap(statistic, np.array([1.0]), np.array([1.0])) == nothing
-        assert bootstrap(statistic, np.arange(3.0), np.arange(3.0), samples=0) == Estimate(pytest.approx(1), None, None)
+        assert bootstrap(statistic, np.arange(30.0), np.arange(30.0), samples=0) == Estimate(pytest.approx(1))
+        assert bootstrap(statistic, np.arange(9.0), np.arange(9.0)) == Estimate(pytest.approx(1))  # too few networks
 
 
 def test_top_k() -> None:
@@ -91,10 +97,10 @@ def test_top_k() -> None:
     assert top_k(known, known, 3).mean_regret == 0
 
 
-# The score_cache
+# Score cache
 
 
-def test_the_memo_keeps_conditions_apart(tmp_path: Path) -> None:
+def test_the_score_cache_keeps_conditions_apart(tmp_path: Path) -> None:
     genotype = Genotype.parse("0,1,2,0,1", "mini")
     path = tmp_path / "new" / "evaluations.jsonl"
     score_cache = ScoreCache(path, {"supernet": "a"})
@@ -105,7 +111,7 @@ def test_the_memo_keeps_conditions_apart(tmp_path: Path) -> None:
     assert ScoreCache(path, {"supernet": "a", "dtype": "float64"}).get(genotype) is None
 
 
-def test_the_memo_drops_a_torn_last_line_only(tmp_path: Path) -> None:
+def test_the_score_cache_drops_a_torn_last_line_only(tmp_path: Path) -> None:
     first, second = (Genotype.parse(text, "mini") for text in ("0,1,2,0,1", "0,0,0,0,0"))
     path = tmp_path / "evaluations.jsonl"
     score_cache = ScoreCache(path, {"supernet": "a"})
@@ -149,7 +155,7 @@ def test_scores_never_come_from_images_of_the_training(run: Path) -> None:
 def test_other_images_are_refused(run: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "other", each=21)
     _, info = load_supernet(run / "run")
-    with pytest.raises(UserError, match="are not those that the supernet was trained on"):
+    with pytest.raises(UserError, match="have other names than those of the supernet's training"):
         HeldOut(HeldOutOptions(data_dir=str(tmp_path / "other")), info)
     shutil.rmtree(next((tmp_path / "other" / "train").iterdir()))
     with pytest.raises(UserError, match="other classes"):
@@ -176,8 +182,8 @@ def test_another_copy_of_the_images_is_taken_where_asked_for(run: Path, tmp_path
 
 def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> None:
     rank.main(options(run, tmp_path))
-    report = json.loads((tmp_path / "rank_calibrated.json").read_text())
-    with (tmp_path / "rank_calibrated.csv").open() as file:
+    report = json.loads((tmp_path / "rank_recalibrated.json").read_text())
+    with (tmp_path / "rank_recalibrated.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == report["networks"] == sum(group["networks"] for group in report["by_blocks"]) == 12
     predicted, known = (np.array([float(row[key]) for row in rows]) for key in ("predicted", "known"))
@@ -186,13 +192,13 @@ def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> No
     assert report["best_known"] == known.max()
     assert [row["k"] for row in report["top_k"]] == [1, 5, 10]
     for group in report["by_blocks"]:
-        assert (group["kendall_tau"]["value"] is None) == (group["networks"] < rank.SMALLEST_GROUP)
+        assert (group["kendall_tau"]["value"] is None) == (group["networks"] < FEWEST)
     for row in rows:
         genotype = Genotype.parse(row["genotype"], "mini")
         assert genotype.canonical() == genotype
         assert int(row["blocks"]) == sum(choice != 3 for choice in genotype)
         assert int(row["macs"]) == genotype.cost().macs
-    with Image.open(tmp_path / "rank_calibrated.png") as image:
+    with Image.open(tmp_path / "rank_recalibrated.png") as image:
         assert image.size == (900, 750)
 
 
@@ -205,39 +211,39 @@ def test_nothing_is_measured_twice(run: Path, tmp_path: Path, monkeypatch: pytes
 
     add = ScoreCache.add
     monkeypatch.setattr(ScoreCache, "add", counting)
-    whole = rank.score(options(run, tmp_path / "whole"), torch.device("cpu"))
+    whole = rank_networks(options(run, tmp_path / "whole")).networks
     assert len(measured) == 12
     lines = (tmp_path / "whole" / "evaluations.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / "evaluations.jsonl").write_text("".join(lines[:7]) + lines[7][:30])
     measured.clear()
-    assert rank.score(options(run, tmp_path / "killed"), torch.device("cpu")) == whole
+    assert rank_networks(options(run, tmp_path / "killed")).networks == whole
     assert len(measured) == 5
     measured.clear()
-    rank.score(options(run, tmp_path / "killed", networks=20), torch.device("cpu"))
+    rank_networks(options(run, tmp_path / "killed", networks=20))
     assert len(measured) == 8
     measured.clear()
-    rank.score(options(run, tmp_path / "killed", batch_norm="running"), torch.device("cpu"))
+    rank_networks(options(run, tmp_path / "killed", batch_norm="running"))
     assert len(measured) == 12
     measured.clear()
-    rank.score(options(run, tmp_path / "killed", amp="bf16"), torch.device("cpu"))
+    rank_networks(options(run, tmp_path / "killed", amp="bf16"))
     assert len(measured) == 12
 
 
 def test_more_images_than_memory_holds_are_read_anew_and_score_the_same(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = rank.score(options(run, tmp_path / "whole"), torch.device("cpu"))
+    whole = rank_networks(options(run, tmp_path / "whole")).networks
     monkeypatch.setattr(heldout, "IN_MEMORY", 0)
     _, info = load_supernet(run / "run")
     data = HeldOut(HeldOutOptions(data_dir=str(run / "data"), workers=0), info).batches(torch.device("cpu"))
     assert not isinstance(data, list)
-    assert rank.score(options(run, tmp_path / "read"), torch.device("cpu")) == whole
+    assert rank_networks(options(run, tmp_path / "read")).networks == whole
 
 
 def test_reduced_precision_is_what_runs(run: Path, tmp_path: Path) -> None:
-    float32 = rank.score(options(run, tmp_path), torch.device("cpu"))
-    rank.score(options(run, tmp_path, amp="bf16"), torch.device("cpu"))
+    float32 = rank_networks(options(run, tmp_path)).networks
+    rank_networks(options(run, tmp_path, amp="bf16"))
     losses: dict[str, list[float]] = {}
     for line in (tmp_path / "evaluations.jsonl").read_text().splitlines():
         losses.setdefault(json.loads(line)["genotype"], []).append(json.loads(line)["loss"])
@@ -247,10 +253,10 @@ def test_reduced_precision_is_what_runs(run: Path, tmp_path: Path) -> None:
 
 def test_a_larger_sample_contains_the_smaller_one() -> None:
     known = list(SearchSpace.load("mini"))
-    small, large, everything = (rank.choose_networks(known, count, 3) for count in (50, 80, 0))
+    small, large, everything = (choose_networks(known, count, 3) for count in (50, 80, 0))
     assert set(small) < set(large) < set(everything) == set(known)
     assert large == sorted(large, key=lambda genotype: genotype.choices)
-    assert rank.choose_networks(known[::-1], 50, 3) == small != rank.choose_networks(known, 50, 4)
+    assert choose_networks(known[::-1], 50, 3) == small != choose_networks(known, 50, 4)
 
 
 @pytest.mark.parametrize(
@@ -258,9 +264,9 @@ def test_a_larger_sample_contains_the_smaller_one() -> None:
     [
         (["--known", "none.csv"], "cannot read known accuracies from none.csv"),
         (["--networks", "-1"], "--networks: -1 is below 0"),
-        (["--top", "[0]"], "holds a number below 1"),
+        (["--top", "[0]"], "--top: 0 is below 1"),
         (["--data-dir", "none"], "none does not exist"),
-        (["--batch-norm", "other"], "--batch-norm: 'other' is not one of calibrated, running"),
+        (["--batch-norm", "other"], "--batch-norm: 'other' is not one of recalibrated, running"),
     ],
 )
 def test_mistakes_get_one_line(
@@ -280,3 +286,32 @@ def test_rank_prints_json(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["networks"] == 5
     assert cli.main(["rank", str(run / "run"), *arguments, *few]) == 0
     assert "Kendall's tau" in capsys.readouterr().out
+
+
+def test_few_networks_have_no_interval(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--known", str(run / "known.csv"), "--data-dir", str(run / "data"), "--out", str(tmp_path)]
+    assert cli.main(["rank", str(run / "run"), *arguments, "--networks", "3", "--workers", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 networks are too few for an interval: it takes 10" in printed
+    assert "[" not in printed.split("too few")[0].split("\n")[1]
+    assert printed.count("top 3") == printed.count("top 1") == 1 and "top 5" not in printed
+
+
+def test_rank_in_python(run: Path, tmp_path: Path) -> None:
+    few = {"networks": 12, "bootstrap": 50, "calibration_images": 20, "batch_size": 10, "workers": 0}
+    found = scarlet_models.search.rank(
+        run / "run", run / "data", known=str(run / "known.csv"), out=str(tmp_path), **few
+    )
+    assert repr(found) == f"Ranking(12 networks, Kendall's tau {found.tau})"
+    assert found.tau.low <= found.tau.value <= found.tau.high
+    assert set(found.scores.values()) == {network.predicted for network in found.networks}
+    net = Supernet.from_pretrained(run / "run")
+    again = scarlet_models.search.rank(net, run / "data", known=str(run / "known.csv"), out=str(tmp_path), **few)
+    assert again.scores == found.scores
+    with torch.no_grad():
+        net.head.classifier.weight.zero_()
+        net.head.classifier.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    changed = scarlet_models.search.rank(net, run / "data", known=str(run / "known.csv"), out=str(tmp_path), **few)
+    assert list(changed.scores.values()) == pytest.approx([100 / 3] * 12)  # not those in the score cache
+    with pytest.raises(UserError, match="no record of its training images"):
+        scarlet_models.search.rank(Supernet("mini", 3), run / "data", known=str(run / "known.csv"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from scarlet_models.search import SearchSpace, Supernet, cli
-from scarlet_models.search.scoring.heldout import folder_of
+from scarlet_models.search.scoring.trained import folder_of
 from scarlet_models.search.supernet import shipped
 from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
 from timm.data import resolve_data_config
@@ -114,7 +114,7 @@ def test_rank_takes_the_name(package: Path, images: Path, tmp_path: Path, monkey
     Path("known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in known.items()))
     data = ["--known", "known.csv", "--data-dir", str(images), "--workers", "0"]
     assert cli.main(["rank", NAME, *data, "--networks", "4", "--calibration-images", "4", "--bootstrap", "0"]) == 0
-    report = json.loads((tmp_path / "runs" / NAME / "rank_calibrated.json").read_text())
+    report = json.loads((tmp_path / "runs" / NAME / "rank_recalibrated.json").read_text())
     assert report["networks"] == 4
 
 

@@ -1,0 +1,93 @@
+"""Search for networks with a trained supernet's scores: NSGA-II, with as many random networks beside it.
+
+Each generation is scored in one pass over held-out images, and no path is scored twice: evaluations.jsonl serves
+searches with other limits and objectives too. If interrupted, run the same command with --resume; it ends with the same
+result. Another search in the same folder keeps evaluations.jsonl and replaces the rest: generations/ (populations and
+fronts), metrics.csv, search.json with the front, front.png and hypervolume.png. With --known and no supernet, the
+scores are the known accuracies. Runs as one process, or as several under torchrun, which share the networks.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from scarlet_models.options import option
+from scarlet_models.search.evolution.options import EvolveOptions
+
+EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir images --max-macs 300M
+  scarlet-search evolve --config runs/evolve/config.yaml --resume
+  scarlet-search evolve runs/supernet --data-dir images --objectives "[accuracy max 0.5, latency min 0.5]" \\
+    --latency-table runs/latency --max-latency 15ms --out runs/evolve_latency
+  scarlet-search evolve runs/supernet --data-dir images --population 20 --generations 5 --surrogate 240
+  scarlet-search evolve --known nas-bench-macro_cifar10.json --space nas_bench_macro --population 20
+  torchrun --nproc-per-node 8 -m scarlet_models.search evolve runs/supernet --data-dir imagenet"""
+
+SHOWN = 20  # networks of the front that are printed
+
+
+@dataclass(kw_only=True)
+class Options(EvolveOptions):
+    """Options of evolve.
+
+    Args:
+        json: Print the result as one JSON object.
+    """
+
+    json: bool = option(False, once=True)
+
+
+def main(options: Options) -> None:
+    """Search to the end, and print the front.
+
+    Raises:
+        UserError: A bad option, limits that no network meets, or unreadable data.
+    """
+    from scarlet_models.search.evolution.search import run_search
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    search = run_search(options)
+    if search is None:
+        return
+    if options.json:
+        print(json.dumps(search.report()))
+    else:
+        show(search.report())
+        print(f"written to {options.out}/search.json, front.png and hypervolume.png")
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print the front, and what it is worth."""
+    from scarlet_models.search.evolution.regret import describe_regret
+    from scarlet_models.terminal import console
+
+    out, front = console(), report["front"]
+    out.print(_table(front))
+    if len(front) > SHOWN:
+        out.print(f"{SHOWN} of the front's {len(front)} networks; all are in search.json")
+    if not front:
+        out.print("no scored network meets the limits")
+    sides = {"evolution": report, "random": report["random"]}
+    volumes = [f"{name} {side['hypervolume'][-1][1]:.4f}" for name, side in sides.items() if side]
+    out.print(f"\nhypervolume: {', '.join(volumes)}")
+    for name, regret in (report.get("regret") or {}).items():
+        if regret:
+            out.print(describe_regret(name, regret))
+
+
+def _table(front: list[dict[str, Any]]) -> Any:
+    """The front, or networks evenly spread over it if it is long."""
+    from scarlet_models.terminal import short, table
+
+    count = min(len(front), SHOWN)
+    rows = [front[round(i * (len(front) - 1) / max(count - 1, 1))] for i in range(count)]
+    more = {"latency": ("latency", "{:.2f} ms"), "true_accuracy": ("true accuracy", "{:.2f}")}
+    known = [key for key in more if any(key in record for record in front)]
+    shown = table(">accuracy", ">MACs", ">params", *(f">{more[key][0]}" for key in known), "genotype")
+    for record in rows:
+        cells = [more[key][1].format(record[key]) if key in record else "-" for key in known]
+        costs = (short(record["macs"]), short(record["params"]))
+        shown.add_row(f"{record['accuracy']:.2f}", *costs, *cells, record["genotype"])
+    return shown

@@ -1,0 +1,76 @@
+"""How well a trained supernet ranks networks of known accuracy: Kendall's tau with its interval, and a scatter plot.
+
+Scores the paths of a random sample of the known networks (the seed fixes it; identities stand at the end of their
+stage) on held-out images. Reports Kendall's tau-b and Spearman's correlation with 95% bootstrap intervals, over all
+networks and among networks of equal depth, and the known accuracy of the networks of highest score. Writes
+rank_running or rank_recalibrated (.csv, .json, .png). Scores go to evaluations.jsonl in groups of 64: no path is scored
+twice. If interrupted, run the same command again; it repeats one group at most.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scarlet_models.options import option
+from scarlet_models.search.scoring.options import RankOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scarlet_models.search.scoring.rank import Ranking
+
+EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.json --data-dir cifar10
+  scarlet-search rank runs/macro --known known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
+
+
+@dataclass(kw_only=True)
+class Options(RankOptions):
+    """Options of rank.
+
+    Args:
+        json: Print the result as one JSON object.
+    """
+
+    json: bool = option(False, once=True)
+
+
+def main(options: Options) -> None:
+    """Score, compare, write and print.
+
+    Raises:
+        UserError: A bad option, or a supernet, known accuracies or images that cannot be read.
+    """
+    from scarlet_models.search.scoring.rank import rank_networks
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    ranking = rank_networks(options)
+    file = ranking.save()
+    if options.json:
+        print(json.dumps(ranking.report()))
+    else:
+        show(ranking, file)
+
+
+def show(ranking: Ranking, file: Path) -> None:
+    """Print the ranking's statistics."""
+    from scarlet_models.search.scoring.ranking import FEWEST
+    from scarlet_models.terminal import console, table
+
+    shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")
+    shown.add_row("all", str(len(ranking.networks)), str(ranking.tau), str(ranking.spearman))
+    for group in ranking.by_blocks:
+        shown.add_row(f"{group.blocks} blocks", str(group.networks), str(group.kendall_tau), str(group.spearman))
+    worth = table("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
+    for top in ranking.top:
+        figures = (top.best, top.regret, top.mean, top.mean_regret)
+        worth.add_row(f"top {top.k}", *(f"{figure:.2f}" for figure in figures))
+    out = console()
+    out.print(shown)
+    if len(ranking.networks) < FEWEST:
+        out.print(f"{len(ranking.networks)} networks are too few for an interval: it takes {FEWEST}")
+    out.print()
+    out.print(worth)
+    out.print(f"\nwritten to {file}, .json and .png")

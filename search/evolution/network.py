@@ -1,0 +1,40 @@
+"""A network with its score and costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scarlet_models.space.space import Genotype
+from scarlet_models.terminal import short
+
+
+@dataclass(frozen=True)
+class ScoredNetwork:
+    """A network that a search has scored.
+
+    Args:
+        genotype: Its canonical genotype.
+        accuracy: Score in percent.
+        macs: Exact MACs.
+        params: Exact number of parameters.
+        latency: Latency in ms by the latency table, if there is one.
+        true_accuracy: Known accuracy in percent, if it is known.
+    """
+
+    genotype: Genotype
+    accuracy: float
+    macs: int
+    params: int
+    latency: float | None = None
+    true_accuracy: float | None = None
+
+    def __repr__(self) -> str:
+        latency = "" if self.latency is None else f", {self.latency:.2f} ms"
+        costs = f"{short(self.macs)} MACs, {short(self.params)} params{latency}"
+        return f"ScoredNetwork({self.genotype}: {self.accuracy:.2f}%, {costs})"
+
+    def record(self) -> dict[str, Any]:
+        """The network as plain data, without figures that it lacks."""
+        figures = {name: value for name, value in vars(self).items() if value is not None}
+        return {**figures, "genotype": str(self.genotype)}
