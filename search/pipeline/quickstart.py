@@ -103,4 +103,4 @@ def _show(result: dict[str, Any]) -> None:
     texts = [one["said"] if one["said"] == one["digit"] else f"{one['said']} (is {one['digit']})" for one in some]
     print(f"\nit reads {right} of {len(read)} new digits right; some of them: {'  '.join(texts)}")
     print(f"{result['seconds']:.0f} seconds. Your own images, a folder with train/CLASS/*.jpg and test/CLASS/*.jpg:")
-    print("scarlet-search run --config digits --data-dir PICTURES --out runs/first")
+    print("scarlet-search run --config digits --data-dir IMAGES --out runs/first")

@@ -22,11 +22,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scarlet_models.search.evolution.candidates import Candidates
-from scarlet_models.search.evolution.objectives import Costs, read_bounds, read_objectives, wants_latency
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import option
+from scarlet_models.search.evolution.candidates import Candidates
+from scarlet_models.search.evolution.objectives import Costs, read_bounds, read_objectives, wants_latency
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.data import DataOptions, LabelledImages, check_test_split, split_holdout
 from scarlet_models.training.progress import log_to_stderr
@@ -352,4 +352,4 @@ def show(result: dict[str, Any]) -> None:
         out.print(f"test       {result['test_top1']:.2f}% right")
     out.print(f"report     {result['report']}")
     out.print(f"model      timm.create_model('local-dir:{result['exported']}', pretrained=True)")
-    out.print(f"classify   scarlet-models classify PICTURES --model local-dir:{result['exported']}")
+    out.print(f"classify   scarlet-models classify IMAGES --model local-dir:{result['exported']}")

@@ -19,12 +19,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+
+from scarlet_models.errors import UserError
 from scarlet_models.search import SearchSpace, Supernet, cli
 from scarlet_models.search.ablation import study as ablate
 from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, make_cells
 from scarlet_models.search.supernet.file import load_supernet
-
-from scarlet_models.errors import UserError
 
 STEPS = 6
 
@@ -208,9 +208,9 @@ def test_the_page_shows_the_tables_of_the_results(name: str) -> None:
 
 
 def test_variances_of_paths_are_compared_with_the_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    docs = Path(__file__).parents[3] / "docs"
-    monkeypatch.syspath_prepend(str(docs))
-    variance_ratios = runpy.run_path(str(docs / "batch_norms.py"))["variance_ratios"]
+    studies = Path(__file__).parents[3] / "studies"
+    monkeypatch.syspath_prepend(str(studies))
+    variance_ratios = runpy.run_path(str(studies / "batch_norms.py"))["variance_ratios"]
     net, images = Supernet("mini").eval(), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     first = variance_ratios(net, images, 4)
     assert len(first["stem.bn1"]) == 4
