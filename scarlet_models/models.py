@@ -22,17 +22,11 @@ from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
 from torch import nn
 
 from scarlet_models.errors import UserError
+from scarlet_models.space.released import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import resolve as weights
 
 __all__ = ["GENOTYPES", "ScarletFeatures", "ScarletNet"]
-
-# The released networks, from the paper's repository. Everything else about them is derived.
-GENOTYPES = {
-    "scarlet_a": "2,4,1,8,9,7,9,0,8,2,1,8,0,8,9,10,6,9,11",
-    "scarlet_b": "6,7,6,11,0,1,11,6,12,1,6,6,11,6,10,10,12,11,10",
-    "scarlet_c": "7,6,7,12,12,0,11,6,6,1,8,2,6,8,6,12,9,11,10",
-}
 
 OUTPUT_STRIDES = (8, 16, 32)
 
