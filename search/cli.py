@@ -30,7 +30,7 @@ PROGRAM = Program(
         "train": "scarlet_models.search.supernet.training",
         "rank": "scarlet_models.search.scoring.rank",
         "similarity": "scarlet_models.search.scoring.similarity",
-        "latency": "scarlet_models.search.latency.bench",
+        "latency": "scarlet_models.search.commands.latency",
         "evolve": "scarlet_models.search.evolution.search",
         "ablate": "scarlet_models.search.ablation.study",
         "retrain": "scarlet_models.training.classification",

@@ -18,8 +18,8 @@ from scarlet_models.inspection.timing import cpu_threads, wait
 from scarlet_models.models import scarlet_net
 from scarlet_models.search.latency.additivity import time_networks
 from scarlet_models.search.latency.bench import Bench
-from scarlet_models.search.latency.bench import Options as LatencyOptions
 from scarlet_models.search.latency.block_times import PASSES
+from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.scoring.population import Trie
 from scarlet_models.search.supernet.fair_step import add_gradients
 from scarlet_models.search.supernet.sampler import FairSampler, widest

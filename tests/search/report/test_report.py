@@ -23,7 +23,7 @@ from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.evolution import search as evolve
-from scarlet_models.search.latency import bench as latency
+from scarlet_models.search.commands import latency
 from scarlet_models.search.pipeline.pipeline import Pipeline, Stage
 from scarlet_models.search.report import page as report
 from scarlet_models.search.report.figures import smooth
