@@ -35,7 +35,7 @@ PROGRAM = Program(
         "ablate": "scarlet_models.search.ablation.study",
         "retrain": "scarlet_models.training.classification",
         "report": "scarlet_models.search.report.page",
-        "export": "scarlet_models.search.retraining.export",
+        "export": "scarlet_models.search.commands.export",
         "run": "scarlet_models.search.pipeline.run",
         "reproduce": "scarlet_models.search.pipeline.reproduce",
         "quickstart": "scarlet_models.search.pipeline.quickstart",

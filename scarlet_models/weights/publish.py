@@ -85,15 +85,21 @@ def _folder_files(source: str, repo_id: str, scratch: Path) -> dict[str, Path]:
     return {CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS, CARD: written}
 
 
-def card(model: nn.Module, source: str, more: Mapping[str, str] | None = None) -> str:
+def card(
+    model: nn.Module,
+    source: str,
+    more: Mapping[str, str] | None = None,
+    data_config: Mapping[str, Any] | None = None,
+) -> str:
     """A model card: what the network is and how to load it.
 
     Args:
         model: The network.
         source: What `timm.create_model` takes to load it, such as hf-hub:USER/NAME.
         more: Facts to add to those that the model tells.
+        data_config: As for `saving.save`.
     """
-    cfg: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]  # timm sets it on every model
+    cfg: Any = {**model.pretrained_cfg, **(data_config or {})}  # type: ignore[dict-item]  # timm sets it on every model
     tag, size = cfg.get("tag"), cfg["input_size"][-1]
     name = ".".join(filter(None, (cfg["architecture"], tag)))
     data = ModelCardData(

@@ -13,11 +13,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from scarlet_models.errors import UserError
 from scarlet_models.models import scarlet_net
 from scarlet_models.space.space import Genotype, SearchSpace
 
-from .folding import fold_stabilizers
+from .folding import FoldingError, fold_stabilizers
 from .stabilizer import DEFAULT_INIT, identity_module, variant_name
 
 
@@ -125,7 +124,7 @@ class Supernet(nn.Module):
                 `timm.create_model` cannot rebuild it.
 
         Raises:
-            UserError: the genotype is not in the space, or a stabilizer cannot be folded.
+            UserError: the genotype is not in the space, or (FoldingError) a stabilizer cannot be folded.
         """
         parsed = Genotype.parse(genotype, self.space)
         copies: list[Any] = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
@@ -157,9 +156,8 @@ class Supernet(nn.Module):
             return
         for layer, index in zip(self.space.layers, genotype, strict=True):
             if not self.space.has_block(layer, index):
-                raise UserError(
-                    f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can; "
-                    "fold=False keeps it in the model"
+                raise FoldingError(
+                    f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can"
                 )
 
 

@@ -22,14 +22,13 @@ from PIL import Image
 from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
+from scarlet_models.search.commands import export, latency
 from scarlet_models.search.evolution import search as evolve
-from scarlet_models.search.commands import latency
 from scarlet_models.search.pipeline.pipeline import Pipeline, Stage
 from scarlet_models.search.report import page as report
 from scarlet_models.search.report.figures import smooth
 from scarlet_models.search.report.runs import find_runs, find_setting
 from scarlet_models.search.report.sections import section_of
-from scarlet_models.search.retraining import export
 from scarlet_models.search.scoring import rank
 from scarlet_models.search.supernet import training as train
 from scarlet_models.terminal import short
