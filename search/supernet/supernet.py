@@ -18,6 +18,7 @@ from scarlet_models.space.space import Genotype, SearchSpace
 
 from .folding import FoldingError, fold_stabilizers
 from .stabilizer import DEFAULT_INIT, identity_module, variant_name
+from .stored import Stored, read, readable
 
 
 class Supernet(nn.Module):
@@ -90,9 +91,16 @@ class Supernet(nn.Module):
         Raises:
             UserError: there is no such supernet, or it is damaged; the message lists those that ship.
         """
-        from .file import load_supernet
+        with readable(source):
+            return cls.of_stored(read(source))
 
-        return load_supernet(source)[0]
+    @classmethod
+    def of_stored(cls, stored: Stored) -> Supernet:
+        """The supernet of what was read from its files, in eval mode."""
+        with torch.device("meta"):  # no memory, and no random number is drawn
+            net = cls(**stored.network)
+        net.load_state_dict(stored.tensors, assign=True)
+        return net.eval()
 
     def forward(self, images: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
         """Logits (N, num_classes) of images (N, in_chans, H, W) through one path.
