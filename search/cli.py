@@ -32,7 +32,7 @@ PROGRAM = Program(
         "similarity": "scarlet_models.search.scoring.similarity",
         "latency": "scarlet_models.search.commands.latency",
         "evolve": "scarlet_models.search.evolution.search",
-        "ablate": "scarlet_models.search.ablation.study",
+        "ablate": "scarlet_models.search.commands.ablate",
         "retrain": "scarlet_models.training.classification",
         "report": "scarlet_models.search.report.page",
         "export": "scarlet_models.search.commands.export",
