@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import option
+from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions
-from scarlet_models.search.cli import PROGRAM
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -62,7 +62,7 @@ def main(options: Options) -> None:
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
-    runner = Runner(Study(options, PROGRAM))
+    runner = Runner(Study(options, cli.PROGRAM))
     failures: dict[str, str] = {}
     if not options.plan:
         live = Live(get_renderable=lambda: _table(runner), console=console(), refresh_per_second=1, transient=True)
