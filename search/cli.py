@@ -36,9 +36,9 @@ PROGRAM = Program(
         "retrain": "scarlet_models.training.classification",
         "report": "scarlet_models.search.report.page",
         "export": "scarlet_models.search.commands.export",
-        "run": "scarlet_models.search.pipeline.run",
-        "reproduce": "scarlet_models.search.pipeline.reproduce",
-        "quickstart": "scarlet_models.search.pipeline.quickstart",
+        "run": "scarlet_models.search.commands.run",
+        "reproduce": "scarlet_models.search.commands.reproduce",
+        "quickstart": "scarlet_models.search.commands.quickstart",
     },
     recipes=Path(__file__).parent / "recipes",
     recipes_of={

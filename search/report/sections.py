@@ -12,7 +12,7 @@ import torch
 from scarlet_models.inspection import drawing
 from scarlet_models.inspection.layout import layout
 from scarlet_models.models import GENOTYPES, scarlet_net
-from scarlet_models.search.pipeline.run import pick
+from scarlet_models.search.pipeline.pick import pick
 from scarlet_models.search.scoring.ranking import Estimate
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.terminal import short

@@ -24,7 +24,8 @@ from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.commands import export, latency
 from scarlet_models.search.evolution import search as evolve
-from scarlet_models.search.pipeline.pipeline import Pipeline, Stage
+from scarlet_models.search.pipeline.pipeline import Pipeline
+from scarlet_models.search.pipeline.stage import Stage
 from scarlet_models.search.report import page as report
 from scarlet_models.search.report.figures import smooth
 from scarlet_models.search.report.runs import find_runs, find_setting
@@ -214,12 +215,12 @@ def test_commands_are_such_as_the_program_takes(runs: Path, page: Page) -> None:
 
 def test_stages_of_a_pipeline_tell_why_and_how_long(runs: Path, tmp_path: Path) -> None:
     options = {"space": "mini", "rounds": 1, "validate": 0}
-    Pipeline(tmp_path).run(Stage("latency", "latency", "each <block> is timed", options, "table.json"))
+    Pipeline(tmp_path, cli.PROGRAM).run(Stage("latency", "latency", "each <block> is timed", options, "table.json"))
     commands = make(tmp_path, tmp_path / "report").contents["pre"][0]
     assert re.search(r"# each <block> is timed \(0:00:\d\d\)", commands)
     assert f"scarlet-search latency --config {tmp_path}/latency.yaml" in commands
     (tmp_path / "stages.json").write_text('{"latency": {}}')
-    with pytest.raises(UserError, match=r"stages\.json is no list of stages"):
+    with pytest.raises(UserError, match=r"stages\.json is damaged"):
         make(tmp_path, tmp_path / "report")
 
 
