@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scipy import stats
 
+from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 
 HERE = Path(__file__).parents[1] / "docs"
@@ -86,7 +86,7 @@ def main() -> None:
     args = parser.parse_args()
     searches = [json.loads(path.read_text()) for path in args.searches]
     space = SearchSpace.load(args.space)
-    known_accuracies = load_known_accuracies(args.known_accuracies, space)
+    known_accuracies = load_known_accuracies(args.known, space)
     macs, _ = space.costs(np.array([genotype.choices for genotype in known_accuracies]))
     known = best_below(macs, np.array(list(known_accuracies.values())))
     draw(searches, known).savefig(HERE / "figures" / "search_seeds.png", dpi=130)

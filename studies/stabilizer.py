@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
 from scarlet_models.search import SearchSpace
 from scarlet_models.search.ablation.cells import BATCH_NORMS, VARIANTS, Cell, find_cells
 from scarlet_models.search.scoring.ranking import Estimate, bootstrap, kendall, top_k
@@ -362,7 +363,7 @@ def draw_curves(study: Study) -> Figure:
             if len(curves) > 1:
                 off = smooth.std(0, ddof=1)
                 axes.fill_between(steps, mean - off, mean + off, color=line.get_color(), alpha=0.2, linewidth=0)
-        axes.set(xlabel="fair_steps", ylabel=label)
+        axes.set(xlabel="fair steps", ylabel=label)
         axes.grid(alpha=0.3)
     shade = "; shade: deviation over seeds" if any(len(study.seeds(v)) > 1 for v in study.variants) else ""
     figure.axes[0].legend(title=f"variant (seeds){shade}", fontsize=8, title_fontsize=8)

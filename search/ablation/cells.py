@@ -1,7 +1,7 @@
 """The cells of an ablation: one supernet of each variant and seed, and what of each is done.
 
-A cell is a folder VARIANT_sSEED. What its commands have written says how far it is, so a study can be stopped and taken
-up at any time, and folders that were made by hand count too.
+A cell is a folder VARIANT_sSEED. The files that its commands have written say how far it is, so a study can be
+interrupted and resumed at any time, and folders that were made by hand count too.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 
 from scarlet_models.errors import UserError
 
-# Options of train, spelt out so that no default matters. All but the last two sample strictly fairly.
+# Options of train, spelt out so that no default matters.
 VARIANTS: dict[str, dict[str, str]] = {
-    "skip": {"stabilizer": "false", "init": "torch", "sampling": "fair"},
-    "torch": {"stabilizer": "true", "init": "torch", "sampling": "fair"},
-    "identity": {"stabilizer": "true", "init": "identity", "sampling": "fair"},
-    "orthogonal": {"stabilizer": "true", "init": "orthogonal", "sampling": "fair"},
-    "identity_noise": {"stabilizer": "true", "init": "identity_noise", "sampling": "fair"},
+    "skip": {"stabilizer": "skip", "init": "torch", "sampling": "fair"},
+    "torch": {"stabilizer": "linear", "init": "torch", "sampling": "fair"},
+    "identity": {"stabilizer": "linear", "init": "identity", "sampling": "fair"},
+    "orthogonal": {"stabilizer": "linear", "init": "orthogonal", "sampling": "fair"},
+    "identity_noise": {"stabilizer": "linear", "init": "identity_noise", "sampling": "fair"},
     "bn": {"stabilizer": "bn", "init": "torch", "sampling": "fair"},
     "relu": {"stabilizer": "relu", "init": "torch", "sampling": "fair"},
-    "uniform": {"stabilizer": "true", "init": "torch", "sampling": "uniform"},
-    "skip_uniform": {"stabilizer": "false", "init": "torch", "sampling": "uniform"},
+    "uniform": {"stabilizer": "linear", "init": "torch", "sampling": "uniform"},
+    "skip_uniform": {"stabilizer": "skip", "init": "torch", "sampling": "uniform"},
 }
 STAGES = ("train", "recalibrated", "running", "similarity")
 BATCH_NORMS = ("recalibrated", "running")
@@ -43,13 +43,12 @@ class Cell:
         """Also that of the folder."""
         return f"{self.variant}_s{self.seed}"
 
-    def train_options(self) -> list[str]:
+    def train_options(self) -> dict[str, str | int]:
         """What train needs to know of the variant and seed."""
-        fields = {**VARIANTS[self.variant], "seed": str(self.seed), "out": str(self.folder)}
-        return [part for key, value in fields.items() for part in (f"--{key}", value)]
+        return {**VARIANTS[self.variant], "seed": self.seed, "out": str(self.folder)}
 
     def fair_steps(self) -> int:
-        """How many were trained and recorded; 0 where nothing was."""
+        """Fair steps that were trained and recorded."""
         path = self.folder / "metrics.csv"
         if not path.exists():
             return 0
@@ -58,11 +57,11 @@ class Cell:
         return int(steps[-1]) if steps else 0
 
     def trained(self) -> int:
-        """Fair steps of the finished supernet; 0 where there is none."""
+        """Fair steps of the finished supernet; 0 if there is none."""
         return int(self._json("supernet.json").get("steps", 0))
 
     def ranked(self, batch_norm: str) -> int:
-        """Networks in the finished ranking; 0 where there is none."""
+        """Networks in the finished ranking; 0 if there is none."""
         return int(self._json(f"rank_{batch_norm}.json").get("networks", 0))
 
     def compared(self) -> bool:

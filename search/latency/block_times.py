@@ -2,7 +2,7 @@
 
 A block on its own, run again and again, finds its weights and its input in the cache, and waits for the device before
 and after: sums of such times miss what networks take. So paths of the supernet run whole, and the clock is read between
-their blocks. Fair fair steps of paths time every choice of a layer equally often, in changing company.
+their blocks. Fair steps time every choice of a layer equally often, in changing company.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor, nn
 
 from scarlet_models.inspection.timing import wait
+from scarlet_models.search.supernet.sampler import FairSampler
+from scarlet_models.search.supernet.supernet import Supernet
 
 from .table import Unit, layer_units
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import write_json
-from scarlet_models.space.space import SearchSpace
+from scarlet_models.space.space import Genotype, SearchSpace
 
 
 class Unit(NamedTuple):
@@ -82,8 +82,14 @@ class LatencyTable:
         return self.base + self.blocks[np.arange(genotypes.shape[1]), genotypes].sum(1)
 
     @property
+    def ends(self) -> tuple[Genotype, Genotype]:
+        """The fastest and the slowest network."""
+        fastest, slowest = (self.space.validate(end(self.blocks, axis=1)) for end in (np.nanargmin, np.nanargmax))
+        return fastest, slowest
+
+    @property
     def range(self) -> tuple[float, float]:
-        """The least and the most latency in the space, in milliseconds; blocks are NaN where none may stand."""
+        """Latency of the fastest and of the slowest network in milliseconds."""
         least, most = (self.base + end(self.blocks, axis=1).sum() for end in (np.nanmin, np.nanmax))
         return float(least), float(most)
 

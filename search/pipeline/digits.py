@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits as a folder of images: data that is there without a network."""
+"""scikit-learn's handwritten digits as a folder of images: data that needs no network. And reading them back."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from scarlet_models.training.data import DataOptions, LabelledImages, eval_transform
+
 TEST_SHARE = 0.2
 
 
 def write_digits(folder: Path) -> None:
-    """Writes 1,797 greyscale images of 8 px as FOLDER/{train,test}/DIGIT/NUMBER.png, unless the folder is there.
+    """Write 1,797 greyscale images of 8 px as FOLDER/{train,test}/DIGIT/NUMBER.png, unless the folder is there.
 
     A fifth, drawn at random from a fixed seed, is the test split. (Alpaydin and Kaynak, UCI, 1998; CC BY 4.0.)
     """
@@ -31,3 +33,20 @@ def write_digits(folder: Path) -> None:
         pixels = np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8)
         Image.fromarray(pixels).save(path)
     shutil.move(unfinished, folder)
+
+
+def read_digits(exported: str, data: DataOptions) -> list[dict[str, str]]:
+    """What is on each image of the test split, and what the exported network says, loaded as timm's users do."""
+    import timm
+    import torch
+    from timm.data import resolve_model_data_config
+
+    model = timm.create_model(f"local-dir:{exported}", pretrained=True).eval()
+    config = resolve_model_data_config(model)
+    images = LabelledImages(data, data.test_split)
+    transform = eval_transform(config["input_size"][-1], config)
+    pixels = torch.stack([transform(images[i][0]) for i in range(len(images))])
+    with torch.inference_mode():
+        said = model(pixels).argmax(1).tolist()
+    names = images.classes
+    return [{"digit": names[true], "said": names[label]} for true, label in zip(images.labels, said, strict=True)]

@@ -11,23 +11,23 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scarlet_models.search.latency.additivity import time_networks
-from scarlet_models.search.latency.bench import Bench
-from scarlet_models.search.latency.bench import Options as LatencyOptions
-from scarlet_models.search.latency.block_times import PASSES
-from scarlet_models.search.scoring.trie import Trie
-from scarlet_models.search.supernet.fair_step import add_gradients
-from scarlet_models.search.supernet.sampler import FairSampler, widest
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor
 from torch.nn import functional as F
 
 from scarlet_models.inspection.timing import cpu_threads, wait
 from scarlet_models.models import scarlet_net
+from scarlet_models.search.latency.additivity import time_networks
+from scarlet_models.search.latency.bench import Bench
+from scarlet_models.search.latency.block_times import PASSES
+from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.scoring.trie import Trie
+from scarlet_models.search.supernet.fair_step import add_gradients
+from scarlet_models.search.supernet.sampler import FairSampler, widest
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 
-PICTURES = 8  # of a first step; if a whole batch would take longer than SECONDS, it is scaled from these
+IMAGES = 8  # of a first step; if a whole batch would take longer than SECONDS, it is scaled from these
 SECONDS = 1.0
 ROUNDS = 3
 PATHS = 8
@@ -113,7 +113,7 @@ def _seconds_per_batch(step: Step, batch: int, size: int, classes: int, device: 
         wait(device)
         return time.perf_counter() - started
 
-    few = min(batch, PICTURES)
+    few = min(batch, IMAGES)
     timed(few)  # warms up
     count = batch if timed(few) * batch / few < SECONDS else few
     return statistics.median(timed(count) for _ in range(ROUNDS)) * batch / count

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -14,10 +12,8 @@ from scarlet_models.training.distributed import pick_device
 from scarlet_models.training.optim import local_batch
 
 from . import estimate
-
-if TYPE_CHECKING:
-    from .pipeline import Stage
-    from .run import Search
+from .search import WholeSearch
+from .stage import Stage
 
 
 @dataclass(frozen=True)
@@ -25,11 +21,11 @@ class Step:
     """A stage of a plan.
 
     Args:
-        stage: Its name.
+        stage: Name of the stage.
         command: Subcommand of scarlet-search.
         why: What it is for, in one line.
         done: Whether it will be skipped.
-        seconds: Of arithmetic, about; None where it is a matter of seconds and not estimated.
+        seconds: Estimated time of its arithmetic; None where it is a matter of seconds and not estimated.
     """
 
     stage: str
@@ -39,63 +35,48 @@ class Step:
     seconds: float | None
 
 
-def make_plan(search: Search) -> list[Step]:
+@dataclass(frozen=True)
+class Plan:
+    """A search before it runs.
+
+    Args:
+        space: Name of the space.
+        images: Images to train on.
+        held_out: Images that are held out.
+        out: Folder of the search.
+        seconds: Estimated time of the arithmetic in all stages that are not done.
+        stages: The stages in order.
+    """
+
+    space: str
+    images: int
+    held_out: int
+    out: str
+    seconds: float
+    stages: list[Step]
+
+
+def make_plan(search: WholeSearch) -> Plan:
     """The stages in order, with an estimate by a few timed steps for those that may take long.
 
     Raises:
-        UserError: a stage has a bad option.
+        UserError: A stage has a bad option.
     """
     estimator, steps = _Estimator(search), list[Step]()
-    for stage in search.stages():
+    for stage in search.all_stages():
         needed = (step.done for step in steps if step.stage in stage.needs)
         done = all(needed) and search.pipeline.is_done(stage)
         seconds = 0.0 if done else estimator.seconds(stage)
         steps.append(Step(stage.name, stage.command, stage.why, done, seconds))
-    return steps
-
-
-def total_seconds(steps: list[Step]) -> float:
-    """Of arithmetic in all stages that are not done."""
-    return sum(step.seconds or 0.0 for step in steps)
-
-
-def as_data(search: Search, steps: list[Step]) -> dict[str, Any]:
-    """The plan for programs."""
-    return {
-        "space": search.space.name,
-        "images": len(search.split.train),
-        "held_out": len(search.split.holdout),
-        "out": search.options.out,
-        "seconds": total_seconds(steps),
-        "stages": [dataclasses.asdict(step) for step in steps],
-    }
-
-
-def show_plan(search: Search, steps: list[Step]) -> None:
-    """Prints the plan."""
-    from scarlet_models.terminal import console, table
-
-    out, shown = console(), table("stage", ">estimate", "what for")
-    for step in steps:
-        text = "seconds" if step.seconds is None else _duration(step.seconds)
-        shown.add_row(step.stage, "done" if step.done else text, step.why)
-    out.print(
-        f"space {search.space.name}, {len(search.split.train):,} images to learn from and "
-        f"{len(search.split.holdout):,} held out to choose by; all files go to {search.options.out}\n"
-    )
-    out.print(shown)
-    total = _duration(total_seconds(steps))
-    out.print(f"\nin all about {total} of arithmetic, by a few timed steps; reading images may add to it")
-
-
-def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds))) if seconds >= 1 else "a second"
+    total = sum(step.seconds or 0.0 for step in steps)
+    images, held_out = len(search.split.train), len(search.split.holdout)
+    return Plan(search.space.name, images, held_out, search.options.out, total, steps)
 
 
 class _Estimator:
     """Seconds of a stage, by its command."""
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: WholeSearch) -> None:
         self.search, self.space, self.processes = search, search.space, search.options.processes
         self.device: torch.device = pick_device(search.options.device)
         self.classes = len(search.images.classes)
@@ -104,7 +85,7 @@ class _Estimator:
         """Estimate for a stage that trains or scores; None for others.
 
         Raises:
-            UserError: a bad option.
+            UserError: A bad option.
         """
         options = self.search.pipeline.options_of(stage)
         known = {"train": self._train, "latency": self._latency, "evolve": self._evolve, "retrain": self._retrain}
@@ -118,10 +99,10 @@ class _Estimator:
         return estimate.seconds_of_latency(self.space, options)
 
     def _evolve(self, options: Any) -> float:
-        size = self.search.pipeline.options_of(self.search.training()).image_size or self.space.input_size
+        training = self.search.pipeline.options_of(self.search.stages.training())
         images = (options.images or len(self.search.split.holdout)) + options.calibration_images
         paths = min(options.population * options.generations * (2 if options.random else 1), self.space.size)
-        batch = min(options.batch_size, images)
+        size, batch = training.image_size or self.space.input_size, min(options.batch_size, images)
         seconds = estimate.seconds_per_path(self.space, self.classes, size, batch, self.device)
         return paths / self.processes * seconds * images / batch
 

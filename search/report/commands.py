@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scarlet_models.search.pipeline.pipeline import JOURNAL, Pipeline
+
+from scarlet_models.search.pipeline.journal import NAME as JOURNAL
+from scarlet_models.search.pipeline.journal import Journal
 
 from .runs import Run, readable
 
@@ -39,10 +41,9 @@ def commands(folders: Sequence[Path], runs: Sequence[Run]) -> list[Command]:
     covered: set[tuple[str, Path]] = set()
     for folder in folders:
         with readable(folder / JOURNAL, "list of stages"):
-            for name, stage in Pipeline(folder).done.items():
-                took = str(timedelta(seconds=round(stage["seconds"])))
-                found.append(Command(stage["command"], stage["why"], took))
-                covered.add((stage["command"].split()[1], (folder / name).resolve()))
+            for name, stage in Journal(folder).entries.items():
+                found.append(Command(stage.command, stage.why, str(timedelta(seconds=round(stage.seconds)))))
+                covered.add((stage.command.split()[1], (folder / name).resolve()))
     others = [run for run in runs if (run.kind, run.path.resolve()) not in covered]
     return found + [Command(line) for run in others for line in _lines(run)]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.search.pipeline.run import pick
-
 from scarlet_models.inspection.drawing import TIMES
+from scarlet_models.search.pipeline.pick import pick
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.terminal import short
@@ -92,7 +91,7 @@ def _search(run: Run | None) -> Iterator[Tile]:
         yield Tile("Networks scored", f"{generations[-1]['evaluations']:,}", remark)
 
 
-def _accuracy(run: Run | None, scored: dict[str, Any] | None) -> Iterator[Tile]:
+def _accuracy(run: Run | None, scored: Mapping[str, Any] | None) -> Iterator[Tile]:
     """Top-1 of the best known kind: of test images, of held-out ones, by the search's scores; the others below it."""
     figures = {}
     if run:

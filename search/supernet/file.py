@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
-from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import sha256_of, write_bytes, write_json
-from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights.save import half_precision
 
-from . import shipped
+from .stored import NAME, read, readable
 from .supernet import Supernet
-
-NAME = "supernet.safetensors"
 
 
 @dataclass(frozen=True)
@@ -83,37 +76,8 @@ def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
     Raises:
         UserError: A file is absent or damaged, or the two do not belong together.
     """
-    weights = _locate(path)
-    try:
-        content = json.loads(weights.with_suffix(".json").read_text())
-        if sha256_of(weights) != content["sha256"]:
-            raise UserError(
-                f"{weights} is damaged or another training's: its sha256 is not the one in the JSON beside it"
-            )
-        with torch.device("meta"):  # no memory, and no random number is drawn
-            net = Supernet(
-                SearchSpace.load(content.pop("space")),
-                content.pop("num_classes"),
-                content.pop("stabilizer"),
-                in_chans=content.pop("in_chans"),
-            )
-        stored = load_file(weights).items()
-        tensors = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored}
-        net.load_state_dict(tensors, assign=True)
-        net.info = info = SupernetInfo(**content)
-        return net.eval(), info
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = first_line(error)
-        ships = ", ".join(shipped.names()) or "none"
-        raise UserError(
-            f"{path} holds no supernet ({reason}); scarlet-search train writes one, and of those that ship there are: "
-            f"{ships}"
-        ) from error
-
-
-def _locate(path: Path | str) -> Path:
-    if shipped.is_shipped(path):
-        return shipped.weights_of(str(path))
-    return Path(path) / NAME if Path(path).is_dir() else Path(path)
+    with readable(path):
+        stored = read(path)
+        net = Supernet.of_stored(stored)
+        net.info = info = SupernetInfo(**stored.info)
+        return net, info

@@ -28,6 +28,18 @@ MAX_CONDITION = 1e4
 Link = tuple[str, nn.Module]
 
 
+class FoldingError(UserError):
+    """A stabilizer cannot be folded.
+
+    Args:
+        reason: Layer and reason; the message adds what a caller from Python can do.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; fold=False keeps it in the model")
+        self.reason = reason
+
+
 def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
     """Fold all stabilizers of a chain of blocks into its other modules, which change in place.
 
@@ -39,7 +51,7 @@ def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
         The links without the stabilizers. In eval mode they compute the same output, up to rounding.
 
     Raises:
-        UserError: a stabilizer cannot be folded: the message names its layer. The modules are then unfit for use.
+        FoldingError: a stabilizer cannot be folded: the message names its layer. The modules are then unfit for use.
     """
     ends = [i for i, (_, module) in enumerate(links) if not _keeps_shortcut(module)]
     for start, end in pairwise([-1, *ends]):
@@ -65,7 +77,7 @@ def _fold_segment(segment: Sequence[Link], following: Link) -> None:
             body -= 1
         bases, problem = _bases(segment[:body])
         if problem:
-            raise UserError(problem)
+            raise FoldingError(problem)
         for _, stabilizer in reversed(segment[body:]):
             _change_input(_expansion(following[1]), _matrix(stabilizer))
     for module, basis in bases:
@@ -105,7 +117,7 @@ def _condition(matrix: Tensor) -> float:
 
 
 def _refusal(name: str, reason: str) -> str:
-    return f"{name}: its stabilizer cannot be folded: {reason}; fold=False keeps it in the model"
+    return f"{name}: its stabilizer cannot be folded: {reason}"
 
 
 def _matrix(stabilizer: Any) -> Tensor:

@@ -1,14 +1,7 @@
-"""Supernets that come with the package: supernets/NAME.safetensors and NAME.json, their sha256s in manifest.json.
-
-A maintainer adds one, in half precision, from a clone that is installed with -e:
-
-  python -m scarlet_models.search.shipped runs/macro nas_bench_macro.c10
-"""
+"""Supernets that come with the package: supernets/NAME.safetensors and NAME.json, their sha256s in manifest.json."""
 
 from __future__ import annotations
 
-import re
-import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,7 +29,7 @@ def weights_of(name: str) -> Path:
     """The weights' file of a supernet that ships.
 
     Raises:
-        UserError: the installed files are not those that the manifest lists.
+        UserError: The installed files are not those that the manifest lists.
     """
     folder = package_dir()
     listed = read_manifest(folder)
@@ -44,36 +37,3 @@ def weights_of(name: str) -> Path:
         if not (folder / file).is_file() or sha256_of(folder / file) not in listed.get(file, ()):
             raise UserError(f"{folder / file} is missing or damaged: install scarlet-models again")
     return folder / f"{name}.safetensors"
-
-
-def ship(source: Path | str, name: str) -> Path:
-    """Puts a trained supernet into the package, in half precision; returns the weights' file.
-
-    Args:
-        source: What `load_supernet` reads.
-        name: SPACE.DATA, such as nas_bench_macro.c10.
-
-    Raises:
-        UserError: a bad name, no supernet, or the folder cannot be written.
-    """
-    from scarlet_models.weights.store import write_manifest
-
-    from .file import load_supernet, save_supernet
-
-    if not re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", name):
-        raise UserError(f"{name!r} is not a name such as nas_bench_macro.c10: SPACE.DATA, in small letters and digits")
-    net, info = load_supernet(source)
-    folder = package_dir()
-    path = save_supernet(net, folder, info, name=f"{name}.safetensors", half=True)
-    listed = read_manifest(folder) | {file.name: (sha256_of(file),) for file in (path, path.with_suffix(".json"))}
-    write_manifest(folder, listed)
-    return path
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(f"usage: python -m scarlet_models.search.shipped FOLDER NAME, not {len(sys.argv) - 1} arguments")
-    try:
-        print(ship(*sys.argv[1:]))
-    except UserError as error:
-        sys.exit(str(error))

@@ -13,12 +13,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from scarlet_models.errors import UserError
 from scarlet_models.models import scarlet_net
 from scarlet_models.space.space import Genotype, SearchSpace
 
-from .folding import fold_stabilizers
+from .folding import FoldingError, fold_stabilizers
 from .stabilizer import DEFAULT_INIT, identity_module, variant_name
+from .stored import Stored, read, readable
 
 
 class Supernet(nn.Module):
@@ -93,9 +93,16 @@ class Supernet(nn.Module):
         Raises:
             UserError: there is no such supernet, or it is damaged; the message lists those that ship.
         """
-        from .file import load_supernet
+        with readable(source):
+            return cls.of_stored(read(source))
 
-        return load_supernet(source)[0]
+    @classmethod
+    def of_stored(cls, stored: Stored) -> Supernet:
+        """The supernet of what was read from its files, in eval mode."""
+        with torch.device("meta"):  # no memory, and no random number is drawn
+            net = cls(**stored.network)
+        net.load_state_dict(stored.tensors, assign=True)
+        return net.eval()
 
     def forward(self, images: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
         """Logits (N, num_classes) of images (N, in_chans, H, W) through one path.
@@ -127,7 +134,7 @@ class Supernet(nn.Module):
                 `timm.create_model` cannot rebuild it.
 
         Raises:
-            UserError: the genotype is not in the space, or a stabilizer cannot be folded.
+            UserError: the genotype is not in the space, or (FoldingError) a stabilizer cannot be folded.
         """
         parsed = Genotype.parse(genotype, self.space)
         copies: list[Any] = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
@@ -159,9 +166,8 @@ class Supernet(nn.Module):
             return
         for layer, index in zip(self.space.layers, genotype, strict=True):
             if not self.space.has_block(layer, index):
-                raise UserError(
-                    f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can; "
-                    "fold=False keeps it in the model"
+                raise FoldingError(
+                    f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can"
                 )
 
 

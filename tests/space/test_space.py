@@ -91,8 +91,8 @@ def test_representations_are_one_short_line() -> None:
 # The command
 
 
-def space_facts(*arguments: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert cli.main(["space", *arguments, "--json"]) == 0
+def space_facts(*arguments: str, capsys: pytest.CaptureFixture[str], status: int = 0) -> dict[str, Any]:
+    assert cli.main(["space", *arguments, "--json"]) == status
     facts: dict[str, Any] = json.loads(capsys.readouterr().out)
     return facts
 
@@ -129,9 +129,13 @@ def test_the_command_counts_at_the_given_size(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_command_says_what_cannot_be_met(capsys: pytest.CaptureFixture[str]) -> None:
-    limits = space_facts("mini", "--max-macs", "1k", "--draws", "10", capsys=capsys)["limits"]
+    limits = space_facts("mini", "--max-macs", "1k", "--draws", "10", capsys=capsys, status=2)["limits"]
     assert not limits["met"]
     assert "its macs go from 415,232 to 1,331,072" in limits["why"]
+    assert cli.main(["space", "mini", "--max-macs", "1k", "--draws", "10"]) == 2
+    said = capsys.readouterr()
+    assert "468 distinct networks" in said.out
+    assert said.err == f"scarlet-search space: {limits['why']}\n"
 
 
 def test_the_command_prints_the_same_for_people(capsys: pytest.CaptureFixture[str]) -> None:

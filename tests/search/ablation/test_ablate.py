@@ -19,12 +19,16 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from scarlet_models.search import SearchSpace, Supernet, cli
-from scarlet_models.search.ablation import study as ablate
-from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, make_cells
-from scarlet_models.search.supernet.file import load_supernet
 
 from scarlet_models.errors import UserError
+from scarlet_models.models import scarlet_net
+from scarlet_models.search import SearchSpace, Supernet, cli
+from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, make_cells
+from scarlet_models.search.ablation.options import AblationOptions
+from scarlet_models.search.ablation.runner import LOG, lock
+from scarlet_models.search.ablation.study import Study
+from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.weights import save as saving
 
 STEPS = 6
 
@@ -88,7 +92,7 @@ def test_what_is_done_is_skipped(root: Path, study: Path, capsys: pytest.Capture
     (study / "skip_s0" / "rank_running.json").unlink()
     assert cli.main(arguments(root, study)) == 0
     changed = {path.name for path, moment in before.items() if path.stat().st_mtime_ns != moment}
-    assert changed == {"rank_running.json", "rank_running.csv", "rank_running.png", ablate.LOG}
+    assert changed == {"rank_running.json", "rank_running.csv", "rank_running.png", LOG}
 
 
 @pytest.mark.slow
@@ -123,7 +127,7 @@ def test_a_cell_that_fails_loses_no_other(root: Path, tmp_path: Path, capsys: py
 def test_a_cell_in_work_is_left_alone(root: Path, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (study / "skip_s0" / "similarity.csv").rename(study / "similarity.csv")
     try:
-        with ablate._lock(study / "skip_s0"):
+        with lock(study / "skip_s0"):
             assert cli.main(arguments(root, study)) == 2
         assert "another process works in" in capsys.readouterr().err
     finally:
@@ -131,18 +135,52 @@ def test_a_cell_in_work_is_left_alone(root: Path, study: Path, capsys: pytest.Ca
 
 
 def test_every_variant_trains(root: Path) -> None:
-    options = ablate.Options(
+    options = AblationOptions(
         known=str(root / "known.csv"),
         recipe=str(root / "recipe.yaml"),
         variants=list(VARIANTS),
         seeds=[0, 1],
     )
-    assert len(ablate.Study(options).cells) == 2 * len(VARIANTS)  # train has read the options of each
+    assert len(Study(options, cli.PROGRAM).cells) == 2 * len(VARIANTS)  # train has read the options of each
+
+
+def test_a_space_of_ones_own_with_supernets_that_inherit(root: Path, tmp_path: Path) -> None:
+    """Both variants of a seed start from the donor's weights; their blocks differ only in what stands for a skip."""
+    space = yaml.safe_dump({**SearchSpace.load("mini").to_dict(), "name": "own"})
+    (tmp_path / "own.yaml").write_text(space)
+    torch.manual_seed(0)
+    donor = scarlet_net(genotype="2,2,2,2,2", space=tmp_path / "own.yaml", num_classes=2)
+    saving.save(donor, tmp_path / "donor", label_names=("blue", "red"))
+    train = {"space": str(tmp_path / "own.yaml"), "inherit": str(tmp_path / "donor"), "lr": 0.0, "weight_decay": 0.0}
+    options = AblationOptions(
+        data_dir=str(root / "data"),
+        known=str(root / "known.csv"),
+        recipe=str(root / "recipe.yaml"),
+        train=train,
+        variants=["skip", "identity"],
+        seeds=[3],
+        steps=1,
+        workers=0,
+        out=str(tmp_path / "study"),
+    )
+    study = Study(options, cli.PROGRAM)
+    for cell in study.cells:
+        assert cli.main(study.arguments(cell, "train")) == 0
+        assert study.state(cell)["train"]
+    skip, identity = (load_supernet(cell.folder)[0] for cell in study.cells)
+    assert (skip.space.name, skip.stabilizer, identity.stabilizer) == ("own", "skip", "linear")
+    blocks = dict(skip.named_parameters())
+    assert all(torch.equal(weight, blocks[name]) for name, weight in identity.named_parameters() if name in blocks)
+    assert torch.equal(skip.choice(0, 2).conv_dw.weight, donor.blocks[1][0].conv_dw.weight)
+    weight = identity.choice(1, identity.space.identity).weight[:, :, 0, 0]
+    assert torch.equal(weight, torch.eye(len(weight)))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (["--train.lr", "fast"], "--lr: 'fast' is not a number"),
+        (["--train.no-such", "1"], "train has no option no_such"),
         (["--variants", "[skip,other]"], "--variants: 'other' is not one of skip, torch"),
         (["--seeds", "[1,1]"], "--seeds: [1, 1] is empty or holds something twice"),
         (["--steps", "0"], "--steps: 0 is below 1"),
@@ -208,9 +246,9 @@ def test_the_page_shows_the_tables_of_the_results(name: str) -> None:
 
 
 def test_variances_of_paths_are_compared_with_the_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    docs = Path(__file__).parents[3] / "docs"
-    monkeypatch.syspath_prepend(str(docs))
-    variance_ratios = runpy.run_path(str(docs / "batch_norms.py"))["variance_ratios"]
+    studies = Path(__file__).parents[3] / "studies"
+    monkeypatch.syspath_prepend(str(studies))
+    variance_ratios = runpy.run_path(str(studies / "batch_norms.py"))["variance_ratios"]
     net, images = Supernet("mini").eval(), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     first = variance_ratios(net, images, 4)
     assert len(first["stem.bn1"]) == 4

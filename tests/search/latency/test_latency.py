@@ -1,6 +1,7 @@
 """Latency: the table, times of blocks inside networks, the comparison with whole networks, and the command."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -8,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 from helpers.tables import invented_table
+from torch import Tensor, nn
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.inspection.timing import interleaved
 from scarlet_models.search import cli
-from scarlet_models.search.latency import bench as latency
+from scarlet_models.search.commands import latency
 from scarlet_models.search.latency.additivity import compare, stratified
+from scarlet_models.search.latency.bench import measure
 from scarlet_models.search.latency.block_times import Samples, time_blocks
 from scarlet_models.search.latency.onnx_times import as_onnx
 from scarlet_models.search.latency.table import LatencyTable, distinct_units, head_input, layer_units
 from scarlet_models.search.pipeline.estimate import seconds_of_latency
 from scarlet_models.search.supernet.supernet import Supernet
-from torch import Tensor, nn
-
-from scarlet_models import Genotype, SearchSpace, UserError
-from scarlet_models.inspection.timing import interleaved
 
 MINI = SearchSpace.load("mini")
 
@@ -60,6 +62,14 @@ def test_a_sum_is_the_base_and_an_entry_a_layer() -> None:
     assert table.sum(genotypes).shape == (50,)
     assert np.isnan(table.blocks[0, 3])  # no identity where the shape changes
     assert (table.blocks[[1, 3, 4], 3] == 0).all()
+
+
+def test_the_ends_are_the_fastest_and_the_slowest_network() -> None:
+    table = invented_table()
+    sums = table.sum(np.array([genotype.choices for genotype in MINI]))
+    ends = table.sum(np.array([genotype.choices for genotype in table.ends]))
+    assert ends == pytest.approx([sums.min(), sums.max()])
+    assert table.range == pytest.approx(ends)
 
 
 def test_orders_of_identity_take_as_long() -> None:
@@ -204,7 +214,12 @@ def test_latency_writes_a_table_that_predicts(tmp_path: Path, capsys: pytest.Cap
     assert (table.blocks[~np.isnan(table.blocks)] >= 0).all()
     assert table.base > 0
     assert cli.main(["latency", "mini", *few, "--validate", "0", "--image-size", "16", "--batch-size", "2"]) == 0
-    assert "stem and head" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "stem and head" in text
+    fastest, slowest = LatencyTable.load(tmp_path, MINI).ends
+    assert re.search(rf"fastest network by the table: \d+\.\d\d ms  {fastest}\n", text)
+    assert re.search(rf"slowest network by the table: \d+\.\d\d ms  {slowest}\n", text)
+    assert f"next: scarlet-search evolve SUPERNET --data-dir IMAGES --latency-table {tmp_path} --max" in text
     assert LatencyTable.load(tmp_path, MINI).validation is None
 
 
@@ -220,7 +235,7 @@ def test_a_plan_knows_how_long_it_takes(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_sums_of_onnxruntime_predict_its_networks(tmp_path: Path) -> None:
     options = latency.Options(space="mini", runtime="onnxruntime", validate=6, rounds=5, out=str(tmp_path))
-    said = latency.measure(options).validation
+    said = measure(options).validation
     assert said is not None
     assert said["spearman"]["value"] > 0.7
     assert said["mape"] < 60

@@ -18,13 +18,13 @@ import torch
 import yaml
 from helpers.supernets import write_images
 from helpers.tables import invented_table
-from scarlet_models.search import cli
-from scarlet_models.search.latency.table import LatencyTable
-from scarlet_models.search.pipeline.pipeline import JOURNAL
-from scarlet_models.search.pipeline.run import pick
 
 from scarlet_models import Genotype, SearchSpace
 from scarlet_models.models import GENOTYPES
+from scarlet_models.search import cli
+from scarlet_models.search.latency.table import LatencyTable
+from scarlet_models.search.pipeline.journal import NAME as JOURNAL
+from scarlet_models.search.pipeline.pick import pick
 
 RECIPE: dict[str, Any] = {
     "space": "mini",
@@ -249,7 +249,7 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--pick", "best"], "--pick: 'best' is not one of accuracy, knee"),
         (["--genotype", "9,9"], "genotype"),
         (["--name", ".."], "--name ..: give a name without folders"),
-        (["--processes", "0"], "--processes: 0 is not a positive number"),
+        (["--processes", "0"], "--processes: 0 is below 1"),
         (["--processes", "5"], "does not divide into 5 process(es)"),
         (["--holdout", "0"], "--holdout 0 leaves no images"),
         (

@@ -18,19 +18,18 @@ import pytest
 import yaml
 from helpers.supernets import write_images
 from PIL import Image
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
-from scarlet_models.search.commands import evolve, rank
-from scarlet_models.search.latency import bench as latency
-from scarlet_models.search.pipeline.pipeline import Pipeline, Stage
+from scarlet_models.search.commands import evolve, export, latency, rank
+from scarlet_models.search.pipeline.pipeline import Pipeline
+from scarlet_models.search.pipeline.stage import Stage
 from scarlet_models.search.report import page as report
 from scarlet_models.search.report.figures import smooth
 from scarlet_models.search.report.runs import find_runs, find_setting
 from scarlet_models.search.report.sections import section_of
-from scarlet_models.search.retraining import export
 from scarlet_models.search.supernet import training as train
-
-from scarlet_models import Genotype, SearchSpace, UserError
-from scarlet_models.models import GENOTYPES
 from scarlet_models.terminal import short
 from scarlet_models.training import classification as retrain
 
@@ -214,12 +213,12 @@ def test_commands_are_such_as_the_program_takes(runs: Path, page: Page) -> None:
 
 def test_stages_of_a_pipeline_tell_why_and_how_long(runs: Path, tmp_path: Path) -> None:
     options = {"space": "mini", "rounds": 1, "validate": 0}
-    Pipeline(tmp_path).run(Stage("latency", "latency", "each <block> is timed", options, "table.json"))
+    Pipeline(tmp_path, cli.PROGRAM).run(Stage("latency", "latency", "each <block> is timed", options, "table.json"))
     commands = make(tmp_path, tmp_path / "report").contents["pre"][0]
     assert re.search(r"# each <block> is timed \(0:00:\d\d\)", commands)
     assert f"scarlet-search latency --config {tmp_path}/latency.yaml" in commands
     (tmp_path / "stages.json").write_text('{"latency": {}}')
-    with pytest.raises(UserError, match=r"stages\.json is no list of stages"):
+    with pytest.raises(UserError, match=r"stages\.json is damaged"):
         make(tmp_path, tmp_path / "report")
 
 

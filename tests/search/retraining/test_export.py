@@ -9,15 +9,16 @@ import pytest
 import timm
 import torch
 from helpers.supernets import write_images, write_supernet
+from torch import nn
+
+from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.search import cli
 from scarlet_models.search.retraining import export
+from scarlet_models.search.retraining.inherited import extract, find_genotype, inherited
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
 from scarlet_models.search.scoring.population import PopulationEvaluator
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
-from torch import nn
-
-from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.weights import save as saving
 
 MINI = "0,3,1,2,3"
@@ -42,10 +43,6 @@ def logits(model: nn.Module, size: int = 32) -> torch.Tensor:
     return model(torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(1)))
 
 
-def data(run: Path, **changes: Any) -> dict[str, Any]:
-    return {"data_dir": str(run / "data"), "workers": 0, "batch_size": 10, "calibration_images": 20, **changes}
-
-
 def retrained(folder: Path, name: str = "net", seed: int = 0) -> nn.Module:
     """What retrain leaves of a network in its run's folder."""
     torch.manual_seed(seed)
@@ -59,25 +56,24 @@ def retrained(folder: Path, name: str = "net", seed: int = 0) -> nn.Module:
 
 def test_a_calibrated_path_is_what_the_search_scored(run: Path, tmp_path: Path) -> None:
     net, info = load_supernet(run / "run")
-    held = HeldOut(HeldOutOptions(**{k: v for k, v in data(run).items() if k != "calibration_images"}), info)
+    images = HeldOutOptions(data_dir=str(run / "data"), workers=0, batch_size=10)
+    held = HeldOut(images, info)
     batches, calibration = held.batches(CPU), held.calibration(20, CPU)[0]
     (score,) = PopulationEvaluator(net, batches, calibration).evaluate([MINI])
-    options = export.Options(network=MINI, supernet=str(run / "run"), **data(run))
-    report = export.write(export.inherited(options), tmp_path / "net", onnx=False)
+    report = export.write(inherited(MINI, str(run / "run"), images, 20), tmp_path / "net", onnx=False)
     assert report["holdout_top1"] == score.top1
     model = load(tmp_path / "net")
     trie = PopulationEvaluator(net, batches, calibration).trie([Genotype.parse(MINI, "mini")])
     with torch.inference_mode():
-        for images, _ in batches:
-            ((_, expected),) = trie.outputs(images)
-            assert torch.allclose(model(images), expected, atol=1e-4)
+        for pixels, _ in batches:
+            ((_, expected),) = trie.outputs(pixels)
+            assert torch.allclose(model(pixels), expected, atol=1e-4)
     assert not torch.allclose(logits(model), logits(net.extract(MINI)), atol=1e-2)  # calibration made a difference
 
 
 def test_without_images_the_path_keeps_the_running_statistics(run: Path, tmp_path: Path) -> None:
-    options = export.Options(network=MINI, supernet=str(run / "run"), onnx=False)
-    with pytest.warns(UserWarning, match=r"--data-dir.*to calibrate"):
-        network = export.inherited(options)
+    with pytest.warns(UserWarning, match=r"--data-dir.*to recalibrate"):
+        network = inherited(MINI, str(run / "run"), HeldOutOptions(), 2)
     export.write(network, tmp_path / "net", onnx=False)
     net, info = load_supernet(run / "run")
     model = load(tmp_path / "net")
@@ -90,9 +86,9 @@ def test_without_images_the_path_keeps_the_running_statistics(run: Path, tmp_pat
 
 def test_released_names_are_genotypes_too(run: Path) -> None:
     space = SearchSpace.load("scarlet")
-    assert str(export._genotype("scarlet_c", space)).startswith("7,6,7,12,12,0")
+    assert str(find_genotype("scarlet_c", space)).startswith("7,6,7,12,12,0")
     with pytest.raises(UserError, match="scarlet_c is a network of space 'scarlet', the supernet is of space 'mini'"):
-        export._genotype("scarlet_c", SearchSpace.load("mini"))
+        find_genotype("scarlet_c", SearchSpace.load("mini"))
 
 
 # Networks that have weights
@@ -174,6 +170,7 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert cli.main(["export", *arguments]) == 0
     said = capsys.readouterr()
     assert f'timm.create_model("local-dir:{tmp_path / "net"}", pretrained=True)' in said.out
+    assert f"next: scarlet-models classify IMAGES --model local-dir:{tmp_path / 'net'}\n" in said.out
     assert "warning: batch norm keeps the supernet's running statistics" in said.err
 
 
@@ -211,5 +208,5 @@ def test_several_networks_in_a_run_are_named(tmp_path: Path) -> None:
 
 def test_what_cannot_be_folded_is_refused_without_words_for_programmers() -> None:
     with pytest.raises(UserError, match=r"layer 1: .*cannot be folded.*retrain 0,3,1,2,3 on its own") as refusal:
-        export._extract(Supernet("mini", 3, "relu").eval(), Genotype.parse(MINI, "mini"))
+        extract(Supernet("mini", 3, "relu").eval(), Genotype.parse(MINI, "mini"))
     assert "fold=False" not in str(refusal.value)

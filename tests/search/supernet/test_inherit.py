@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from scarlet_models.search.supernet.inherit import inherit, inherit_from, inherit_supernet
-from scarlet_models.search.supernet.supernet import Supernet
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
+from scarlet_models.search.supernet.inherit import inherit, inherit_from, inherit_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving
 

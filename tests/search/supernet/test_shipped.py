@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scarlet_models.search import SearchSpace, Supernet, cli
-from scarlet_models.search.scoring.trained import folder_of
-from scarlet_models.search.supernet import shipped
-from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
 from timm.data import resolve_data_config
 from torch import Tensor
 
 from scarlet_models.errors import UserError
+from scarlet_models.search import SearchSpace, Supernet, cli
+from scarlet_models.search.scoring.trained import folder_of
+from scarlet_models.search.supernet import shipped
+from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
+from scarlet_models.search.supernet.ship import ship
 from scarlet_models.training.data import DataOptions, LabelledImages, split_holdout
 
 NAME = "mini.noise"
@@ -50,7 +51,7 @@ def package(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A package that ships the trained supernet."""
     folder = tmp_path / "supernets"
     monkeypatch.setattr(shipped, "package_dir", lambda: folder)
-    assert shipped.ship(trained, NAME) == folder / f"{NAME}.safetensors"
+    assert ship(trained, NAME) == folder / f"{NAME}.safetensors"
     return folder
 
 
@@ -103,7 +104,7 @@ def test_a_folder_of_that_name_comes_first(package: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize("name", ["mini", "../mini.noise", "Mini.noise"])
 def test_a_bad_name_is_refused(package: Path, trained: Path, name: str) -> None:
     with pytest.raises(UserError, match="is not a name such as"):
-        shipped.ship(trained, name)
+        ship(trained, name)
     assert shipped.names() == [NAME]
 
 

@@ -1,9 +1,9 @@
-"""Finds a released network anew: the whole search with its cost as the limit, or only its training.
+"""Search for a released network again, with its cost as the limit, or train it from its genotype.
 
-The stages are those of run. The search may use as many MACs as the released network has; what it finds is retrained by
-the same recipe and stands beside what the paper reports (arXiv 1908.06022). With --skip-search the released network
-itself is rebuilt from its genotype and trained. How the authors searched and trained is not published in full: the
-recipes are ours.
+The stages are those of run. The search may use as many MACs as the released network has. What it finds is trained by
+the same recipe; its accuracy stands beside what the paper reports (arXiv 1908.06022). With --skip-search the released
+network itself is built from its genotype and trained. How the authors searched and trained is not published in full:
+the recipes are ours.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from scarlet_models.errors import UserError
-from scarlet_models.models import GENOTYPES
-from scarlet_models.options import option
-from scarlet_models.space.space import Genotype
-from scarlet_models.terminal import short
-from scarlet_models.training.progress import log_to_stderr
+from scarlet_models.options import Ranged, option
+from scarlet_models.search import cli
+from scarlet_models.search.pipeline.subcommands import build, resolve
+from scarlet_models.shell import resumable, shell_line
+from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
 
 from . import run
 
@@ -28,26 +28,23 @@ EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
   scarlet-search reproduce scarlet_b --recipe imagenette --data-dir imagenette.tar"""
 
 _SHARED = ("data_dir", "dataset", "processes", "seed", "threads", "device", "plan", "json")  # with run
-
 _SPACE = "scarlet"  # of the released networks
-
-PAPER_TOP1 = {"scarlet_a": 76.9, "scarlet_b": 76.3, "scarlet_c": 75.6}  # percent, ImageNet, table 3
 
 
 @dataclass
-class Options:
+class Options(Ranged):
     """Options of reproduce.
 
     Args:
-        network: Which: scarlet_a, scarlet_b or scarlet_c.
-        recipe: Of run, in the space scarlet: a name or a YAML file.
+        network: The released network: scarlet_a, scarlet_b or scarlet_c.
+        recipe: Recipe of run, in the space scarlet: a name or a YAML file.
         skip_search: Train the released network itself, and search nothing.
-        data_dir: Folder of class folders, tar, or where the named data set lies.
+        data_dir: Folder of class folders, tar, or place of the named data set.
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
-        out: The run's folder; empty for runs/ and the network's name.
-        processes: How many to start under torchrun for training and search.
-        seed: Of everything random but the held-out split.
-        threads: CPU threads for torch; 0 leaves its own choice.
+        out: Folder of the search; empty for runs/ and the network's name.
+        processes: Processes to start under torchrun for training and search.
+        seed: Seed of everything random but the held-out split.
+        threads: CPU threads for torch; 0 keeps torch's own number.
         device: auto, cpu, cuda or cuda:N.
         plan: Print the stages and how long they may take, and start none.
         json: Print the result as one JSON object.
@@ -59,7 +56,7 @@ class Options:
     data_dir: str = option("", free=True)
     dataset: str = ""
     out: str = option("", free=True)
-    processes: int = 1
+    processes: int = option(1, least=1)
     seed: int = option(0, least=0, most=2**63 - 1)
     threads: int = option(0, least=0, free=True)
     device: str = option("auto", free=True)
@@ -71,35 +68,29 @@ def main(options: Options) -> None:
     """Run the stages and set the result beside the released network.
 
     Raises:
-        UserError: no such network, a bad option or recipe, unreadable data, or a stage that failed.
+        UserError: No such network, a bad option or recipe, unreadable data, or a stage that failed.
     """
-    log_to_stderr()
-    result = run.carry_out(as_run(options))
+    with resumable(shell_line("scarlet-search reproduce", options)):
+        result = run.carry_out(_as_run(options))
     if not result:
         return
-    known = result["released"] = released(options.network)
+    known = result["released"] = _released(options.network)
     if options.json:
         print(json.dumps(result))
-        return
-    run.show(result)
-    print(f"\nreleased   {known['genotype']}")
-    print(
-        f"           {short(known['macs'])} MACs, {short(known['params'])} params; {known['paper_top1']}% in the paper"
-    )
+    else:
+        _show(result, known)
 
 
-def as_run(options: Options) -> run.Options:
-    """Those of run: the recipe's, ours over them, and the released network's cost as the limit.
+def _as_run(options: Options) -> run.Options:
+    """Options of run: the recipe's, ours over them, and the released network's cost as the limit.
 
     Raises:
-        UserError: no such network or recipe, or a recipe that searches another space.
+        UserError: No such network or recipe, or a recipe that searches another space.
     """
-    from scarlet_models.search.cli import PROGRAM
-
     if options.network not in GENOTYPES:
         raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
-    recipe: run.Options = PROGRAM.parse("run", PROGRAM.load("run"), ["--config", options.recipe])
-    known = released(options.network)
+    recipe: run.Options = build(cli.PROGRAM, "run", resolve(cli.PROGRAM, "run", {"config": options.recipe}))
+    known = _released(options.network)
     if options.skip_search:
         recipe = replace(recipe, genotype=known["genotype"], space=_SPACE)
     elif recipe.space != _SPACE:
@@ -113,8 +104,19 @@ def as_run(options: Options) -> run.Options:
     return replace(recipe, **given, out=options.out or str(Path("runs") / options.network), name=options.network)
 
 
-def released(network: str) -> dict[str, Any]:
+def _released(network: str) -> dict[str, Any]:
     """Genotype, exact cost and published accuracy of a released network."""
+    from scarlet_models.space.space import Genotype
+
     genotype = Genotype.parse(GENOTYPES[network])
     cost = genotype.cost()
     return {"genotype": str(genotype), "macs": cost.macs, "params": cost.params, "paper_top1": PAPER_TOP1[network]}
+
+
+def _show(result: dict[str, Any], known: dict[str, Any]) -> None:
+    from scarlet_models.terminal import short
+
+    run.show(result)
+    macs, params = short(known["macs"]), short(known["params"])
+    print(f"\nreleased   {known['genotype']}")
+    print(f"           {macs} MACs, {params} params; {known['paper_top1']}% in the paper")

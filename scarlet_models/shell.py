@@ -1,0 +1,63 @@
+"""Lines for the shell that a user can paste: quoted, and without the options that keep their default."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from scarlet_models.options import flag
+
+
+def shell_line(command: str, options: Any) -> str:
+    """The line that gives a command these options.
+
+    Args:
+        command: Program and subcommand, such as "scarlet-search run".
+        options: An instance of the command's options dataclass, or of a base of it.
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if field.metadata.get("positional"):
+            words += [str(item) for item in (value if isinstance(value, list) else [value] if value != "" else [])]
+        elif value != default:
+            words += _words(field.name, value)
+    return f"{command} {shlex.join(words)}".rstrip()
+
+
+def _words(name: str, value: Any) -> Iterator[str]:
+    """An option and its value; each entry of a mapping on its own."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _words(f"{name}.{key}", item)
+    elif isinstance(value, bool):
+        yield flag(name if value else f"no_{name}")
+    else:
+        yield f"{flag(name)}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+@contextmanager
+def resumable(line: str) -> Iterator[None]:
+    """Run what the line started. If it is interrupted (SIGINT, SIGTERM), print the line that resumes it."""
+    catch = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _exit) if catch else None
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        print(f"interrupted; to resume: {line}", file=sys.stderr)
+        raise
+    finally:
+        if catch:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, _: Any) -> NoReturn:
+    sys.exit(128 + number)

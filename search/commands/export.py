@@ -1,0 +1,93 @@
+"""Export a network to a folder: config.json and model.safetensors for timm, a model card, and model.onnx.
+
+The network is a genotype with weights inherited from a supernet (--supernet), a folder that retrain wrote, or the name
+of a network that has weights. Give the supernet's images (--data-dir) to recalibrate batch norm for the path on
+training images and to score the network on held-out ones; stabilizers are folded. The ONNX is checked against the
+network. timm.create_model("local-dir:FOLDER", pretrained=True) loads the folder; scarlet-models publish pushes it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scarlet_models.options import option
+from scarlet_models.search.scoring.heldout import HeldOutOptions
+
+EXAMPLE = """  scarlet-search export runs/a --out models/a
+  scarlet-search export 0,1,2,3,0 --supernet runs/mini --data-dir images --out models/best
+  scarlet-search export scarlet_c.c10 --onnx false --out models/c"""
+
+
+@dataclass(kw_only=True)
+class Options(HeldOutOptions):
+    """Options of export.
+
+    Args:
+        network: A genotype, a folder that retrain or export wrote (or the run's folder), or a model's name.
+        supernet: Folder of a training run, its supernet.safetensors, or the name of a supernet that ships: the
+            genotype's weights come from it.
+        calibration_images: Training images to recalibrate batch norm on.
+        onnx: Write model.onnx too, true or false; by default, if the packages of the extra "export" are installed.
+        out: Folder to write; empty for exported/NAME.
+        json: Print the result as one JSON object.
+    """
+
+    network: str = option(positional=True)
+    supernet: str = ""
+    calibration_images: int = option(1000, least=2)
+    onnx: bool | None = None
+    out: str = option("", free=True)
+    json: bool = option(False, once=True)
+
+
+def main(options: Options) -> None:
+    """Find the network, write its folder and print what is in it.
+
+    Raises:
+        UserError: No such network, one without weights, a stabilizer that cannot be folded, or a folder that cannot be
+            written.
+    """
+    from scarlet_models.networks import file_stem
+    from scarlet_models.search.retraining.export import trained, write
+    from scarlet_models.search.retraining.inherited import inherited
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    if options.supernet:
+        network = inherited(options.network, options.supernet, options, options.calibration_images)
+    else:
+        network = trained(options.network)
+    report = write(network, Path(options.out or f"exported/{file_stem(options.network)}"), options.onnx)
+    if options.json:
+        print(json.dumps(report))
+    else:
+        _show(report)
+
+
+def _show(report: dict[str, Any]) -> None:
+    from scarlet_models.terminal import console, short, table
+
+    about = {
+        "config.json": "architecture, classes and transform",
+        "model.safetensors": "weights",
+        "README.md": "model card",
+        "model.onnx": f"checked: differs by {report.get('onnx_difference', 0):.0e} of the largest output",
+    }
+    if report["genotype"]:
+        print(f"network   {report['genotype']}  (space {report['space']})")
+        print(f"          {short(report['macs'])} MACs, {short(report['params'])} params, {report['input_size']} px")
+    for key, what in (("holdout_top1", "held-out"), ("test_top1", "test")):
+        if key in report:
+            print(f"top-1     {report[key]:.2f}% of the {what} images")
+    shown = table("file", ">MB", "what")
+    for name, size in report["files"].items():
+        shown.add_row(name, f"{size / 1e6:.2f}", about[name])
+    print()
+    console().print(shown)
+    source = f"local-dir:{report['folder']}"
+    print(f'\ntimm.create_model("{source}", pretrained=True)')
+    print(f"next: {shlex.join(['scarlet-models', 'classify', 'IMAGES', '--model', source])}")

@@ -1,0 +1,89 @@
+"""Time each block of a space on this device, and check that their sums predict whole networks.
+
+Writes table.json for `evolve --latency-table`: milliseconds of every choice of every layer at its real input shape, and
+of stem and head, for a batch of images. Then times whole networks, spread over the range of MACs, and compares them
+with the table's sums.
+
+Run nothing else meanwhile. A space of 19 layers at 224 px on one thread takes some minutes, with onnxruntime some ten.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scarlet_models.options import option
+from scarlet_models.search.latency.options import LatencyOptions
+
+if TYPE_CHECKING:
+    from scarlet_models.search.latency.table import LatencyTable
+
+EXAMPLE = """  scarlet-search latency --threads 1 --out runs/latency
+  scarlet-search latency nas_bench_macro --device cuda --batch-size 64
+  scarlet-search latency --runtime onnxruntime --image-size 96 --validate 20"""
+
+
+@dataclass
+class Options(LatencyOptions):
+    """Options of latency.
+
+    Args:
+        json: Print facts and validation as one JSON object.
+    """
+
+    json: bool = option(False, once=True)
+
+
+def main(options: Options) -> None:
+    """Measure, write the table and print how good it is.
+
+    Raises:
+        UserError: A missing package or device, or a folder that cannot be written.
+    """
+    from scarlet_models.search.latency.bench import measure
+    from scarlet_models.search.latency.table import NAME
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    table = measure(options)
+    path = Path(options.out) / NAME
+    table.save(path)
+    if options.json:
+        print(json.dumps({"table": str(path), "facts": table.facts, "validation": table.validation}))
+    else:
+        _show(table, path)
+
+
+def _show(table: LatencyTable, path: Path) -> None:
+    import numpy as np
+
+    from scarlet_models.search.scoring.ranking import Estimate
+    from scarlet_models.terminal import console
+    from scarlet_models.terminal import table as columns
+
+    facts, out = table.facts, console()
+    out.print(
+        f"[bold]{table.space.name}[/]  {facts['image_size']} px, batch of {facts['batch_size']}, {facts['runtime']} "
+        f"on {facts['device']} ({facts['processor']}), {facts['threads'] or 'its own'} thread(s)\n"
+    )
+    shown = columns(">layer", *(f">{choice}" for choice in map(str, table.space.choices)))
+    for layer, times in enumerate(table.blocks):
+        shown.add_row(str(layer), *("" if np.isnan(value) else f"{value:.3f}" for value in times))
+    out.print(shown)
+    out.print(f"\nstem and head {table.base:.3f}; all in milliseconds, medians of {facts['measurements_of_a_block']}")
+    out.print(f"spread of one block's measurements: {100 * facts['spread']:.1f}% (interquartile range over median)")
+    for what, network in zip(("fastest", "slowest"), table.ends, strict=True):
+        milliseconds = float(table.sum(np.array([network.choices]))[0])
+        out.print(f"{what} network by the table: {milliseconds:.2f} ms  {network}")
+    if said := table.validation:
+        ranks, macs = Estimate(**said["spearman"]), Estimate(**said["spearman_of_macs"])
+        took = [row["measured"] for row in said["measured"]]
+        out.print(f"\n{said['networks']} whole networks of {min(took):.2f} to {max(took):.2f} ms against the sums:")
+        out.print(f"Spearman {ranks}; of MACs alone {macs}", markup=False)
+        out.print(f"mean error {said['mape']:.1f}%; {said['mape_scaled']:.1f}% after a scale of {said['scale']:.3f}")
+    limit = f"{sum(table.range) / 2:.3g}ms"
+    use = ["scarlet-search", "evolve", "SUPERNET", "--data-dir", "IMAGES", "--latency-table", str(path.parent)]
+    print(f"\nwritten to {path}\nnext: {shlex.join([*use, '--max-latency', limit])}")

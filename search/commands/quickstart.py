@@ -1,0 +1,93 @@
+"""Run the whole search in minutes on a laptop, with no network and no data: handwritten digits, small networks.
+
+Writes scikit-learn's digits as images, runs the stages of run with the recipe digits, loads the result with timm, and
+reads digits that it has never seen. Run it again to see that nothing is done twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scarlet_models.options import Ranged, option
+from scarlet_models.search import cli
+from scarlet_models.search.pipeline.subcommands import build, resolve
+from scarlet_models.shell import resumable, shell_line
+
+from . import run
+
+EXAMPLE = """  scarlet-search quickstart
+  scarlet-search quickstart --out runs/second --seed 1"""
+
+_SHOWN = 10  # digits that are printed at the end
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Options(Ranged):
+    """Options of quickstart.
+
+    Args:
+        out: Folder of the search.
+        seed: Seed of everything random.
+        threads: CPU threads for torch; 0 keeps torch's own number.
+        device: auto, cpu, cuda or cuda:N.
+        json: Print the result as one JSON object.
+    """
+
+    out: str = option("runs/quickstart", free=True)
+    seed: int = option(0, least=0, most=2**63 - 1)
+    threads: int = option(0, least=0, free=True)
+    device: str = option("auto", free=True)
+    json: bool = option(False, once=True)
+
+
+def main(options: Options) -> None:
+    """Write the digits, search, and read some of them.
+
+    Raises:
+        UserError: A bad option, or a folder that cannot be written.
+    """
+    from scarlet_models.search.pipeline.digits import read_digits, write_digits
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    started = time.monotonic()
+    digits = Path(options.out) / "digits"
+    _logger.info("digits: scikit-learn's 1,797 handwritten digits are the images, in %s", digits)
+    with resumable(shell_line("scarlet-search quickstart", options)):
+        write_digits(digits)
+        search = _as_run(options, digits)
+        result = run.carry_out(search)
+        _logger.info("timm loads the network, which reads the digits of the test split, that nothing has seen before")
+        result["read"] = read_digits(result["exported"], search)
+    result["seconds"] = round(time.monotonic() - started, 1)
+    if options.json:
+        print(json.dumps(result))
+    else:
+        _show(result)
+
+
+def _as_run(options: Options, digits: Path) -> run.Options:
+    recipe: run.Options = build(cli.PROGRAM, "run", resolve(cli.PROGRAM, "run", {"config": "digits"}))
+    given = {key: getattr(options, key) for key in ("out", "seed", "threads", "device", "json")}
+    return replace(recipe, data_dir=str(digits), name="quickstart", **given)
+
+
+def _show(result: dict[str, Any]) -> None:
+    run.show(result)
+    read = result["read"]
+    right = sum(one["digit"] == one["said"] for one in read)
+    step = len(read) // _SHOWN
+    some = read[step // 2 :: step]
+    texts = [one["said"] if one["said"] == one["digit"] else f"{one['said']} (is {one['digit']})" for one in some]
+    print(f"\nit reads {right} of {len(read)} new digits right; some of them: {'  '.join(texts)}")
+    print(
+        f"{result['seconds']:.0f} seconds. For your own images, a folder with train/CLASS/*.jpg and test/CLASS/*.jpg:"
+    )
+    print("next: scarlet-search run --config digits --data-dir IMAGES --out runs/first")

@@ -1,0 +1,118 @@
+"""Run the whole search on your own images: train a supernet, evolve networks, pick one, train it, export and report.
+
+Each stage is one of the other commands; its options are in a file in the run's folder. If interrupted, run the same
+command again: it skips what is done. It may then have other limits: networks that are scored are not scored again.
+Options of a stage follow its name: --train.epochs 20, --evolve.population 40. With --processes N, training and search
+run as N processes of torchrun. To spread them over several machines, run the printed commands by hand.
+
+The network that is picked is the most accurate one of the front (--pick accuracy; fewer MACs win a tie), or the one at
+its knee (--pick knee): farthest above the line from the cheapest to the most accurate, both axes scaled to that range.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from scarlet_models.options import option
+from scarlet_models.search import cli
+from scarlet_models.search.pipeline.options import SearchOptions
+from scarlet_models.shell import resumable, shell_line
+
+if TYPE_CHECKING:
+    from scarlet_models.search.pipeline.plan import Plan
+
+EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
+  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
+  scarlet-search run --config digits --data-dir images --max-latency 15ms --train.epochs 40 --out runs/quick
+  scarlet-search run --config paper_imagenet --data-dir imagenet --processes 8 --out runs/paper"""
+
+
+@dataclass
+class Options(SearchOptions):
+    """Options of run.
+
+    Args:
+        plan: Print the stages and how long they may take, and start none.
+        json: Print the result, or the plan, as one JSON object.
+    """
+
+    plan: bool = False
+    json: bool = option(False, once=True)
+
+
+def main(options: Options) -> None:
+    """Print the plan, then carry it out.
+
+    Raises:
+        UserError: A bad option, unreadable data, limits that no network meets, or a stage that failed.
+    """
+    with resumable(shell_line("scarlet-search run", options)):
+        result = carry_out(options)
+    if result and options.json:
+        print(json.dumps(result))
+    elif result:
+        show(result)
+
+
+def carry_out(options: Options) -> dict[str, Any]:
+    """Print the plan, then run what is not done of it. Return the result; nothing if only the plan was wanted.
+
+    Raises:
+        UserError: As for `main`.
+    """
+    from scarlet_models.inspection.timing import cpu_threads
+    from scarlet_models.search.pipeline.plan import make_plan
+    from scarlet_models.search.pipeline.search import WholeSearch
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    with cpu_threads(options.threads):
+        search = WholeSearch(options, cli.PROGRAM)
+        plan = make_plan(search)
+        if not options.json:
+            _show_plan(plan)
+        elif options.plan:
+            print(json.dumps(asdict(plan)))
+        return {} if options.plan else search.run()
+
+
+def _show_plan(plan: Plan) -> None:
+    from scarlet_models.terminal import console, table
+
+    shown = table("stage", ">estimate", "what for")
+    for step in plan.stages:
+        text = "seconds" if step.seconds is None else _duration(step.seconds)
+        shown.add_row(step.stage, "done" if step.done else text, step.why)
+    print(
+        f"space {plan.space}, {plan.images:,} images to learn from and {plan.held_out:,} held out to choose by; "
+        f"all files go to {plan.out}\n"
+    )
+    console().print(shown)
+    print(f"\nin all about {_duration(plan.seconds)} of arithmetic, by a few timed steps; reading images may add to it")
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 1 else "a second"
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the result of a search, and what to do with it."""
+    from scarlet_models.terminal import short
+
+    latency = f", {result['latency']:.2f} ms" if "latency" in result else ""
+    print(f"\nnetwork    {result['genotype']}")
+    print(f"           {short(result['macs'])} MACs, {short(result['params'])} params{latency}")
+    shares = {"accuracy": "with the supernet's weights", "holdout_top1": "after training"}
+    for key, when in shares.items():
+        if key in result:
+            print(f"held out   {result[key]:.2f}% right {when}")
+    if "test_top1" in result:
+        print(f"test       {result['test_top1']:.2f}% right")
+    source = f"local-dir:{result['exported']}"
+    print(f"report     {result['report']}")
+    print(f"model      timm.create_model({source!r}, pretrained=True)")
+    print(f"next: {shlex.join(['scarlet-models', 'classify', 'IMAGES', '--model', source])}")

@@ -1,0 +1,53 @@
+"""Options of latency tables. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from scarlet_models.errors import UserError
+from scarlet_models.options import Ranged, option
+
+
+@dataclass
+class LatencyOptions(Ranged):
+    """What to time, and how.
+
+    Args:
+        space: Name of a search space, or a YAML file.
+        runtime: torch runs PyTorch in eager mode; onnxruntime runs on the CPU.
+        image_size: Side of the images in pixels; 0 for the space's own.
+        num_classes: Outputs of the classifier; 0 for the space's own.
+        batch_size: Images in a batch; all latencies are of a whole batch.
+        rounds: Measurements of each choice of a layer; layers of one shape share theirs.
+        validate: Whole networks to compare with the table's sums; 0 for none.
+        validation_rounds: Measurements of each of these networks.
+        channels_last: Run PyTorch in the memory layout channels_last.
+        device: auto, cpu, cuda or cuda:N.
+        threads: CPU threads; 0 keeps the runtime's own number.
+        seed: Seed of the paths and of the networks to compare with.
+        out: Folder for table.json.
+    """
+
+    space: str = option("scarlet", positional=True)
+    runtime: Literal["torch", "onnxruntime"] = "torch"
+    image_size: int = option(0, least=0)
+    num_classes: int = option(0, least=0)
+    batch_size: int = option(1, least=1)
+    rounds: int = option(30, least=1)
+    validate: int = option(50, least=0)
+    validation_rounds: int = option(20, least=1)
+    channels_last: bool = False
+    device: str = option("auto", free=True)
+    threads: int = option(1, least=0, free=True)
+    seed: int = option(0, least=0, most=2**63 - 1)
+    out: str = option("runs/latency", free=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.validate in (1, 2):
+            raise UserError(f"--validate: {self.validate} networks have no rank correlation; give 3 or more, or 0")
+        if self.runtime == "onnxruntime" and self.device not in ("auto", "cpu"):
+            raise UserError("--runtime onnxruntime measures on the CPU only: leave --device out")
+        if self.runtime == "onnxruntime" and self.channels_last:
+            raise UserError("--channels-last is a memory layout of PyTorch's: leave it out with onnxruntime")

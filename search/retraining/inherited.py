@@ -1,0 +1,125 @@
+"""A path of a supernet as a network of its own: recalibrated, scored on held-out images, stabilizers folded."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scarlet_models.errors import UserError
+from scarlet_models.networks import genotype_of, is_genotype
+from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
+from scarlet_models.search.scoring.population import Batches, PopulationEvaluator
+from scarlet_models.search.scoring.trie import HEAD, Trie
+from scarlet_models.search.supernet.file import SupernetInfo, load_supernet
+from scarlet_models.search.supernet.folding import FoldingError
+from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.training.device import to_device
+from scarlet_models.training.split_record import record
+
+from .export import Network, saved_folder
+
+_NO_IMAGES = (
+    "batch norm keeps the supernet's running statistics, which mix all paths: the network will be poor; give the "
+    "images (--data-dir) to recalibrate it, or retrain the genotype"
+)
+
+
+def inherited(name: str, supernet: str, images: HeldOutOptions, calibration_images: int) -> Network:
+    """A path's network with the supernet's weights.
+
+    Args:
+        name: A genotype, or a network of one.
+        supernet: As `load_supernet` takes it.
+        images: The supernet's images; with neither folder nor data set, batch norm keeps its running statistics.
+        calibration_images: Training images to recalibrate batch norm on.
+
+    Raises:
+        UserError: No such supernet, the genotype is not in its space, or a stabilizer cannot be folded.
+    """
+    net, info = load_supernet(supernet)
+    genotype = find_genotype(name, net.space)
+    held = HeldOut(images, info) if images.data_dir or images.dataset else None
+    with one_process(images) as device:
+        to_device(net, device, fast_depthwise=False)
+        if held:
+            network = _recalibrated(net, info, genotype, held, calibration_images, device)
+        else:
+            warnings.warn(_NO_IMAGES, stacklevel=2)
+            network = _network(net, info, extract(net, genotype))
+    network.model = to_device(network.model, torch.device("cpu"), channels_last=False, fast_depthwise=False)
+    return network
+
+
+def _network(net: Supernet, info: SupernetInfo, model: nn.Module) -> Network:
+    facts = {"Weights": f"of a path of the supernet with sha256 `{info.sha256}`, {info.steps:,} fair steps of training"}
+    arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}
+    return Network(model, arguments, info.data_config, info.classes, facts, {"supernet": info.sha256})
+
+
+def _recalibrated(
+    net: Supernet, info: SupernetInfo, genotype: Genotype, held: HeldOut, count: int, device: torch.device
+) -> Network:
+    batches, digest = held.calibration(count, device)
+    recalibrate(net, genotype, batches)
+    network = _network(net, info, extract(net, genotype))
+    network.figures["calibration"] = digest
+    network.facts["Batch norm"] = f"recalibrated on {sum(len(labels) for _, labels in batches):,} training images"
+    if held.recognised:  # no figure from images it was trained on
+        network.figures["holdout_top1"], count = _top1(network.model, held.batches(device))
+        network.facts["Top-1"] = f"{network.figures['holdout_top1']:.2f}% of {count:,} held-out images"
+        network.notes = record(held.split)
+    return network
+
+
+def find_genotype(name: str, space: SearchSpace) -> Genotype:
+    """The genotype in the space that is asked for: by its choices, or by the name or folder of a network of one.
+
+    Raises:
+        UserError: There is none, or it is of another space.
+    """
+    if is_genotype(name):
+        return Genotype.parse(name, space)
+    genotype = genotype_of(f"local-dir:{saved_folder(Path(name))}" if Path(name).is_dir() else name)
+    if genotype is None:
+        raise UserError(f"{name} is no genotype and no network of one: give choice indices such as 2,4,1,8,...")
+    if genotype.space != space:
+        raise UserError(
+            f"{name} is a network of space {genotype.space.name!r}, the supernet is of space {space.name!r}"
+        )
+    return genotype
+
+
+def recalibrate(net: Supernet, genotype: Genotype, batches: Batches) -> None:
+    """Give the path in the supernet the batch-norm statistics that `PopulationEvaluator` scores it with."""
+    trie: Trie = PopulationEvaluator(net, batches, batches).trie([genotype])
+    node = trie.root
+    net.stem.load_state_dict(node.module.state_dict())
+    for layer, choice in enumerate(genotype):
+        node = node.children[choice]
+        net.choice(layer, choice).load_state_dict(node.module.state_dict())
+    net.head.load_state_dict(node.children[HEAD].module.state_dict())
+
+
+def extract(net: Supernet, genotype: Genotype) -> nn.Module:
+    """The path's standalone network, for people at a command line.
+
+    Raises:
+        UserError: A stabilizer cannot be folded.
+    """
+    try:
+        return net.extract(genotype)
+    except FoldingError as error:
+        raise UserError(f"{error.reason}; retrain {genotype} on its own, and export that") from error
+
+
+@torch.inference_mode()
+def _top1(model: Any, batches: Batches) -> tuple[float, int]:
+    """Top-1 in percent, and the number of images."""
+    hits = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches)
+    count = sum(len(labels) for _, labels in batches)
+    return 100 * hits / count, count

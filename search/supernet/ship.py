@@ -1,0 +1,47 @@
+"""Adds a trained supernet to those that ship, in half precision. For maintainers, from a clone installed with -e:
+
+python -m scarlet_models.search.supernet.ship runs/macro nas_bench_macro.c10
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from scarlet_models.errors import UserError
+from scarlet_models.files import sha256_of
+from scarlet_models.weights.store import read_manifest
+from scarlet_models.weights.store import write_manifest
+
+from . import shipped
+from .file import load_supernet, save_supernet
+
+
+def ship(source: Path | str, name: str) -> Path:
+    """Put a trained supernet into the package; return the weights' file.
+
+    Args:
+        source: What `load_supernet` reads.
+        name: SPACE.DATA, such as nas_bench_macro.c10.
+
+    Raises:
+        UserError: A bad name, no supernet, or the folder cannot be written.
+    """
+    if not re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", name):
+        raise UserError(f"{name!r} is not a name such as nas_bench_macro.c10: SPACE.DATA, in small letters and digits")
+    net, info = load_supernet(source)
+    folder = shipped.package_dir()
+    path = save_supernet(net, folder, info, name=f"{name}.safetensors", half=True)
+    listed = read_manifest(folder) | {file.name: (sha256_of(file),) for file in (path, path.with_suffix(".json"))}
+    write_manifest(folder, listed)
+    return path
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: python -m scarlet_models.search.supernet.ship FOLDER NAME, not {len(sys.argv) - 1} arguments")
+    try:
+        print(ship(*sys.argv[1:]))
+    except UserError as error:
+        sys.exit(str(error))
