@@ -1,4 +1,4 @@
-"""The command line: its engine, and the commands on real networks and real images."""
+"""The commands of scarlet-models, on real networks and real images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 from timm.models import save_for_hf
 
-from scarlet_models.cli import PROGRAM, Program, main
+from scarlet_models.cli import main
 from scarlet_models.commands import benchmark
 from scarlet_models.inspection.counting import count
 from scarlet_models.weights import save as saving
@@ -39,170 +38,6 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert (status, out) == (2, "")
     assert err.count("\n") == 1 and "Traceback" not in err
     return err.strip()
-
-
-# The engine
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
-    """A program with one real subcommand and some that end badly."""
-    folder = tmp_path / "made_commands"
-    (folder / "recipes").mkdir(parents=True)
-    (folder / "__init__.py").write_text("")
-    (folder / "add.py").write_text('''\
-"""Adds numbers."""
-
-from dataclasses import dataclass, field
-from typing import Literal
-
-EXAMPLE = "  calc add 1 2"
-
-
-@dataclass
-class Options:
-    """Options.
-
-    Args:
-        numbers: What to add.
-        times: How often.
-        how: In which style.
-        loud: Shout.
-    """
-
-    numbers: list[int] = field(metadata={"positional": True})
-    times: int = 1
-    how: Literal["plain", "fancy"] = "plain"
-    loud: bool = False
-
-
-def main(options):
-    print(sum(options.numbers) * options.times, options.how, options.loud)
-''')
-    for name, statement in {
-        "stop": "raise KeyboardInterrupt",
-        "refuse": "raise UserError('line one\\nline two')",
-        "warn": "warnings.warn('careful')",
-        "crash": "raise ZeroDivisionError",
-    }.items():
-        (folder / f"{name}.py").write_text(f'''\
-"""Ends badly."""
-
-import warnings
-from dataclasses import dataclass
-
-from scarlet_models.errors import UserError
-
-EXAMPLE = ""
-
-
-@dataclass
-class Options:
-    """None."""
-
-
-def main(options):
-    {statement}
-''')
-    (folder / "need.py").write_text("import a_package_that_is_not_there\n")
-    (folder / "recipes" / "twice.yaml").write_text("times: 2\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    names = ("add", "stop", "refuse", "warn", "crash", "need")
-    yield Program(
-        "calc", "made_commands", dict.fromkeys(names, "text"), {}, folder / "recipes", {"add": ["twice"]}, "search"
-    )
-    for name in [name for name in sys.modules if name.startswith("made_commands")]:
-        del sys.modules[name]
-
-
-def test_options_come_from_defaults_then_yaml_then_the_command_line(
-    program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "own.yaml"
-    config.write_text("numbers: [5, 6]\ntimes: 3\nloud: true\n")
-    cases = {
-        ("1", "2"): "3 plain False",
-        ("--config", str(config)): "33 plain True",
-        ("--config", str(config), "--times", "1", "--no-loud"): "11 plain False",
-        ("1", "--config", str(config)): "3 plain True",
-        ("1", "--config", "twice"): "2 plain False",
-        ("1", "--config=twice.yaml", "--how", "fancy"): "2 fancy False",
-        ("1", "--times", "2", "3", "--loud", "4", "--how=fancy", "--", "-1"): "14 fancy True",
-    }
-    for arguments, printed in cases.items():
-        assert program.run(["add", *arguments]) == 0
-        assert capsys.readouterr().out.strip() == printed
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["ad"], "calc: no command 'ad'; did you mean add?"),
-        (["add"], "calc add: NUMBERS is missing; see calc add --help"),
-        (["add", "1", "--tmes", "2"], "calc add: there is no option --tmes; did you mean --times?"),
-        (["add", "1", "--times", "x"], "calc add: --times: 'x' is not a whole number"),
-        (["add", "1", "--how", "ugly"], "calc add: --how: 'ugly' is not one of plain, fancy"),
-        (["add", "1", "--times"], "calc add: --times: expected one argument"),
-        (["refuse"], "calc refuse: line one line two"),
-        (["need"], "calc need: needs a_package_that_is_not_there: pip install 'scarlet-models[search]'"),
-    ],
-)
-def test_mistakes_are_one_line_and_exit_2(
-    program: Program, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert program.run(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == "" and captured.err == message + "\n"
-
-
-def test_mistakes_in_yaml_name_the_option(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for text, message in {
-        "tims: 2\n": "no option tims; did you mean --times?",
-        "times: [\n": "in the --config file, line 2",
-    }.items():
-        (tmp_path / "bad.yaml").write_text(text)
-        assert program.run(["add", "1", "--config", str(tmp_path / "bad.yaml")]) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
-    assert program.run(["add", "1", "--config", "nowhere.yaml"]) == 2
-    assert "nowhere.yaml" in capsys.readouterr().err
-
-
-def test_other_endings(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
-    assert program.run(["stop"]) == 130
-    assert capsys.readouterr().err == "calc stop: interrupted\n"
-    assert program.run(["warn"]) == 0
-    assert capsys.readouterr().err == "calc: warning: careful\n"
-    with pytest.raises(ZeroDivisionError):  # a bug of ours keeps its traceback
-        program.run(["crash"])
-
-
-def test_help_shows_defaults_and_the_example(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        program.run(["add", "--help"])
-    text = capsys.readouterr().out
-    assert stop.value.code == 0
-    assert "usage: calc add NUMBERS [options]" in text and "(default: plain)" in text and "calc add 1 2" in text
-    assert program.run([]) == 0
-    assert "twice" in capsys.readouterr().out
-
-
-def test_help_of_every_command_is_quick_and_has_an_example() -> None:
-    """In a fresh process that was started as the command is: nothing may import torch, not even the package."""
-    code = """
-import sys
-sys.argv = ["scarlet-models"]
-from scarlet_models.cli import PROGRAM
-for command in PROGRAM.commands:
-    try:
-        PROGRAM.run([command, "--help"])
-    except SystemExit as stop:
-        assert stop.code == 0
-assert "torch" not in sys.modules
-"""
-    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    for command in PROGRAM.commands:
-        assert f"example:\n  scarlet-models {command}" in shown
 
 
 # The commands
@@ -416,7 +251,7 @@ def test_export_without_the_extra_says_what_to_install(
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "onnxscript" else found(name, *a))
     message = fails(capsys, "export", exported, "--formats", "[onnx]", "--out", str(tmp_path))
-    assert message.endswith("ONNX needs onnxscript: pip install 'scarlet-models[export]'")
+    assert "ONNX needs onnxscript: pip install " in message and "[export]" in message
     assert not list(tmp_path.iterdir())
 
 
