@@ -56,10 +56,14 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 def _describe(kind: Any) -> str:
     """What a value of a type looks like, for people."""
-    if typing.get_origin(kind) is Literal:
+    return " or ".join(_describe_one(member) for member in _members(kind) if member is not types.NoneType)
+
+
+def _describe_one(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(kind)))
-    members = [member for member in _members(kind) if member is not types.NoneType]
-    return " or ".join(_WORDS.get(member, f"of the form {_sample(member)}") for member in members)
+    return _WORDS.get(kind) or f"a {'mapping' if origin is dict else 'list'} such as {_sample(kind)}"
 
 
 def _sample(kind: Any) -> str:

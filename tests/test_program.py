@@ -170,7 +170,7 @@ def test_a_package_that_is_missing_comes_with_advice(
         ("times: two\n", "bad.yaml: --times: 'two' is not a whole number"),
         ("times: 2.0\n", "bad.yaml: --times: 2.0 is not a whole number"),
         ("loud: 1\n", "bad.yaml: --loud: 1 is not true or false"),
-        ("numbers: 1\n", "bad.yaml: --numbers: 1 is not of the form [1]"),
+        ("numbers: 1\n", "bad.yaml: --numbers: 1 is not a list such as [1]"),
         ("- times\n", "bad.yaml: holds a list, not a mapping"),
         ("", "bad.yaml: holds nothing, not a mapping"),
         ("#" * 300_000, "bad.yaml: larger than"),
