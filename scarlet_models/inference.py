@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,15 @@ class Prediction:
     label: str
     index: int
     probability: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known about an image by name: its most probable classes, or what is wrong with it."""
+
+    image: str
+    predictions: list[Prediction]
+    error: str | None = None
 
 
 class Classifier:
@@ -68,3 +77,23 @@ def class_names(model: nn.Module) -> list[str]:
     if subset := infer_imagenet_subset(model):
         return list(ImageNetInfo(subset).label_descriptions())
     return [f"class {index}" for index in range(count)]
+
+
+def classify_named(
+    classifier: Classifier, names: Sequence[str], read: Callable[[str], Image], batch_size: int, top_k: int = 5
+) -> Iterator[Result]:
+    """Classify images by name, a batch at a time; one that cannot be read does not stop the others.
+
+    Args:
+        read: Gives the image of a name, or raises UserError.
+    """
+    for start in range(0, len(names), batch_size):
+        images, errors = dict[str, Image](), dict[str, str]()
+        for name in names[start : start + batch_size]:
+            try:
+                images[name] = read(name)
+            except UserError as error:
+                errors[name] = str(error)
+        predictions = dict(zip(images, classifier(list(images.values()), top_k) if images else [], strict=True))
+        for name in names[start : start + batch_size]:
+            yield Result(name, predictions.get(name, []), errors.get(name))

@@ -6,11 +6,16 @@ Modules of options import no torch, so that --help and mistakes in options are a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import difflib
+import typing
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 from scarlet_models.errors import UserError
+from scarlet_models.values import check
+
+T = TypeVar("T")
 
 
 def option(
@@ -65,6 +70,50 @@ class Ranged:
             if field.metadata.get("ascending") and numbers != sorted(numbers):
                 order = f"{numbers[0]} is above {numbers[-1]}"
                 raise UserError(f"{flag(field.name)}: the smallest comes first, and {order}")
+
+
+def build(options: type[T], entries: Mapping[str, Any]) -> T:
+    """Make an options dataclass from plain data, such as YAML, with the checks of the command line.
+
+    Raises:
+        UserError: An entry is unknown, has a bad value or is missing.
+    """
+    values = checked(options, entries)
+    for field in dataclasses.fields(options):  # type: ignore[arg-type]  # a dataclass
+        if field.name not in values and default_of(field) is dataclasses.MISSING:
+            shown = field.name.upper() if field.metadata.get("positional") else flag(field.name)
+            raise UserError(f"{shown} is missing; see --help")
+    return options(**values)
+
+
+def checked(options: type, entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Give entries of plain data the types of the fields that they name.
+
+    Raises:
+        UserError: An entry is unknown or has a bad value.
+    """
+    types, values = typing.get_type_hints(options), {}
+    for key, entry in entries.items():
+        name = str(key).replace("-", "_")
+        if name not in types:
+            raise UserError(f"there is no option {key}; {did_you_mean(name, map(flag, types))}")
+        try:
+            values[name] = check(entry, types[name])
+        except UserError as error:
+            raise UserError(f"{flag(name)}: {error}") from None
+    return values
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """A field's default, dataclasses.MISSING if there is none."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the known option or command that is spelt most like a name; at --help if none is."""
+    spelt = {option.strip("-"): option for option in known}
+    near = difflib.get_close_matches(name.strip("-").replace("_", "-"), spelt, n=1, cutoff=0.7)
+    return f"did you mean {spelt[near[0]]}?" if near else "see --help"
 
 
 def names_with(options: Any, key: str) -> set[str]:

@@ -1,11 +1,11 @@
-"""scarlet-search: the table of its subcommands; scarlet_models.cli says what their modules hold and runs them."""
+"""scarlet-search: the table of its subcommands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from scarlet_models.cli import Program
+from scarlet_models.program import Program
 
 PROGRAM = Program(
     "scarlet-search",
@@ -51,5 +51,5 @@ PROGRAM = Program(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; return the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
+    """Run one subcommand and return the exit status."""
     return PROGRAM.run(argv)

@@ -63,7 +63,7 @@ def test_wheel_and_sdist_hold_the_data(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"scarlet_models/{name}" for name in DATA} <= names
-    assert "scarlet_models/search/supernet/supernet.py" in names
+    assert {"scarlet_cli.py", "scarlet_models/search/supernet/supernet.py"} <= names
     assert not [name for name in names if name.startswith(("search/", "tests/"))]
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -97,8 +97,10 @@ def test_installed_wheel_works_outside_the_checkout(built: Path, tmp_path: Path)
         [sys.executable, "-c", TRY, site], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    script = site / "bin" / "scarlet-search"
-    run = subprocess.run(
-        [sys.executable, script, "--help"], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert "retrain" in run.stdout, run.stderr
+    for script, word in (("scarlet-models", "classify"), ("scarlet-search", "retrain")):
+        command = [sys.executable, site / "bin" / script, "--help"]
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert word in run.stdout, run.stderr
+    code = "from scarlet_models.installation import how_to_add; print(how_to_add('search'))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.stdout.startswith(f'pip install "scarlet-models[search] @ file://{wheel}'), run.stdout + run.stderr

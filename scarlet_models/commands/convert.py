@@ -1,6 +1,6 @@
 """Turn a published checkpoint into safetensors in timm's layout.
 
-Checkpoints of SCARLET-A, B and C come from https://github.com/xiaomi-automl/SCARLET-NAS. No code in the file is run.
+Get the checkpoints of SCARLET-A, B and C from https://github.com/xiaomi-automl/SCARLET-NAS. No code in them is run.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Options:
 
     Args:
         checkpoint: The published file.
-        model: scarlet_a, scarlet_b or scarlet_c; recognised from the tensors if not given.
+        model: scarlet_a, scarlet_b or scarlet_c; recognised from the tensors by default.
         install: Put the weights into the local store, where pretrained=True finds them.
-        output: File to write; without it and --install, NAME.xiaomi_in1k.safetensors in the current folder.
+        output: File to write. Without it and --install, NAME.xiaomi_in1k.safetensors in the current folder.
     """
 
     checkpoint: str = option(positional=True)
@@ -31,7 +31,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Convert, then write what was asked for."""
+    """Convert, then write the files that the options name."""
     from hashlib import sha256
     from pathlib import Path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scarlet_models.cli import Program
+from scarlet_models.program import Program
 
 PROGRAM = Program(
     "scarlet-models detect",

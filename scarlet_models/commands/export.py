@@ -1,17 +1,17 @@
-"""Writes a network as an ONNX model and as a torch.export program, checked against the network itself.
+"""Write a network as an ONNX model and as a torch.export program, each checked against the network itself.
 
-Both take batches of any size. onnxruntime runs the ONNX model and torch the program on random images, in batches of
-one and of three; what differs from the network is not written. Files are replaced whole or not at all.
+Both take batches of any size. For the check, onnxruntime runs the ONNX model and torch the program on random images, in
+batches of one and of three. A file whose outputs differ from the network's is not written.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import option
+from scarlet_models.options import Ranged, option
 
 EXAMPLE = """  scarlet-models export scarlet_a.c10
   scarlet-models export local-dir:runs/a/exported/a --formats [onnx] --out models
@@ -19,34 +19,34 @@ EXAMPLE = """  scarlet-models export scarlet_a.c10
 
 
 @dataclass
-class Options:
+class Options(Ranged):
     """Options of export.
 
     Args:
         model: A name from `scarlet-models list` or of timm, local-dir:FOLDER, hf-hub:ID, or a genotype.
         space: Search space of a genotype: a name or a YAML file.
-        pretrained: Load weights; without, they are random.
-        input_size: Side of the images in pixels; 0 for the network's own.
+        pretrained: Load weights; --no-pretrained leaves them random.
+        input_size: Side of the images in pixels; 0 means the network's own.
         formats: onnx for MODEL.onnx, program for MODEL.pt2.
-        out: Folder to write to.
+        out: Folder for the files.
     """
 
     model: str = option(positional=True)
     space: str = "scarlet"
     pretrained: bool = True
     input_size: int = option(0, least=0)
-    formats: list[Literal["onnx", "program"]] = field(default_factory=lambda: ["onnx", "program"])
+    formats: list[Literal["onnx", "program"]] = option(["onnx", "program"])
     out: str = option(".", free=True)
 
 
 def main(options: Options) -> None:
-    """Write the files, and print of each by how much it differs from the network."""
+    """Write the files, and print for each how much its outputs differ from the network's."""
     from scarlet_models.export.programs import export_program, onnx_bytes, program_bytes, sample_batches
     from scarlet_models.files import write_bytes
     from scarlet_models.networks import create, file_stem, image_size
 
-    if options.input_size < 0 or not options.formats:
-        raise UserError("--input-size is 1 or more, and --formats names at least one")
+    if not options.formats:
+        raise UserError("--formats: the list is empty; name onnx, program or both")
     model: Any = create(options.model, options.space, options.pretrained, exportable=True).eval()
     channels, size = model.pretrained_cfg["input_size"][0], options.input_size or image_size(model)
     batches = sample_batches(channels, size)

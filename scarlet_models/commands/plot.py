@@ -1,6 +1,6 @@
-"""Draws an architecture: a chain of blocks with the channels and size of each map over it.
+"""Draw an architecture: its blocks from left to right, with channels and size of each feature map above.
 
-The kernel is the colour, the expansion the height, squeeze-and-excitation the outline.
+Colour shows a block's kernel, height its expansion, an outline squeeze-and-excitation.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scarlet_models.errors import UserError
-from scarlet_models.options import option
+from scarlet_models.options import Ranged, option
 
 EXAMPLE = """  scarlet-models plot scarlet_a
   scarlet-models plot scarlet_c --out c.svg
@@ -17,14 +16,14 @@ EXAMPLE = """  scarlet-models plot scarlet_a
 
 
 @dataclass
-class Options:
+class Options(Ranged):
     """Options of plot.
 
     Args:
         model: A name from `scarlet-models list`, a genotype such as 2,4,1,..., or local-dir:FOLDER.
         space: Search space of a genotype: a name or a YAML file.
-        input_size: Side of the images in pixels; 0 for the network's own.
-        out: File to write, .png, .svg or .pdf; MODEL.png if not given.
+        input_size: Side of the images in pixels; 0 means the network's own.
+        out: File to write: .png, .svg or .pdf. MODEL.png by default.
     """
 
     model: str = option(positional=True)
@@ -40,8 +39,6 @@ def main(options: Options) -> None:
     from scarlet_models.networks import create_on_meta, file_stem, genotype_of, image_size, is_genotype
     from scarlet_models.terminal import short
 
-    if options.input_size < 0:
-        raise UserError(f"--input-size: {options.input_size} is not a size in pixels")
     genotype, model = genotype_of(options.model, options.space), create_on_meta(options.model, options.space)
     size = options.input_size or image_size(model)
     blocks = layout(model, size, genotype)

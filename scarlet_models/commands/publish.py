@@ -1,7 +1,7 @@
-"""Push a network to the Hugging Face Hub, so that timm.create_model("hf-hub:USER/NAME") loads it.
+"""Push a network to the Hugging Face Hub, where timm.create_model("hf-hub:USER/NAME") finds it.
 
-One commit with config.json, model.safetensors and a model card; a card that is there already is kept. Log in first,
-with `hf auth login` or HF_TOKEN.
+Log in first, with `hf auth login` or HF_TOKEN. The push is one commit of config.json, model.safetensors and a model
+card. A card that is already there is kept.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Options:
     """Options of publish.
 
     Args:
-        source: A saved folder, or a released NAME.TAG whose weights are here.
-        repo: USER/NAME on the Hub; made if absent.
+        source: A folder of an exported network, or a released NAME.TAG whose weights are here.
+        repo: USER/NAME on the Hub; created if it does not exist.
         private: Make a new repository private.
     """
 

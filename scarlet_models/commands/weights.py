@@ -1,7 +1,7 @@
-"""The local store of weights: what there is, where it is, whether it is whole, and adding a file.
+"""Manage the local store of weights.
 
-list     every tag, and whether its weights are in the store, in the package or not here
-dir      the store's folder; the environment variable SCARLET_HOME moves it
+list     show every tag, and whether its weights are in the store, in the package or not here
+dir      print the store's folder, which the environment variable SCARLET_HOME moves
 verify   compare every file in store and package with its sha256
 install  put safetensors files into the store, such as scarlet_a.c10.safetensors
 """
@@ -26,19 +26,20 @@ class Options:
 
     Args:
         action: list, dir, verify or install.
-        files: With install, safetensors files.
-        name: With install, NAME.TAG of the one file; read from its file name if not given.
-        json: With list and verify, print JSON.
+        files: The safetensors files to install.
+        name: NAME.TAG of the one file to install; read from its file name by default.
+        json: Print JSON, for list and verify.
     """
 
     action: Literal["list", "dir", "verify", "install"] = option(positional=True)
     files: list[str] = option([], positional=True)
-    name: str | None = option(None, free=True)
+    name: str = option("", free=True)
     json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
     """Run one action."""
+    from scarlet_models.weights.inventory import available, install_file, verify
     from scarlet_models.weights.store import store_dir
 
     if options.action != "install" and (options.files or options.name):
@@ -51,39 +52,14 @@ def main(options: Options) -> None:
         found = verify()
         _show(found, options.json)
         if bad := [row["path"] for row in found if row["state"] != "ok"]:
-            raise UserError(f"not as listed: {', '.join(bad)}; remove and install again")
+            raise UserError(f"these files are not as listed: {', '.join(bad)}; remove them and install them again")
+    elif not options.files:
+        raise UserError("install needs a file, such as scarlet_a.c10.safetensors")
+    elif options.name and len(options.files) > 1:
+        raise UserError("--name is for one file")
     else:
-        _install([Path(file) for file in options.files], options.name)
-
-
-def available() -> list[dict[str, str]]:
-    """For every tag, where its weights are: store, package, or not here (the path is then empty)."""
-    from scarlet_models.weights.install import tags
-    from scarlet_models.weights.store import find, store_dir
-
-    rows = []
-    for tag in tags():
-        path = find(*tag.split(".", 1))
-        state = "not here" if path is None else "store" if path.parent == store_dir() else "package"
-        rows.append({"name": tag, "state": state, "path": str(path or "")})
-    return rows
-
-
-def verify() -> list[dict[str, str]]:
-    """Every file that is in store or package, or listed there: ok, damaged, missing or unlisted."""
-    from scarlet_models.files import sha256_of
-    from scarlet_models.weights.store import package_dir, read_manifest, store_dir
-
-    rows = []
-    for folder in (store_dir(), package_dir()):
-        listed = read_manifest(folder)
-        for name in sorted({*listed, *(path.name for path in folder.glob("*.safetensors"))}):
-            path = folder / name
-            state = "missing" if not path.is_file() else "unlisted" if name not in listed else "ok"
-            if state == "ok" and sha256_of(path) not in listed[name]:
-                state = "damaged"
-            rows.append({"name": name.removesuffix(".safetensors"), "state": state, "path": str(path)})
-    return rows
+        for file in options.files:
+            print(install_file(Path(file), options.name))
 
 
 def _show(rows: list[dict[str, str]], as_json: bool) -> None:
@@ -93,21 +69,3 @@ def _show(rows: list[dict[str, str]], as_json: bool) -> None:
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         print(f"{row['name']:{width}}  {row['state']:8}  {row['path']}".rstrip())
-
-
-def _install(files: list[Path], name: str | None) -> None:
-    from scarlet_models.weights.install import install
-
-    if not files:
-        raise UserError("install needs a file, such as scarlet_a.c10.safetensors")
-    if name and len(files) > 1:
-        raise UserError("--name is for one file")
-    for file in files:
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read {file}: {error.strerror}") from error
-        try:
-            print(install(data, name or file.name.removesuffix(".safetensors")))
-        except UserError as error:
-            raise UserError(f"{file}: {error}") from error

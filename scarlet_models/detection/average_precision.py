@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scarlet_models.errors import UserError
+from scarlet_models.installation import how_to_add
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")  # the first six that COCO's tools print
 
@@ -26,7 +27,7 @@ def average_precision(ground_truth: dict[str, Any], detections: Sequence[dict[st
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
-        raise UserError(f"needs {error.name}: pip install 'scarlet-models[detection]'") from None
+        raise UserError(f"needs {error.name}: {how_to_add('detection')}") from None
     coco = COCO({**ground_truth, "info": {}})
     evaluation = COCOeval_faster(coco, coco.loadRes([dict(row) for row in detections]), iouType="bbox")
     evaluation.run()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from scarlet_models.errors import UserError, first_line
+from scarlet_models.installation import how_to_add
 
 TOLERANCE = 1e-4  # of the largest output: another order of summation, no more
 
@@ -62,7 +63,7 @@ def onnx_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Ten
         UserError: the extra is not installed, torch cannot convert the program, or it differs by more than TOLERANCE.
     """
     if missing := missing_packages():
-        raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'scarlet-models[export]'")
+        raise UserError(f"ONNX needs {' and '.join(missing)}: {how_to_add('export')}")
     import onnxruntime
 
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):

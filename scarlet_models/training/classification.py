@@ -27,12 +27,12 @@ from timm.models._efficientnet_blocks import InvertedResidual
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from scarlet_models import Genotype
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import sha256_of
 from scarlet_models.networks import MISTAKES
 from scarlet_models.options import option
 from scarlet_models.search.supernet.inherit import inherit_from
+from scarlet_models.space.space import Genotype
 from scarlet_models.weights import save as saving
 
 from . import distributed

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
-from scarlet_models.weights.store import read_manifest
-from scarlet_models.weights.store import write_manifest
+from scarlet_models.weights.store import read_manifest, write_manifest
 
 from . import shipped
 from .file import load_supernet, save_supernet

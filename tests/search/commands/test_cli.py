@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scarlet_models.cli import Program
 from scarlet_models.commands.detect import PROGRAM as DETECT
+from scarlet_models.program import Program
 from scarlet_models.search.cli import PROGRAM, main
 from scarlet_models.training.run_folder import plain
 
@@ -90,15 +90,18 @@ def test_a_saved_config_gives_the_same_options(tmp_path: Path) -> None:
         (["retrain", "--lr"], "--lr"),
         (["retrain", "--amp", "fp8"], "--amp: 'fp8' is not one of none, bf16, fp16"),
         (["retrain", "--phases", "[[1]]"], "--phases"),
-        (["retrain", "--config", "nosuch"], "nosuch"),
+        (
+            ["retrain", "--config", "nosuch"],
+            "there is no file nosuch; recipes of retrain: imagenet_mnasnet",
+        ),
         (
             ["run", "--config", "cifar10_cpu"],
             "cifar10_cpu is a recipe of retrain, not of run; recipes of run: digits, imagenette, search_cifar10_cpu",
         ),
         (["space", "--config", "digits.yaml"], "digits is a recipe of run, not of space; recipes of space: none"),
-        (["retrain", "--config", "list.yaml"], "config"),
-        (["retrain", "--config", "torn.yaml"], "config"),
-        (["retrain", "--config", "unknown.yaml"], "no option nosuch"),
+        (["retrain", "--config", "list.yaml"], "list.yaml: holds a list, not a mapping"),
+        (["retrain", "--config", "torn.yaml"], "torn.yaml:2: not valid YAML"),
+        (["retrain", "--config", "unknown.yaml"], "unknown.yaml: there is no option nosuch"),
         (["retrain"], "--data-dir (empty) does not exist"),
         (["retrain", "--device", "cuda:99"], "--device cuda:99 cannot be used here"),
     ],

@@ -1,0 +1,164 @@
+"""A program of subcommands: finds a subcommand's module by name, reads its options, and turns mistakes into one line.
+
+A subcommand is a module with a docstring (its help), a string EXAMPLE, a dataclass Options whose docstring describes
+every field under "Args:", and main(options). It imports what needs torch inside main, so that help and mistakes in
+options are answered at once. A module with a PROGRAM instead is a subcommand that has subcommands of its own.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from scarlet_models.errors import UserError
+from scarlet_models.version import __version__
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command with subcommands.
+
+    Args:
+        name: What the user types.
+        package: Package of the subcommands' modules.
+        commands: Subcommand -> one line of help.
+        modules: Subcommand -> module, where that has another name.
+        recipes: Folder of YAML files that --config knows by their bare names.
+        recipes_of: Subcommand -> names of its recipes.
+        extra: Extra of scarlet-models that has what the subcommands import.
+        example: Shown below the overview.
+    """
+
+    name: str
+    package: str
+    commands: Mapping[str, str]
+    modules: Mapping[str, str] = field(default_factory=dict)
+    recipes: Path | None = None
+    recipes_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    extra: str = ""
+    example: str = ""
+
+    def run(self, argv: Sequence[str] | None = None) -> int:
+        """Run one subcommand and return the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
+        try:
+            try:
+                return self._run(list(sys.argv[1:] if argv is None else argv))
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+    def load(self, command: str) -> ModuleType:
+        """Import the module of a subcommand.
+
+        Raises:
+            UserError: There is no such subcommand.
+        """
+        if command not in self.commands:
+            from scarlet_models.options import did_you_mean
+
+            raise UserError(f"no command {command!r}; {did_you_mean(command, self.commands)}")
+        return importlib.import_module(self.modules.get(command, f"{self.package}.{command}"))
+
+    def parse(self, command: str, module: ModuleType, arguments: Sequence[str]) -> Any:
+        """Make the module's Options from their defaults, then --config, then the rest of the command line.
+
+        Raises:
+            UserError: An option is unknown, has a bad value or is missing.
+        """
+        from scarlet_models.parsing import parse
+
+        return parse(f"{self.name} {command}", module, arguments, lambda name: self.read_config(command, name))
+
+    def read_config(self, command: str, name: str) -> dict[str, Any]:
+        """Read the options of a subcommand from a YAML file or the recipe of that name.
+
+        Raises:
+            UserError: There is no such file or recipe, the recipe is of another subcommand, or it is no mapping.
+        """
+        from scarlet_models.documents import read_yaml
+
+        path = Path(self.find_recipe(name, command))
+        if not path.is_file():
+            raise UserError(f"there is no file {name}{self._recipes(command)}")
+        return dict(read_yaml(path, dict))
+
+    def find_recipe(self, name: str, command: str) -> str:
+        """The path of the recipe of that name; the name itself if it is a file's or unknown.
+
+        Raises:
+            UserError: The recipe is of another subcommand.
+        """
+        recipe = name.removesuffix(".yaml")
+        owner = next((other for other, names in self.recipes_of.items() if recipe in names), None)
+        if not self.recipes or not owner or Path(name).is_file():
+            return name
+        if owner != command:
+            raise UserError(f"{recipe} is a recipe of {owner}, not of {command}{self._recipes(command)}")
+        return str(self.recipes / f"{recipe}.yaml")
+
+    def _run(self, arguments: list[str]) -> int:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(self._overview())
+            return 0
+        if arguments[0] == "--version":
+            print(self.name, __version__)
+            return 0
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # file names need not be text that the terminal can show
+                stream.reconfigure(errors="backslashreplace")
+        command, *rest = arguments
+        who = f"{self.name} {command}" if command in self.commands else self.name
+        try:
+            module = self.load(command)
+            if hasattr(module, "PROGRAM"):
+                return int(module.PROGRAM.run(rest))
+            options = self.parse(command, module, rest)
+            with warnings.catch_warnings():
+                warnings.showwarning = self._warn
+                module.main(options)
+        except UserError as error:
+            return _fail(f"{who}: {error}")
+        except ModuleNotFoundError as error:
+            if not self.extra or str(error.name).startswith("scarlet_models"):
+                raise
+            from scarlet_models.installation import how_to_add
+
+            return _fail(f"{who}: needs {error.name}: {how_to_add(self.extra)}")
+        except KeyboardInterrupt:
+            return _fail(f"{who}: interrupted", status=130)
+        return 0
+
+    def _warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        """Print one line instead of the place in the source; deprecations are for developers."""
+        if issubclass(category, UserWarning):
+            print(f"{self.name}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    def _overview(self) -> str:
+        width = max(map(len, self.commands))
+        lines = [f"usage: {self.name} COMMAND [options]", ""]
+        lines += [f"  {command:{width}}  {text}" for command, text in self.commands.items()]
+        if self.recipes_of:
+            lines += ["", "recipes for --config:"]
+            lines += [f"  {command:{width}}  {', '.join(names)}" for command, names in self.recipes_of.items()]
+        lines += ["", f"Run {self.name} COMMAND --help for a command's options and an example."]
+        return "\n".join([*lines, *(["", "example:", self.example] if self.example else [])])
+
+    def _recipes(self, command: str) -> str:
+        """A hint at the recipes of a subcommand; empty if the program has none."""
+        names = ", ".join(self.recipes_of.get(command, ())) or "none"
+        return f"; recipes of {command}: {names}" if self.recipes_of else ""
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return status

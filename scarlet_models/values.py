@@ -1,0 +1,76 @@
+"""Values of options: what a text or an entry of YAML means as a value of a type, such as list[int] or float | None."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+import typing
+from typing import Any, Literal
+
+from scarlet_models.documents import parse_yaml
+from scarlet_models.errors import UserError
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def from_text(text: str, kind: Any) -> Any:
+    """Read a text of the command line: it stands for itself where the type is str, else for what it means as YAML.
+
+    Raises:
+        UserError: It is no value of the type.
+    """
+    for member in _members(kind):
+        if member is str or text in typing.get_args(member):
+            return text
+        with contextlib.suppress(UserError):
+            return check(parse_yaml(text, ""), member)
+    raise UserError(f"{text!r} is not {_describe(kind)}")
+
+
+def check(value: Any, kind: Any) -> Any:
+    """Give plain data its type: whole numbers become floats, and lists tuples, where the type wants them.
+
+    Raises:
+        UserError: It is no value of the type.
+    """
+    for member in _members(kind):
+        origin, inner = typing.get_origin(member), typing.get_args(member)
+        if member is Any or type(value) is member or (origin is Literal and value in inner):
+            return value
+        if member is float and type(value) is int:  # a bool is no number here
+            return float(value)
+        with contextlib.suppress(UserError):
+            if origin is dict and isinstance(value, dict):
+                return {check(key, inner[0]): check(item, inner[1]) for key, item in value.items()}
+            if origin is list and isinstance(value, list | tuple):
+                return [check(item, inner[0]) for item in value]
+            if origin is tuple and isinstance(value, list | tuple) and len(value) == len(inner):
+                return tuple(map(check, value, inner))
+    raise UserError(f"{value!r} is not {_describe(kind)}")
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The types of a union; of another type, that one."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+
+
+def _describe(kind: Any) -> str:
+    """What a value of a type looks like, for people."""
+    return " or ".join(_describe_one(member) for member in _members(kind) if member is not types.NoneType)
+
+
+def _describe_one(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    return _WORDS.get(kind) or f"a {'mapping' if origin is dict else 'list'} such as {_sample(kind)}"
+
+
+def _sample(kind: Any) -> str:
+    """A value as the command line and YAML spell it."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (list, tuple):
+        return f"[{','.join(map(_sample, inner))}]"
+    if origin is Literal:
+        return ",".join(map(str, inner))
+    return {int: "1", float: "0.5", dict: "{a: 1}"}.get(origin or kind, "a")

@@ -1,0 +1,40 @@
+"""The advice on how to add an extra, by the way that the package was installed."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scarlet_models import installation
+
+
+def test_a_clone_is_installed_where_it_lies() -> None:
+    assert installation.how_to_add("search") == f'pip install -e ".[search]" in {Path(__file__).parents[1]}'
+
+
+@pytest.mark.parametrize(
+    ("record", "advice"),
+    [
+        ({"url": "file:///a/clone", "dir_info": {}}, 'pip install "scarlet-models[train] @ file:///a/clone"'),
+        (
+            {"url": "https://example.org/s.git", "vcs_info": {"vcs": "git", "commit_id": "0"}},
+            'pip install "scarlet-models[train] @ git+https://example.org/s.git"',
+        ),
+        (None, "install scarlet-models again, with its extra [train]"),
+    ],
+)
+def test_an_installed_package_comes_from_where_pip_took_it(
+    record: dict[str, Any] | None, advice: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Distribution:
+        def read_text(self, name: str) -> str | None:
+            assert name == "direct_url.json"
+            return json.dumps(record) if record else None
+
+    monkeypatch.setattr(installation, "_CLONE", tmp_path)
+    monkeypatch.setattr(metadata, "distribution", lambda name: Distribution())
+    assert installation.how_to_add("train") == advice
