@@ -39,8 +39,8 @@ def main(options: Options) -> None:
 
     from scarlet_models.files import write_bytes
     from scarlet_models.weights.convert import convert
-    from scarlet_models.weights.resolve import PUBLISHED
     from scarlet_models.weights.install import install
+    from scarlet_models.weights.resolve import PUBLISHED
 
     name, tensors = convert(Path(options.checkpoint), options.model)
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})

@@ -58,8 +58,8 @@ def main(options: Options) -> None:
 
 def available() -> list[dict[str, str]]:
     """For every tag, where its weights are: store, package, or not here (the path is then empty)."""
-    from scarlet_models.weights.store import find, store_dir
     from scarlet_models.weights.install import tags
+    from scarlet_models.weights.store import find, store_dir
 
     rows = []
     for tag in tags():

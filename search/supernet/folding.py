@@ -1,11 +1,11 @@
-"""Folding stabilizers: the linear layers of identities absorbed by the layers around them, exactly in eval mode.
+"""Folding stabilizers: the layers around an identity absorb its linear map, exactly in eval mode.
 
 Let h be the features behind a block without a shortcut, f_1, f_2, ... the residual branches that follow, and W a
-stabilizer behind them. With h' = W h, W (h + f_1(h)) = h' + W f_1(W^-1 h'), and so on from branch to branch. So W goes
-into the projection of the block without a shortcut, and each residual block in between changes basis: W^-1 into its
-expansion, W into its projection. The features behind W, and so every feature tap, stay as they were. Where W^-1 is not
-to be had, W can still go forward into the next block without a shortcut, if no residual block lies between; a feature
-tap in between then shows what was in front of W.
+stabilizer behind them. With h' = W h, W (h + f_1(h)) = h' + W f_1(W^-1 h'), and so on from branch to branch. So W is
+multiplied into the projection of the block without a shortcut, and each residual block in between changes basis: W^-1
+into its expansion, W into its projection. The features behind W, and so every feature tap, stay the same. If W cannot
+be inverted, it can still be folded forward into the next block without a shortcut, provided that no residual block lies
+between. A feature tap in between then shows the features in front of W.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Link = tuple[str, nn.Module]
 
 
 def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
-    """Fold all stabilizers of a chain of blocks into its other modules, which change in place.
+    """Fold all stabilizers of a sequence of blocks into its other modules, which change in place.
 
     Args:
         links: (name, module) of everything between the stem's activation and the head's batch norm: timm blocks,
@@ -39,7 +39,7 @@ def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
         The links without the stabilizers. In eval mode they compute the same output, up to rounding.
 
     Raises:
-        UserError: a stabilizer cannot be folded: the message names its layer. The modules are then unfit for use.
+        UserError: A stabilizer cannot be folded. The message names its layer. The modules are then unfit for use.
     """
     ends = [i for i, (_, module) in enumerate(links) if not _keeps_shortcut(module)]
     for start, end in pairwise([-1, *ends]):
@@ -75,7 +75,7 @@ def _fold_segment(segment: Sequence[Link], following: Link) -> None:
 
 
 def _bases(segment: Sequence[Link]) -> tuple[list[tuple[nn.Module, Tensor]], str]:
-    """For each block the product of the stabilizers behind it, and why that cannot be folded into them, or ""."""
+    """The product of the stabilizers behind each block, and the reason why it cannot be folded into them, or ""."""
     bases: list[tuple[nn.Module, Tensor]] = []
     basis: Tensor | None = None
     nearest = ""
@@ -117,7 +117,7 @@ def _float64(tensor: Tensor) -> Tensor:
 
 
 def _expansion(module: Any) -> nn.Conv2d:
-    """The 1x1 convolution at a block's entrance, before which a linear map can be absorbed."""
+    """The first 1x1 convolution of a block, which can absorb a linear map in front of it."""
     if isinstance(module, InvertedResidual):
         return module.conv_pw
     return module.conv if isinstance(module, ConvBnAct) else module

@@ -12,14 +12,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from scarlet_models.search import Supernet
-from scarlet_models.search.supernet.folding import _change_output, fold_stabilizers
-from scarlet_models.search.supernet.stabilizer import Stabilizer
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from scarlet_models import SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
+from scarlet_models.search import Supernet
+from scarlet_models.search.supernet.folding import _change_output, fold_stabilizers
+from scarlet_models.search.supernet.stabilizer import Stabilizer
 from scarlet_models.training.depthwise import accelerate_depthwise
 
 IDENTITY = 2  # in the spaces below
@@ -61,10 +61,10 @@ def random_images(size: int, dtype: torch.dtype = torch.double) -> Tensor:
 
 
 @torch.no_grad()
-def error(result: Tensor, known_accuracies: Tensor) -> float:
+def error(result: Tensor, expected: Tensor) -> float:
     """Relative error; in double precision relative to the deviation over images, so that its mean hides nothing."""
-    scale = known_accuracies - known_accuracies.mean(0) if known_accuracies.dtype == torch.double else known_accuracies
-    return float((result - known_accuracies).norm() / scale.norm())
+    scale = expected - expected.mean(0) if expected.dtype == torch.double else expected
+    return float((result - expected).norm() / scale.norm())
 
 
 @torch.no_grad()
@@ -82,11 +82,8 @@ def path_taps(net: Supernet, images: Tensor, genotype: str) -> list[Tensor]:
 def compare(net: Supernet, genotype: str, model: nn.Module, images: Tensor) -> tuple[float, list[float]]:
     """Relative errors of logits and feature taps."""
     taps = model.forward_intermediates(images, intermediates_only=True)
-    known_accuracies = path_taps(net, images, genotype)
-    assert len(taps) == len(known_accuracies)
-    return error(model(images), net(images, genotype)), [
-        error(*pair) for pair in zip(taps, known_accuracies, strict=True)
-    ]
+    expected = path_taps(net, images, genotype)
+    return error(model(images), net(images, genotype)), [error(*pair) for pair in zip(taps, expected, strict=True)]
 
 
 def set_weight(net: Supernet, layer: int, matrix: Tensor) -> None:
@@ -338,12 +335,12 @@ def test_a_convolution_with_batch_norm_and_relu_cannot_be_folded() -> None:
 def test_folding_into_the_block_in_front_alone_is_wrong_between_residual_blocks() -> None:
     net = supernet(CHAIN, init="identity_noise")
     genotype, images = "0,1,1,2,1,0,0,0", random_images(16)
-    known_accuracies = net(images, genotype)
+    expected = net(images, genotype)
     naive = without_stabilizers(net, genotype)
-    wrong = error(naive(images), known_accuracies)
+    wrong = error(naive(images), expected)
     _change_output(naive.blocks[1][2], net.choice(3, IDENTITY).weight.detach().flatten(1))
-    assert error(naive(images), known_accuracies) > 0.1 * wrong > 1e-3
-    assert error(net.extract(genotype)(images), known_accuracies) < 1e-10
+    assert error(naive(images), expected) > 0.1 * wrong > 1e-3
+    assert error(net.extract(genotype)(images), expected) < 1e-10
 
 
 @pytest.mark.parametrize("stabilizer", ["bn", "relu"])
@@ -446,8 +443,8 @@ def test_extracted_models_save_and_load_as_timm_models(tmp_path: Path) -> None:
     extractor = timm.create_model("scarlet_net", features_only=True, **options).eval()
     missing, _ = extractor.load_state_dict(load_file(file), strict=False)
     assert not missing
-    for features, known_accuracies in zip(extractor(images), path_taps(net, images, genotype), strict=True):
-        assert error(features, known_accuracies) < 1e-5
+    for features, expected in zip(extractor(images), path_taps(net, images, genotype), strict=True):
+        assert error(features, expected) < 1e-5
 
 
 def test_an_extracted_model_trains() -> None:
