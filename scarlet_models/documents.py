@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ MAX_NODES = 100_000  # of a YAML document whose aliases are written out
 
 Keys = tuple[str | int, ...]  # from the document's root to an entry: keys of mappings and indices of lists
 _KINDS = {dict: "a mapping", list: "a list", str: "a text", int: "a number", float: "a number", bool: "true or false"}
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's floats: for PyYAML, 1e-5 is text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def read_text(path: Path | str, limit: int) -> str:
@@ -120,7 +130,7 @@ def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
 
 
 def _load_yaml(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     node = loader.get_single_node()
     if node is None:
         return None, {}

@@ -29,7 +29,7 @@ Link = tuple[str, nn.Module]
 
 
 def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
-    """Fold all stabilizers of a sequence of blocks into its other modules, which change in place.
+    """Fold all stabilizers of a chain of blocks into its other modules, which change in place.
 
     Args:
         links: (name, module) of everything between the stem's activation and the head's batch norm: timm blocks,
@@ -39,7 +39,7 @@ def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
         The links without the stabilizers. In eval mode they compute the same output, up to rounding.
 
     Raises:
-        UserError: A stabilizer cannot be folded. The message names its layer. The modules are then unfit for use.
+        UserError: a stabilizer cannot be folded: the message names its layer. The modules are then unfit for use.
     """
     ends = [i for i, (_, module) in enumerate(links) if not _keeps_shortcut(module)]
     for start, end in pairwise([-1, *ends]):

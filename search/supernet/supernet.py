@@ -89,7 +89,7 @@ class Supernet(nn.Module):
             source: The name of a supernet that ships, such as "nas_bench_macro.c10", or the folder of a training run.
 
         Raises:
-            UserError: There is no such supernet, or it is damaged. The message lists those that ship.
+            UserError: there is no such supernet, or it is damaged; the message lists those that ship.
         """
         from .file import load_supernet
 
@@ -125,7 +125,7 @@ class Supernet(nn.Module):
                 `timm.create_model` cannot rebuild it.
 
         Raises:
-            UserError: The genotype is not in the space, or a stabilizer cannot be folded.
+            UserError: the genotype is not in the space, or a stabilizer cannot be folded.
         """
         parsed = Genotype.parse(genotype, self.space)
         copies: list[Any] = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
