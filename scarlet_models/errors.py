@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can mend."""
+"""The exception for users' mistakes."""
 
 
 class UserError(ValueError):
@@ -6,5 +6,5 @@ class UserError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, in one line; its type where it says nothing."""
+    """The first line of an error's message, or its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

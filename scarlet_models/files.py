@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes and sha256."""
+"""Writing files atomically, so that a crash never leaves half of one; and their sha256."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from scarlet_models.errors import UserError, first_line
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Create or replace a file so that after a crash at any moment either the old or the new one is there, whole.
+    """Create or replace a file. After a crash at any moment, either the old or the new file is there, whole.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; the old file is untouched.
+        UserError: The disk is full or the folder cannot be written. The old file is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -36,22 +36,22 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """As write_atomically, of bytes."""
+    """Write bytes with `write_atomically`."""
     write_atomically(path, lambda file: file.write(data))
 
 
 def write_text(path: Path, text: str) -> None:
-    """As write_atomically, of text."""
+    """Write text with `write_atomically`."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any, indent: int = 2) -> None:
-    """As write_atomically, of anything that JSON holds."""
+    """Write plain data as JSON with `write_atomically`."""
     write_text(path, json.dumps(content, indent=indent) + "\n")
 
 
 def fsync(path: Path) -> None:
-    """Make a file's content or a folder's entries outlast a power cut, where the system has such a call."""
+    """Make a file's content or a folder's entries survive a power cut, on systems that have such a call."""
     if os.name == "posix":
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -61,13 +61,13 @@ def fsync(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there and can be."""
+    """Remove a file if possible; do nothing if not."""
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
-    """The file's sha256 in hexadecimal."""
+    """The sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Images of any common kind as 8-bit RGB, and what is wrong with those that cannot be read, in one line."""
+"""Reading images of any common kind as 8-bit RGB. An image that cannot be read gives one line that says why."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ from scarlet_models.errors import UserError, first_line
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 MOST_PIXELS = 100_000_000
-LONGEST_SHAPE = 200  # sides' ratio: resizing the shorter side to the network's would make the longer one enormous
+LONGEST_SHAPE = 200  # ratio of the sides: resizing the shorter one to the network's size makes the longer one enormous
 
 
 def find_images(name: str) -> Iterator[Path]:
-    """A folder's images by suffix, in it and below, sorted; anything else, and a folder without any, as it is."""
+    """The images in and below a folder, by suffix, sorted. Any other path, and a folder without images, as it is."""
     path = Path(name)
     inside = sorted(found for found in path.rglob("*") if found.suffix.lower() in SUFFIXES and found.is_file())
     yield from inside or [path]
 
 
 def read_image(source: Path | bytes, upright: bool = True) -> Image.Image:
-    """An image as 8-bit RGB, turned the way its camera was held; with `upright` false, as its pixels are stored.
+    """An image as 8-bit RGB.
 
-    CMYK, greyscale, palette and 16-bit images are converted; of an animation this is the first frame.
+    CMYK, greyscale, palette and 16-bit images are converted. An animation gives its first frame.
+
+    Args:
+        source: A file, or its content.
+        upright: Turn the image the way its camera was held (EXIF); else leave it as its pixels are stored.
 
     Raises:
-        UserError: there is none, or it is truncated, too large, or has no 8-bit form. The message leaves out the name.
+        UserError: There is no image, or it is truncated, too large, or has no 8-bit form. The caller adds the name.
     """
     if isinstance(source, Path):
         _check_file(source)

@@ -1,4 +1,4 @@
-"""A timm model with what belongs to it when it looks at images: its transform and the names of its classes."""
+"""Classification of images with a timm model, its transform and the names of its classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MODES = {1: "L", 3: "RGB"}  # of Pillow, by the number of channels
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class of one image."""
+    """One class of an image, and its probability."""
 
     label: str
     index: int
@@ -39,10 +39,10 @@ class Classifier:
 
     Args:
         model: A timm model with weights.
-        device: Where to run it.
+        device: The device to run it on.
 
     Raises:
-        UserError: the model has no classifier, or takes images that are neither greyscale nor RGB.
+        UserError: The model has no classifier, or takes images that are neither greyscale nor RGB.
     """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
@@ -56,7 +56,7 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image], top_k: int = 5) -> list[list[Prediction]]:
-        """For each image its `top_k` most probable classes, the most probable first."""
+        """The `top_k` most probable classes of each image, the most probable first."""
         batch = torch.stack([self.transform(image.convert(self.mode)) for image in images]).to(self.device)
         top = self.model(batch).float().softmax(1).topk(min(top_k, len(self.labels)))
         return [
@@ -66,7 +66,7 @@ class Classifier:
 
 
 def class_names(model: nn.Module) -> list[str]:
-    """Names of a model's classes: from its cfg, else ImageNet's if it has as many, else "class 0" and so on."""
+    """Names of a model's classes: those of its cfg, else ImageNet's if the number fits, else "class 0" and so on."""
     cfg: Any = model.pretrained_cfg
     count: Any = model.num_classes
     if not count:

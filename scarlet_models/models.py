@@ -34,7 +34,7 @@ MAX_MULTIPLIER = 10  # of width and depth
 
 
 class _StemStride:
-    """Gives timm's class, whose stem always strides by 2, a stem of stride 1: every reduction is then half as large."""
+    """A stem of stride 1 for timm's class, whose stem always strides by 2. Each reduction is then half as large."""
 
     def __init__(self, *args: Any, output_stride: int = 32, **kwargs: Any) -> None:
         doubled: Any = {"output_stride": 2 * output_stride}  # timm's class takes it; mypy sees only this mixin
@@ -74,7 +74,7 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
 
 
 def _cfgs(name: str) -> dict[str, Any]:
-    """The cfgs of a released network. The published weights carry no licence, and ours are from no other place."""
+    """The cfgs of a released network. The published weights carry no licence, and ours were trained here."""
     published = _cfg(license="unknown", file=registered_file(name, weights.PUBLISHED))
     c10 = _cfg(
         64,
@@ -85,7 +85,7 @@ def _cfgs(name: str) -> dict[str, Any]:
         origin_url=None,
         file=registered_file(name, weights.SHIPPED),
     )
-    # The published one last: timm lets the first tag with weights lead, unless a starred one comes after it.
+    # The published one last: timm makes the first tag with weights the default, unless a starred one follows.
     return {f"{name}.c10": c10, f"{name}.xiaomi_in1k*": published}
 
 
@@ -149,9 +149,10 @@ def _create(
 
 
 def _with_small_head(model_cls: Callable[..., EfficientNet], **kwargs: Any) -> EfficientNet:
-    """The model with a classifier that starts small, as MobileNetV2's does in torchvision.
+    """The model with a classifier initialised small, as MobileNetV2's is in torchvision.
 
-    timm's start, uniform to 1 / sqrt(classes), suits 1000 classes; with 10 the loss begins at 4.5, where chance is 2.3.
+    timm initialises it uniformly to 1 / sqrt(classes). That suits 1000 classes; with 10 the first loss is 4.5, and
+    chance 2.3.
     """
     model = model_cls(**kwargs)
     if isinstance(model.classifier, nn.Linear):
@@ -168,10 +169,10 @@ def _block_args(genotype: Genotype, depth_multiplier: float = 1.0) -> list[list[
 
 
 def _out_indices(out_indices: int | Iterable[int] | None, genotype: Genotype) -> tuple[int, ...]:
-    """Feature taps to return, shallow to deep: all by default, the last n for an int, as timm takes it, or those given.
+    """Feature taps to return, shallow to deep: all by default, the last n for an int (as in timm), or those given.
 
     Raises:
-        ValueError: there is no such tap, one is given twice, or none is left.
+        ValueError: There is no such tap, one is given twice, or none is given.
     """
     taps = 1 + sum(stage.stride > 1 for stage in genotype.space.stages)
     asked = taps if out_indices is None else out_indices
@@ -193,7 +194,7 @@ def _released(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
 
 
 def refresh(name: str) -> None:
-    """Tell timm's registry which weights of a released network there are now, as it was told on import."""
+    """Register a released network again, so that timm knows which weights of it there are now."""
     default_cfgs.update(generate_default_cfgs(_cfgs(name)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm warns of a name that is registered again
@@ -267,7 +268,7 @@ def scarlet_net(
 
 
 def _with_space_defaults(space: SearchSpace, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Input size, number of classes and pool size of a space's networks, under whatever the caller asks for."""
+    """The arguments with a space's input size, number of classes and pool size, unless the caller gives others."""
     size = space.input_size
     pool = space.map_sizes(size)[-1]
     overlay = {"input_size": (3, size, size), "num_classes": space.num_classes, "pool_size": (pool, pool)}

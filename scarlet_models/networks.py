@@ -1,4 +1,4 @@
-"""From what a user types to a network: a name that timm knows, a genotype, or a folder or repository that holds one."""
+"""Building a network from what a user types: a name that timm knows, a genotype, a folder or a Hub repository."""
 
 from __future__ import annotations
 
@@ -18,20 +18,26 @@ from scarlet_models.space.space import Genotype
 from scarlet_models.weights.source import check_weights, read_config
 from scarlet_models.weights.tensors import not_finite
 
-# What timm says users' mistakes with; the last three about a config.json that asks for what it does not know.
+# What timm raises for users' mistakes; the last three for a config.json that asks for something unknown.
 MISTAKES = (OSError, RuntimeError, ValueError, AssertionError, SafetensorError, AttributeError, KeyError, TypeError)
 
 
 def is_genotype(name: str) -> bool:
-    """Whether a text is meant as a genotype, such as "2,4,1,8", rather than as a name."""
+    """Whether a text is a genotype, such as "2,4,1,8", rather than a name."""
     return bool(re.fullmatch(r"[\s\d,+-]+", name))
 
 
 def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The timm model of a name (with or without a tag), `local-dir:FOLDER`, `hf-hub:ID`, or a genotype of a space.
+    """Build a timm model; with `pretrained`, no weight of it is random or NaN.
+
+    Args:
+        name: A name with or without a tag, `local-dir:FOLDER`, `hf-hub:ID`, or a genotype.
+        space: Search space of a genotype: a name or a YAML file.
+        pretrained: Load weights.
+        kwargs: Further arguments of `timm.create_model`.
 
     Raises:
-        UserError: there is no such network, it does not load, or a genotype is asked for with weights.
+        UserError: There is no such network, it does not load, or a genotype is asked for with weights.
     """
     try:
         if is_genotype(name):
@@ -50,13 +56,13 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
 
 
 def create_on_meta(name: str, space: str = "scarlet", **kwargs: Any) -> nn.Module:
-    """The same without weights or memory for them: for its shapes and cost."""
+    """Build the same model on the meta device, without memory for weights: for its shapes and cost."""
     with torch.device("meta"):
         return create(name, space, **kwargs)
 
 
 def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
-    """The genotype of what `create` takes; None where the network is not one of a space, scaled ones among them."""
+    """The genotype of what `create` takes; None for networks of other families and for scaled ones."""
     if is_genotype(name):
         return Genotype.parse(name, space)
     try:
@@ -75,7 +81,7 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
 
 
 def image_size(model: nn.Module) -> int:
-    """Side in pixels of the images that a timm model is made for."""
+    """Side in pixels of the images that a timm model expects."""
     cfg: Any = model.pretrained_cfg
     return int(cfg["input_size"][-1])
 
@@ -84,7 +90,7 @@ def find_device(name: str) -> torch.device:
     """The device of a name such as cpu or cuda:1.
 
     Raises:
-        UserError: there is none here.
+        UserError: This machine has no such device.
     """
     try:
         device = torch.device(name)
@@ -95,7 +101,7 @@ def find_device(name: str) -> torch.device:
 
 
 def file_stem(name: str) -> str:
-    """A short name for files about a network."""
+    """A short name for files about a network, made from what `create` takes."""
     if is_genotype(name):
         return "genotype_" + re.sub(r"\D+", "-", name.strip())
     return re.split(r"[/\\:]", name.rstrip("/\\"))[-1]

@@ -1,4 +1,4 @@
-"""What commands print: tables and bars that stay whole when the output is a file or a pipe."""
+"""Terminal output of the commands: tables that stay whole when the output is a file or a pipe."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rich.table import Table
 
 
 def console() -> Console:
-    """For standard output. Lines wrap at a terminal's width; elsewhere they stay as long as they are."""
+    """A console on standard output. Lines wrap at the width of a terminal, but not in files and pipes."""
     return Console(highlight=False, soft_wrap=True) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
 
 
 def table(*columns: str) -> Table:
-    """An empty table. A column whose heading starts with ">" is right-aligned."""
+    """An empty table. A heading that starts with ">" makes its column right-aligned."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
@@ -22,7 +22,7 @@ def table(*columns: str) -> Table:
 
 
 def short(count: int) -> str:
-    """A count with three digits or four, such as 365.3M."""
+    """A count in a few digits, such as 365.3M."""
     for unit, letter in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
         if count >= unit:
             return f"{count / unit:.{2 if letter == 'G' else 1}f}{letter}"

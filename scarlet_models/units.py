@@ -1,4 +1,4 @@
-"""Numbers as people write them: 300M, 1.5G, 6,707,720."""
+"""Reading numbers as people write them: 300M, 1.5G, 6,707,720."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def parse_count(text: str | int | float) -> int:
     """A whole number from text such as 300M, 1.5G, 2e6 or 6,707,720 (powers of ten; B is 10^9 as G is).
 
     Raises:
-        UserError: not a count.
+        UserError: The text is not a count.
     """
     match = _COUNT.fullmatch(str(text).strip().replace(",", "").replace("_", ""))
     if match:

@@ -16,8 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DATA = (
-    "space/spaces/scarlet.yaml",
-    "space/spaces/mini.yaml",
+    "spaces/scarlet.yaml",
+    "spaces/mini.yaml",
     "weights/manifest.json",
     "weights/scarlet_a.c10.safetensors",
     "weights/scarlet_b.c10.safetensors",
@@ -25,7 +25,7 @@ DATA = (
     "py.typed",
     "detection/recipes/bccd_cpu.yaml",
     "search/recipes/cifar10_cpu.yaml",
-    "search/report/report.html.j2",
+    "search/report.html.j2",
     "search/supernets/manifest.json",
 )
 

@@ -15,17 +15,18 @@ from torch.export import Dim, ExportedProgram
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.installation import how_to_add
 
-TOLERANCE = 1e-4  # of the largest output: another order of summation, no more
+TOLERANCE = 1e-4  # share of the largest output: no more than another order of summation makes
 
 
 def export_program(model: nn.Module, batch: Tensor) -> ExportedProgram:
-    """The program of a model in eval mode for batches of any size.
+    """The torch.export program of a model, for batches of any size.
 
     Args:
+        model: In eval mode.
         batch: Images (N, C, H, W) with N at least 2; H and W are then fixed.
 
     Raises:
-        UserError: torch cannot trace the model.
+        UserError: Torch cannot trace the model.
     """
     try:
         return torch.export.export(model, (batch,), dynamic_shapes=({0: Dim("batch")},))
@@ -34,10 +35,10 @@ def export_program(model: nn.Module, batch: Tensor) -> ExportedProgram:
 
 
 def program_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Tensor]) -> tuple[bytes, float]:
-    """A .pt2 file's content, and by how much what is loaded from it differs from the model.
+    """The content of a .pt2 file, and how much the program loaded from it differs from the model.
 
     Raises:
-        UserError: it differs by more than TOLERANCE.
+        UserError: The difference is above TOLERANCE.
     """
     file = io.BytesIO()
     torch.export.save(program, file)
@@ -52,15 +53,15 @@ def sample_batches(channels: int, size: int) -> list[Tensor]:
 
 
 def missing_packages() -> list[str]:
-    """Those that ONNX needs and that are not installed."""
+    """Names of the packages that ONNX needs and that are not installed."""
     return [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
 
 
 def onnx_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Tensor]) -> tuple[bytes, float]:
-    """An .onnx file's content (input "pixels", output "logits"), and by how much onnxruntime differs from the model.
+    """The content of an .onnx file (input "pixels", output "logits"), and how much onnxruntime differs from the model.
 
     Raises:
-        UserError: the extra is not installed, torch cannot convert the program, or it differs by more than TOLERANCE.
+        UserError: The extra is not installed, torch cannot convert the program, or the difference is above TOLERANCE.
     """
     if missing := missing_packages():
         raise UserError(f"ONNX needs {' and '.join(missing)}: {how_to_add('export')}")
@@ -97,10 +98,10 @@ def largest_difference(
     """The largest difference between two networks' outputs, as a share of the largest output.
 
     Raises:
-        UserError: it is more than TOLERANCE.
+        UserError: The difference is above TOLERANCE.
     """
     pairs = [(model(batch), other(batch)) for batch in batches]
     difference = max(float((ours - theirs).abs().max() / ours.abs().max()) for ours, theirs in pairs)
     if not difference <= TOLERANCE:  # not >, for NaN
-        raise UserError(f"what was exported differs from the network by {difference:.1e} of its largest output")
+        raise UserError(f"the exported program differs from the network by {difference:.1e} of its largest output")
     return difference

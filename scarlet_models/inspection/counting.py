@@ -1,7 +1,7 @@
-"""MACs and params of a built model, counted by running it: by torch's flop counter, and by thop.
+"""MACs and params of a built model, counted while it runs: by torch's flop counter, and by thop.
 
-MACs are those of convolutions and linear layers for one image. Models are copied to the meta device first: nothing is
-computed, and the model that is counted keeps its buffers and mode.
+MACs are those of convolutions and linear layers for one image. A copy of the model runs on the meta device: nothing is
+computed, and the model itself keeps its buffers and mode.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scarlet_models.space.cost import Cost
 
 
 def count(model: nn.Module, input_size: int) -> Cost:
-    """Cost at `input_size` px: half of torch's flop count, and every trainable parameter."""
+    """Cost of a model at `input_size` px: half of torch's flop count, and all trainable parameters."""
     return Cost(macs_by_module(model, input_size)[""], sum(p.numel() for p in model.parameters() if p.requires_grad))
 
 
 def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
-    """MACs of each module by its dotted name; "" is the whole model. Modules without any are left out."""
+    """MACs of each module by its dotted name; "" is the whole model. Modules without MACs are left out."""
     from torch.utils.flop_counter import FlopCounterMode  # slow to import
 
     copied, image = on_meta(model, input_size)
@@ -38,7 +38,7 @@ def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
 
 
 def count_with_thop(model: nn.Module, input_size: int) -> Cost:
-    """The same by thop, with rules for what it counts differently.
+    """Cost of a model by thop, with rules for what it counts differently.
 
     By itself thop adds pooling and normalization to the MACs, and leaves out the MACs and params of modules whose exact
     type it does not know, such as timm's batch norm with activation and its convolutions.
@@ -60,7 +60,7 @@ def count_with_thop(model: nn.Module, input_size: int) -> Cost:
 
 
 def on_meta(model: nn.Module, input_size: int) -> tuple[nn.Module, torch.Tensor]:
-    """A copy of the model in eval mode without its numbers, and a batch of one image for it."""
+    """A copy of the model without weights, in eval mode, and a batch of one image for it."""
     image = torch.empty(1, in_channels(model), input_size, input_size, device="meta", dtype=_first(model).dtype)
     return copy.deepcopy(model).to("meta").eval(), image
 

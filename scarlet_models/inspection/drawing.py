@@ -1,4 +1,4 @@
-"""A network drawn as a chain of blocks: kernel by colour, expansion by height, squeeze-and-excitation by outline."""
+"""A network drawn as a row of blocks: kernel by colour, expansion by height, squeeze-and-excitation by outline."""
 
 from __future__ import annotations
 
@@ -33,23 +33,25 @@ MARGIN, LABELS, HEADING, LEGEND = 0.5, 0.42, 1.0, 0.95
 def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
     """A figure of the blocks in a row, from the image on the left to the classifier on the right.
 
-    Over each block stand its channels and the side of its map, below it the number of its searchable layer, or else
-    its place in the timm model, or its name. Blocks of one map size share a band, which says the reduction.
+    Above each block stand its channels and the side of its map. Below it stands the number of its searchable layer,
+    else its position in the timm model, or its name. Blocks of one map size share a band, labelled with the reduction.
 
     Args:
-        blocks: What `layout` gives.
+        blocks: The blocks that `layout` returns.
+        title: First line.
+        subtitle: Second line, smaller.
     """
     tallest = max(_height(block) for block in blocks)
-    chain, entries = (len(blocks) + 1) * PITCH, _legend(blocks)
+    row_width, entries = (len(blocks) + 1) * PITCH, _legend(blocks)
     texts = _text_length(title, 15, "bold"), _text_length(subtitle, 8.5), sum(_length(label) for label, _, _ in entries)
-    width = 2 * MARGIN + max(chain, *texts)
+    width = 2 * MARGIN + max(row_width, *texts)
     height = LEGEND + 0.7 + tallest + LABELS + HEADING
     figure = Figure(figsize=(width, height), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     axes.text(MARGIN, height - 0.42, title, size=15, weight="bold", color=INK, va="center")
     axes.text(MARGIN, height - 0.72, subtitle, size=8.5, color=MUTED, va="center")
-    middle, left = LEGEND + 0.62 + tallest / 2, (width - chain) / 2
+    middle, left = LEGEND + 0.62 + tallest / 2, (width - row_width) / 2
     _draw_bands(axes, blocks, left + PITCH, LEGEND + 0.08, middle + tallest / 2 + LABELS + 0.12)
     axes.plot([left + PITCH / 2, left + (len(blocks) + 0.5) * PITCH], [middle, middle], color=LINE, lw=1.6, zorder=1)
     row = middle - tallest / 2 - 0.2
@@ -61,10 +63,10 @@ def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the file's suffix, whole or not at all; the same figure gives the same bytes.
+    """Write a figure atomically, in the format of the file's suffix. The same figure gives the same bytes.
 
     Raises:
-        UserError: another suffix than those of FORMATS, or the file cannot be written.
+        UserError: The suffix is not in FORMATS, or the file cannot be written.
     """
     kind = path.suffix.lower()
     if kind not in FORMATS:
@@ -129,7 +131,7 @@ def _draw_shortcut(axes: Axes, x: float, y: float, height: float) -> None:
 
 
 def _shape(axes: Axes, x: float, top: float, channels: int, size: int) -> None:
-    """Channels, and under them the side of the map, over the top of a block."""
+    """Write channels and the side of the map above a block."""
     axes.text(x, top + 0.27, str(channels), size=8, weight="bold", color=INK, ha="center", va="center")
     axes.text(x, top + 0.12, f"{TIMES}{size}²" if size > 1 else "", size=7, color=MUTED, ha="center", va="center")
 
@@ -142,7 +144,7 @@ def _name(block: Block) -> str:
 
 
 def _legend(blocks: Sequence[Block]) -> list[tuple[str, str, float]]:
-    """What needs explaining in this drawing: label, and colour and height of the sample."""
+    """The legend's entries: label, and colour and height of the sample."""
     searched = [block for block in blocks if block.kind == "inverted residual"]
     kernels, expansions = sorted({block.kernel for block in searched}), sorted({block.expand for block in searched})
     return [
@@ -166,7 +168,7 @@ def _draw_legend(axes: Axes, entries: Sequence[tuple[str, str, float]], x: float
 
 
 def _length(label: str) -> float:
-    """Inches that an entry of the legend takes, with the space behind it."""
+    """Width of an entry of the legend in inches, with the space behind it."""
     return SAMPLE + 0.09 + _text_length(label, 8) + 0.3
 
 

@@ -1,4 +1,4 @@
-"""A network block by block: what each is, its shapes and its cost. What `info` prints and `plot` draws."""
+"""A network block by block: kind, shapes and cost of each. `info` prints this, and `plot` draws it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Block:
         kind: stem, separable, inverted residual, projection, identity, head or classifier.
         expand: Channels inside an inverted residual, as a multiple of its input's.
         se: Whether there is squeeze-and-excitation.
-        layer: Number of the searchable layer, where a genotype tells.
+        layer: Number of the searchable layer; None where no genotype is known.
         choice: Index of that layer's choice.
     """
 
@@ -58,10 +58,12 @@ def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) 
     """The blocks of a timm EfficientNet in order, for images of `input_size` px.
 
     Args:
-        genotype: What the model was built from: adds layer numbers, choices and identities.
+        model: The network.
+        input_size: Side of the images.
+        genotype: What the model was built from. It adds layer numbers, choices and identities.
 
     Raises:
-        UserError: the model is of another family.
+        UserError: The model is of another family.
     """
     if not isinstance(model, EfficientNet):
         raise UserError(f"only networks built as timm's EfficientNet have a layout, not {type(model).__name__}")
@@ -73,14 +75,14 @@ def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) 
 
 
 def feature_taps(model: nn.Module) -> list[dict[str, Any]]:
-    """What `features_only` gives of a timm model: reduction, channels and module of each tap, from fine to coarse."""
+    """Reduction, channels and module of each feature map that `features_only` returns, from fine to coarse."""
     info: Any = model.feature_info
     taps: list[dict[str, Any]] = info if isinstance(info, list) else info.info
     return [{"reduction": tap["reduction"], "channels": tap["num_chs"], "module": tap["module"]} for tap in taps]
 
 
 def _units(model: EfficientNet) -> Iterator[tuple[str, str, list[nn.Module]]]:
-    """Name, kind and modules of each block; the first module is the one that a hook can watch."""
+    """Name, kind and modules of each block; a hook can watch the first module."""
     yield "conv_stem", "stem", [model.conv_stem, model.bn1]
     for name, block in model.blocks.named_modules():
         if name.count(".") == 1:
@@ -92,7 +94,7 @@ def _units(model: EfficientNet) -> Iterator[tuple[str, str, list[nn.Module]]]:
 
 
 def _shapes(model: EfficientNet, names: list[str], input_size: int) -> dict[str, tuple[torch.Size, torch.Size]]:
-    """Shapes of what goes into and comes out of modules; nothing is computed."""
+    """Shapes of the inputs and outputs of modules, found without computing anything."""
     copied, image = on_meta(model, input_size)
     shapes: dict[str, tuple[torch.Size, torch.Size]] = {}
 

@@ -1,4 +1,4 @@
-"""How fast networks run, measured side by side so that a busy machine slows all of them alike."""
+"""Latency and throughput of networks, measured in turns, so that a busy machine slows all of them equally."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .counting import in_channels
 
 K = TypeVar("K")
 T = TypeVar("T")
-REPEATS = 5  # passes of one image a round, of which the median counts
+REPEATS = 5  # passes of one image in a round; their median counts
 
 
 @dataclass
 class Timing:
-    """Seconds a forward pass of one network took, one entry a round."""
+    """Seconds of a forward pass of one network, one entry for each round: for one image, and for a batch."""
 
     single: list[float] = field(default_factory=list)
     batch: list[float] = field(default_factory=list)
@@ -34,17 +34,19 @@ class Timing:
         return statistics.median(self.single)
 
     def throughput(self, batch_size: int) -> float:
-        """Images a second in batches, from the median pass."""
+        """Images per second in batches, from the median pass."""
         return batch_size / statistics.median(self.batch)
 
 
 def interleaved(
     measures: Mapping[K, Callable[[], T]], rounds: int, advance: Callable[[], None] = lambda: None
 ) -> dict[K, list[T]]:
-    """What each measure gives, once a round in an order drawn anew for each, after one round that does not count.
+    """Results of each measurement, once a round in a new random order, after one round of warm-up.
 
     Args:
-        advance: Called after each measure of each round.
+        measures: Name of each measurement, and the function that takes it.
+        rounds: Rounds after the warm-up.
+        advance: Called after each measurement, for a progress bar.
     """
     results: dict[K, list[T]] = {name: [] for name in measures}
     order, generator = list(measures), random.Random(0)
@@ -67,11 +69,15 @@ def time_interleaved(
     device: torch.device,
     advance: Callable[[], None] = lambda: None,
 ) -> dict[str, Timing]:
-    """Time every model once a round, on one image and on a batch, as `interleaved` does.
+    """Time every model on one image and on a batch, by `interleaved`.
 
     Args:
         models: Models in eval mode on the device.
-        advance: Called after each model of each round.
+        input_size: Side of the images in px.
+        batch_size: Images in the batch.
+        rounds: Rounds after the warm-up.
+        device: Where the models are.
+        advance: Called after each model of each round, for a progress bar.
     """
 
     def measure(model: nn.Module) -> tuple[float, float]:
@@ -84,7 +90,7 @@ def time_interleaved(
 
 
 def median_seconds(run: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Median wall time of a call over immediate repeats, the device's work included."""
+    """Median wall time of a call, repeated at once, in seconds. It includes the device's work."""
     return statistics.median(_seconds(run, device) for _ in range(repeats))
 
 
@@ -98,7 +104,7 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Lets torch use as many CPU threads meanwhile; 0 leaves its own choice."""
+    """Let torch use `count` CPU threads inside the block; 0 changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -108,6 +114,6 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def wait(device: torch.device) -> None:
-    """Return when the device has done all that it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

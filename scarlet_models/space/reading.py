@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,9 +20,9 @@ MAX_CHANNELS, MAX_EXPAND = 8_192, 16
 MAX_INPUT_SIZE, MAX_CLASSES = 4_096, 1_000_000
 
 _SPACES = files("scarlet_models.space") / "spaces"
-_KEYS = ("name", "stem", "stages", "choices", "act", "head", "identity_at_reduction", "input_size", "num_classes")
 
 S = TypeVar("S", bound=Structure)
+Reader = Callable[[Any, Keys], Any]  # (value, its keys) -> what a space holds
 
 
 def names() -> list[str]:
@@ -64,41 +64,23 @@ class _Bad(Exception):
 def _parse(text: str, where: str, kind: type[S]) -> S:
     data, lines = parse_yaml_and_lines(text, where)
     if not isinstance(data, dict):
-        raise UserError(f"{where}:1: a search space is a mapping with the keys {', '.join(_KEYS)}")
+        raise UserError(f"{where}:1: a search space is a mapping with the keys {', '.join(_SPACE)}")
     return _checked(data, where, lines, kind)
 
 
 def _checked(data: dict[str, Any], where: str, lines: dict[Keys, int], kind: type[S]) -> S:
     try:
-        space = _space(data, kind)
+        space = kind(**_fields(data, (), _SPACE, optional=("identity_at_reduction", "input_size", "num_classes")))
         _check_layers(space)
         return space
     except _Bad as bad:
         line = next((lines[bad.keys[:n]] for n in range(len(bad.keys), 0, -1) if bad.keys[:n] in lines), 1)
-        place = f"{where}:{line}" if lines else where
-        raise UserError(f"{place}: {'.'.join(map(str, bad.keys)) or 'space'}: {bad}") from None
-
-
-def _space(data: dict[str, Any], kind: type[S]) -> S:
-    _check_keys(data, _KEYS, _KEYS[:6], ())
-    at_reduction = data.get("identity_at_reduction", "absent")
-    if at_reduction not in ("absent", "project"):
-        raise _Bad(("identity_at_reduction",), f"{_shown(at_reduction)} is neither 'absent' nor 'project'")
-    return kind(
-        name=_name(data["name"]),
-        stem=_stem(data["stem"]),
-        stages=tuple(_stage(entry, i) for i, entry in enumerate(_entries(data, "stages", MAX_LAYERS))),
-        choices=tuple(_choice(entry, i) for i, entry in enumerate(_entries(data, "choices", MAX_CHOICES))),
-        act=_act(data["act"], ("act",)),
-        head=_head(data["head"]),
-        identity_at_reduction=at_reduction,
-        input_size=_positive(data.get("input_size", 224), ("input_size",), MAX_INPUT_SIZE),
-        num_classes=_positive(data.get("num_classes", 1000), ("num_classes",), MAX_CLASSES),
-    )
+        position = f"{where}:{line}" if lines else where
+        raise UserError(f"{position}: {'.'.join(map(str, bad.keys)) or 'space'}: {bad}") from None
 
 
 def _check_layers(space: Structure) -> None:
-    """What entries must not be together."""
+    """Refuse entries that are good by themselves, but not together."""
     for index, choice in enumerate(space.choices):
         if choice in space.choices[:index]:
             raise _Bad(("choices", index), f"the same choice stands at {space.choices.index(choice)}")
@@ -119,99 +101,102 @@ def _check_layers(space: Structure) -> None:
                 raise _Bad(("choices", index, "se"), f"{share} rounds to none")
 
 
-def _stem(entry: Any) -> Stem:
-    _check_keys(entry, ("channels", "stride", "act", "separable"), ("channels", "stride", "act"), ("stem",))
-    separable = entry.get("separable")
-    return Stem(
-        _channels(entry["channels"], ("stem", "channels")),
-        _one_of(entry["stride"], (1, 2), ("stem", "stride")),
-        _act(entry["act"], ("stem", "act")),
-        None if separable is None else _channels(separable, ("stem", "separable")),
-    )
-
-
-def _head(entry: Any) -> Head:
-    _check_keys(entry, ("channels", "act"), ("channels", "act"), ("head",))
-    return Head(_channels(entry["channels"], ("head", "channels")), _act(entry["act"], ("head", "act")))
-
-
-def _stage(entry: Any, index: int) -> Stage:
-    keys = ("stages", index)
-    _check_keys(entry, ("channels", "depth", "stride"), ("channels", "depth", "stride"), keys)
-    return Stage(
-        _channels(entry["channels"], (*keys, "channels")),
-        _positive(entry["depth"], (*keys, "depth"), MAX_LAYERS),
-        _one_of(entry["stride"], (1, 2), (*keys, "stride")),
-    )
-
-
-def _choice(entry: Any, index: int) -> Choice:
-    keys = ("choices", index)
-    if entry == "identity":
-        return IDENTITY
-    _check_keys(entry, ("kernel", "expand", "se"), ("kernel", "expand"), keys)
-    se = entry.get("se", 0.0)
-    if isinstance(se, bool) or not isinstance(se, int | float) or not 0 <= se <= 1:
-        raise _Bad((*keys, "se"), f"{_shown(se)} is not a ratio between 0 and 1")
-    kernel = _one_of(entry["kernel"], KERNELS, (*keys, "kernel"))
-    expand = _positive(entry["expand"], (*keys, "expand"), MAX_EXPAND)
-    if expand == 1:
-        raise _Bad((*keys, "expand"), "must be 2 or more: an inverted residual without an expansion is another block")
-    return Choice(kernel, expand, float(se))
-
-
-def _check_keys(entry: Any, known: Sequence[str], needed: Sequence[str], keys: Keys) -> None:
+def _fields(entry: Any, keys: Keys, readers: Mapping[str, Reader], optional: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of a mapping, each by its reader. An optional one that is absent or null is left to its default."""
     if not isinstance(entry, Mapping):
-        raise _Bad(keys, f"{_shown(entry)} is not a mapping with the keys {', '.join(known)}")
+        raise _Bad(keys, f"{_shown(entry)} is not a mapping with the keys {', '.join(readers)}")
     for key in entry:
-        if key not in known:
-            raise _Bad((*keys, _shown(key).strip("'")), f"unknown key; known are {', '.join(known)}")
-    for key in needed:
-        if key not in entry:
+        if key not in readers:
+            raise _Bad((*keys, _shown(key).strip("'")), f"unknown key; known are {', '.join(readers)}")
+    for key in readers:
+        if key not in entry and key not in optional:
             raise _Bad(keys, f"key {key!r} is missing")
+    given = {key: read for key, read in readers.items() if not (key in optional and entry.get(key) is None)}
+    return {key: read(entry[key], (*keys, key)) for key, read in given.items()}
 
 
-def _entries(data: Mapping[str, Any], key: str, most: int) -> Sequence[Any]:
-    entries = data[key]
-    if not isinstance(entries, list | tuple) or not entries:
-        raise _Bad((key,), "must be a list of at least one entry")
-    if len(entries) > most:
-        raise _Bad((key,), f"{len(entries)} entries are more than {most}")
-    return entries
+def _list_of(read: Reader, most: int) -> Reader:
+    def read_list(entries: Any, keys: Keys) -> tuple[Any, ...]:
+        if not isinstance(entries, list | tuple) or not entries:
+            raise _Bad(keys, "must be a list of at least one entry")
+        if len(entries) > most:
+            raise _Bad(keys, f"{len(entries)} entries are more than {most}")
+        return tuple(read(entry, (*keys, index)) for index, entry in enumerate(entries))
+
+    return read_list
 
 
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 100:
-        raise _Bad(("name",), f"{_shown(value)} is not a name of 1 to 100 printable characters")
-    return value
+def _positive(most: int) -> Reader:
+    def read(value: Any, keys: Keys) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise _Bad(keys, f"{_shown(value)} is not a positive whole number")
+        if value > most:
+            raise _Bad(keys, f"{_shown(value)} is more than {most}")
+        return value
+
+    return read
 
 
-def _positive(value: Any, keys: Keys, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _Bad(keys, f"{_shown(value)} is not a positive whole number")
-    if value > most:
-        raise _Bad(keys, f"{_shown(value)} is more than {most}")
-    return value
+def _one_of(*allowed: str | int) -> Reader:
+    def read(value: Any, keys: Keys) -> str | int:
+        if not isinstance(value, str | int) or isinstance(value, bool) or value not in allowed:
+            raise _Bad(keys, f"{_shown(value)} is not one of {', '.join(map(str, allowed))}")
+        return value
+
+    return read
 
 
 def _channels(value: Any, keys: Keys) -> int:
-    if _positive(value, keys, MAX_CHANNELS) % 8:
+    if _positive(MAX_CHANNELS)(value, keys) % 8:
         raise _Bad(keys, f"{value} is not a multiple of 8, to which timm rounds channels")
     return int(value)
 
 
-def _one_of(value: Any, allowed: Sequence[int], keys: Keys) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
-        raise _Bad(keys, f"{_shown(value)} is not one of {', '.join(map(str, allowed))}")
-    return value
+def _expand(value: Any, keys: Keys) -> int:
+    if _positive(MAX_EXPAND)(value, keys) == 1:
+        raise _Bad(keys, "must be 2 or more: an inverted residual without an expansion is another block")
+    return int(value)
 
 
-def _act(value: Any, keys: Keys) -> str:
-    if not isinstance(value, str) or value not in ACTIVATIONS:
-        raise _Bad(keys, f"{_shown(value)} is not one of {', '.join(ACTIVATIONS)}")
+def _se(value: Any, keys: Keys) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise _Bad(keys, f"{_shown(value)} is not a ratio between 0 and 1")
+    return float(value)
+
+
+def _name(value: Any, keys: Keys) -> str:
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 100:
+        raise _Bad(keys, f"{_shown(value)} is not a name of 1 to 100 printable characters")
     return value
 
 
 def _shown(value: Any) -> str:
     """A bad value as a message shows it: in one line, however long it is."""
     return reprlib.repr(value)
+
+
+def _stem(entry: Any, keys: Keys) -> Stem:
+    readers = {**_CONVOLUTION, "stride": _one_of(1, 2), "separable": _channels}
+    return Stem(**_fields(entry, keys, readers, optional=("separable",)))
+
+
+def _choice(entry: Any, keys: Keys) -> Choice:
+    if entry == "identity":
+        return IDENTITY
+    return Choice(**_fields(entry, keys, {"kernel": _one_of(*KERNELS), "expand": _expand, "se": _se}, optional=("se",)))
+
+
+_act = _one_of(*ACTIVATIONS)
+_CONVOLUTION: dict[str, Reader] = {"channels": _channels, "act": _act}
+_STAGE: dict[str, Reader] = {"channels": _channels, "depth": _positive(MAX_LAYERS), "stride": _one_of(1, 2)}
+_SPACE: dict[str, Reader] = {
+    "name": _name,
+    "stem": _stem,
+    "stages": _list_of(lambda entry, keys: Stage(**_fields(entry, keys, _STAGE)), MAX_LAYERS),
+    "choices": _list_of(_choice, MAX_CHOICES),
+    "act": _act,
+    "head": lambda entry, keys: Head(**_fields(entry, keys, _CONVOLUTION)),
+    "identity_at_reduction": _one_of("absent", "project"),
+    "input_size": _positive(MAX_INPUT_SIZE),
+    "num_classes": _positive(MAX_CLASSES),
+}

@@ -1,4 +1,4 @@
-"""Published checkpoints (`.pth.tar`) as tensors in timm's layout."""
+"""Converting published checkpoints (`.pth.tar`) to tensors in timm's layout."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ _BLOCK = {
 
 
 def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]]:
-    """Read a published checkpoint, running none of its code.
+    """Read a published checkpoint. None of its code is run.
 
     Args:
-        path: a file whose `model_state` has the layout of SCARLET-A, B or C, with or without `module.` prefixes.
-        name: which of the networks it is; recognised if not given.
+        path: A file whose `model_state` has the layout of SCARLET-A, B or C, with or without `module.` prefixes.
+        name: Which of the networks it is; recognised if not given.
 
     Returns:
         The network's name and its tensors under timm's keys: float32, and int64 counters.
 
     Raises:
-        UserError: not a whole checkpoint, one with code, or not one of these networks.
+        UserError: The checkpoint is damaged, holds code, or is not one of these networks.
     """
     if name is not None and name not in GENOTYPES:
         raise UserError(f"no published weights of {name!r}: there are {', '.join(GENOTYPES)}")
@@ -71,7 +71,7 @@ def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]
 
 
 def keys(name: str) -> dict[str, str]:
-    """The tensors of a released network: published key -> timm's. Identities keep their number and have no tensors."""
+    """Published key -> timm's key, for each tensor of a released network. Identities have a number but no tensors."""
     modules = dict(_OUTSIDE)
     genotype = Genotype.parse(GENOTYPES[name])
     position = [0] * len(genotype.space.stages)

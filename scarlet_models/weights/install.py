@@ -1,4 +1,4 @@
-"""Putting weights into the local store, so that a full disk or a kill at any moment loses nothing."""
+"""Installing weights in the local store, so that a full disk or a kill at any moment loses nothing."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def tags() -> list[str]:
 
 @lru_cache
 def shapes(name: str) -> dict[str, torch.Size]:
-    """The tensors that the weights of `NAME.TAG` consist of."""
+    """Names and shapes of the tensors of `NAME.TAG`."""
     with torch.device("meta"):
         return {key: tensor.shape for key, tensor in timm.create_model(name).state_dict().items()}
 
 
 def install(data: bytes, name: str) -> Path:
-    """Put the content of a safetensors file into the store as the weights of `NAME.TAG`, and tell timm's registry.
+    """Install the content of a safetensors file as the weights of `NAME.TAG`, and register them with timm.
 
     Returns:
         The file in the store.
 
     Raises:
-        UserError: no such tag, not its weights, or the store cannot be written; what was there before is untouched.
+        UserError: There is no such tag, these are not its weights, or the store cannot be written.
     """
     if name not in tags():
         raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")

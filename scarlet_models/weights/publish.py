@@ -1,4 +1,4 @@
-"""Pushing networks to the Hugging Face Hub in timm's layout: config.json, model.safetensors and a model card."""
+"""Publishing networks on the Hugging Face Hub in timm's layout: config.json, model.safetensors and a model card."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .store import find_checked
 
 
 def publish(source: str, repo_id: str, private: bool = False) -> str:
-    """Push a released tag or a saved folder to the Hub, as one commit; `timm.create_model("hf-hub:REPO")` loads it.
+    """Push a released tag or a saved folder to the Hub in one commit. `timm.create_model("hf-hub:REPO")` loads it.
 
     Args:
         source: NAME.TAG whose weights are in the store or the package, or a folder that `save` wrote.
-        repo_id: USER/NAME, made if absent. A model card that is there already is kept.
-        private: whether a new repository is private.
+        repo_id: USER/NAME, created if absent. A model card that is already there is kept.
+        private: Make a new repository private.
 
     Returns:
         The repository's address.
 
     Raises:
-        UserError: no such weights, or the Hub refuses or cannot be reached; then nothing is committed.
+        UserError: There are no such weights, or the Hub refuses or cannot be reached. Nothing is committed then.
     """
     with TemporaryDirectory() as scratch:
         files = (_tag_files if source in tags() else _folder_files)(source, repo_id, Path(scratch))
@@ -51,7 +51,7 @@ def _push(files: dict[str, Path], repo_id: str, private: bool, message: str) -> 
 
 
 def _tag_files(name: str, repo_id: str, scratch: Path) -> dict[str, Path]:
-    """The files of a released tag; its weights go as they are, so that their sha256 stays the listed one."""
+    """The files of a released tag. Its weights are not changed, so that their sha256 stays the listed one."""
     weights = find_checked(*name.split(".", 1))
     if weights is None:
         raise UserError(f"no weights for {name} here; `scarlet-models weights list` shows what there is")
@@ -63,7 +63,7 @@ def _tag_files(name: str, repo_id: str, scratch: Path) -> dict[str, Path]:
 
 
 def _folder_files(source: str, repo_id: str, scratch: Path) -> dict[str, Path]:
-    """The files of a saved folder, its own model card among them if it has one."""
+    """The files of a saved folder, with its own model card if it has one."""
     folder = Path(source)
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{source} is neither a folder with {CONFIG} and {WEIGHTS} nor one of {', '.join(tags())}")

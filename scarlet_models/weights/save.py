@@ -1,4 +1,4 @@
-"""Folders with a trained network, in the layout that timm loads: config.json and model.safetensors."""
+"""Saving and loading networks in folders of the layout that timm loads: config.json and model.safetensors."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def save(
     more: Mapping[str, bytes] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads, replacing such a folder.
+    """Write a folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` loads, or replace such a folder.
 
     Args:
-        model: a timm model; one of `scarlet_net` is saved with its genotype and its whole space.
-        folder: made whole or not at all.
-        model_args: what create_model needs besides the architecture's name and the genotype; plain data.
+        model: A timm model; one of `scarlet_net` is saved with its genotype and its whole space.
+        folder: The folder; it is written whole or not at all.
+        model_args: Arguments of create_model besides the architecture's name and the genotype, as plain data.
         data_config: input_size, mean, std, interpolation, crop_pct, crop_mode, where `pretrained_cfg` has others.
-        label_names: classes in the order of the outputs. They mark the weights as new: what the model's cfg says about
-            the weights that it was trained from is then left out.
-        half: store float16, batch norm excepted; it loads as float32.
-        more: content of more files by name, such as a model card's; files of these names are replaced too.
-        notes: more entries of config.json, which timm leaves alone.
+        label_names: Classes in the order of the outputs. They mark the weights as new: what the model's cfg says about
+            the weights that it was trained from is left out.
+        half: Store float16 except for batch norms. It loads as float32.
+        more: Further files: name -> content, such as a model card.
+        notes: Further entries of config.json, which timm ignores.
 
     Raises:
-        UserError: the folder cannot be written, or holds other files; what was there before is untouched.
+        UserError: The folder cannot be written, or holds other files. What was there stays.
     """
     folder, more = Path(folder), more or {}
     if label_names is not None and len(label_names) != model.num_classes:
@@ -64,11 +64,11 @@ def save(
 
 @contextmanager
 def whole_folder(folder: Path, names: set[str]) -> Iterator[Path]:
-    """A new folder to fill, which then takes the place of `folder`; if filling fails, what was there is untouched.
+    """A new folder to fill. It replaces `folder` at the end; if filling fails, the old folder stays.
 
     Args:
-        folder: Where it will be.
-        names: Files that such a folder may hold: one that holds others is not replaced.
+        folder: The folder to write.
+        names: Files that the old folder may hold; one with others is not replaced.
 
     Raises:
         UserError: The folder cannot be written, or holds other files.
@@ -94,10 +94,10 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load(folder: Path | str) -> nn.Module:
-    """The network of such a folder, in float32 and eval mode.
+    """The network of a saved folder, in float32 and eval mode.
 
     Raises:
-        UserError: the folder is incomplete, damaged, or of another architecture.
+        UserError: The folder is incomplete, damaged, or of another architecture.
     """
     try:
         return create(f"{LOCAL}:{folder}", pretrained=True).eval()
@@ -106,7 +106,7 @@ def load(folder: Path | str) -> nn.Module:
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
-    """The model's tensors with float32 as float16, except in batch norms, whose variances float16 may not hold."""
+    """The model's tensors as float16, except those of batch norms, whose variances may overflow in float16."""
     norms = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, _BatchNorm))
     return {
         key: tensor.half() if tensor.dtype == torch.float32 and not key.startswith(norms) else tensor
@@ -148,11 +148,11 @@ def _genotype_args(model: Any) -> dict[str, Any]:
 
 def _refuse_other_files(folder: Path, known: set[str]) -> None:
     if folder.is_dir() and (other := {path.name for path in folder.iterdir()} - known):
-        raise UserError(f"{folder} holds other files, such as {min(other)}: choose a folder of its own")
+        raise UserError(f"{folder} holds other files, such as {min(other)}: choose another folder")
 
 
 def _replace(folder: Path, new: Path) -> None:
-    """Put the new folder in the old one's place. A kill between the renames leaves both, under hidden names."""
+    """Replace the old folder by the new one. A kill between the renames leaves both, under hidden names."""
     old = new.with_suffix(".old")
     if folder.exists():
         folder.rename(old)

@@ -1,4 +1,4 @@
-"""The gradient of a fair step: many paths on one batch, the stem they share run once, the memory of one path."""
+"""The gradient of a fair step: many paths on one batch, with one pass through the stem and the memory of one path."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def add_gradients(
     scale: Callable[[Tensor], Tensor] = lambda value: value,
     precision: AbstractContextManager[object] = _EXACT,
 ) -> tuple[Tensor, Tensor]:
-    """Adds the gradient of the sum of the paths' losses to the parameters' `grad`.
+    """Add the gradient of the sum of the paths' losses to the parameters' `grad`.
 
-    Path after path runs forward and backward from the stem's output, whose gradients add up (in float32 or better, also
-    under autocast); then the stem runs backward once. A path's graph is freed before the next path starts.
+    Each path runs forward and backward from the stem's output, whose gradients add up (in float32 or better, also under
+    autocast). Then the stem runs backward once. The graph of a path is freed before the next path starts.
 
     Args:
         net: The supernet.
@@ -37,11 +37,11 @@ def add_gradients(
         images: (N, channels, H, W).
         labels: (N,) int64.
         loss: (logits, labels) -> scalar.
-        scale: loss -> what is differentiated in its place, such as a multiple.
-        precision: Autocast for the forward passes; entered once for the stem and once a path.
+        scale: loss -> the value to differentiate instead, such as a multiple.
+        precision: Autocast for the forward passes; entered once for the stem and once for each path.
 
     Returns:
-        Each path's loss, and how many images it got right: both float, shape (paths,), detached.
+        The loss of each path, and the number of images that it classified correctly: float, shape (paths,), detached.
     """
     with precision:
         stem = net.stem(images)
@@ -65,9 +65,9 @@ def shared_parameters(net: Supernet) -> list[nn.Parameter]:
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
-    """Eval mode, but batch norms use the statistics of the batch; their running ones stay as they are.
+    """Eval mode in which batch norms use the statistics of the batch; their running statistics do not change.
 
-    A supernet's running statistics mix all paths and suit none: this scores a path without calibrating it first.
+    A supernet's running statistics mix all paths and suit none. This scores a path without recalibrating it first.
     """
     norms = [module for module in net.modules() if isinstance(module, _BatchNorm)]
     was_training = net.training

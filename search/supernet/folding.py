@@ -1,11 +1,11 @@
-"""Folding stabilizers: the linear layers of identities absorbed by the layers around them, exactly in eval mode.
+"""Folding stabilizers: the layers around an identity absorb its linear map, exactly in eval mode.
 
 Let h be the features behind a block without a shortcut, f_1, f_2, ... the residual branches that follow, and W a
-stabilizer behind them. With h' = W h, W (h + f_1(h)) = h' + W f_1(W^-1 h'), and so on from branch to branch. So W goes
-into the projection of the block without a shortcut, and each residual block in between changes basis: W^-1 into its
-expansion, W into its projection. The features behind W, and so every feature tap, stay as they were. Where W^-1 is not
-to be had, W can still go forward into the next block without a shortcut, if no residual block lies between; a feature
-tap in between then shows what was in front of W.
+stabilizer behind them. With h' = W h, W (h + f_1(h)) = h' + W f_1(W^-1 h'), and so on from branch to branch. So W is
+multiplied into the projection of the block without a shortcut, and each residual block in between changes basis: W^-1
+into its expansion, W into its projection. The features behind W, and so every feature tap, stay the same. If W cannot
+be inverted, it can still be folded forward into the next block without a shortcut, provided that no residual block lies
+between. A feature tap in between then shows the features in front of W.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _fold_segment(segment: Sequence[Link], following: Link) -> None:
 
 
 def _bases(segment: Sequence[Link]) -> tuple[list[tuple[nn.Module, Tensor]], str]:
-    """For each block the product of the stabilizers behind it, and why that cannot be folded into them, or ""."""
+    """The product of the stabilizers behind each block, and the reason why it cannot be folded into them, or ""."""
     bases: list[tuple[nn.Module, Tensor]] = []
     basis: Tensor | None = None
     nearest = ""
@@ -129,7 +129,7 @@ def _float64(tensor: Tensor) -> Tensor:
 
 
 def _expansion(module: Any) -> nn.Conv2d:
-    """The 1x1 convolution at a block's entrance, before which a linear map can be absorbed."""
+    """The first 1x1 convolution of a block, which can absorb a linear map in front of it."""
     if isinstance(module, InvertedResidual):
         return module.conv_pw
     return module.conv if isinstance(module, ConvBnAct) else module

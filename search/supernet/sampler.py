@@ -1,4 +1,4 @@
-"""Which paths a training step runs: strictly fair steps (FairNAS, arXiv 1907.01845), or uniformly drawn ones."""
+"""Sampling of the paths of a training step: strictly fair (FairNAS, arXiv 1907.01845) or uniform."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from scarlet_models.space.space import Genotype, SearchSpace
 
 
 class Sampler(Protocol):
-    """Draws the paths of one training step after another; its state is plain data, as JSON and checkpoints hold it."""
+    """Draws the paths of one training step after another. Its state is plain data for JSON and checkpoints."""
 
     def fair_step(self) -> list[Genotype]:
         """The paths of the next step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the sampler stands."""
+        """The state to resume from."""
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from there."""
+        """Resume from a state."""
 
 
 class FairSampler:
     """Strict fairness: every layer takes its choices from a running stream of their permutations.
 
-    A fair step has as many paths as the widest layer has choices, so it has each of that layer's choices exactly once.
-    A narrower layer carries the rest of a permutation over to the next fair step: path after path, at any time, no two
-    choices of a layer differ by more than one in how often they were drawn. Layers are independent of one another.
+    A fair step has as many paths as the widest layer has choices, so each choice of that layer is drawn exactly once.
+    A narrower layer carries the rest of a permutation over to the next fair step. So after any path, the counts of a
+    layer's choices differ by one at most. The layers are shuffled independently.
 
     Args:
         space: The search space.
@@ -38,7 +38,7 @@ class FairSampler:
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         self.space = space
         self._rng = np.random.default_rng(seed)
-        self._pending: list[list[int]] = [[] for _ in space.layers]  # what is left of each layer's permutation
+        self._pending: list[list[int]] = [[] for _ in space.layers]  # the rest of each layer's permutation
 
     def fair_step(self) -> list[Genotype]:
         """The next max(choices a layer) paths."""
@@ -54,22 +54,22 @@ class FairSampler:
         return stream[:count]
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator's state and what is left of each layer's permutation."""
+        """The generator's state and the rest of each layer's permutation."""
         return {"rng": self._rng.bit_generator.state, "pending": [list(stream) for stream in self._pending]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state_dict` was taken."""
+        """Resume from a state of `state_dict`."""
         self._rng.bit_generator.state = state["rng"]
         self._pending = [list(stream) for stream in state["pending"]]
 
 
 class UniformSampler:
-    """Each path drawn uniformly and on its own: single path one-shot (SPOS, arXiv 1904.00420) for one path a step.
+    """Each path drawn uniformly and independently; with one path a step, single path one-shot (SPOS, arXiv 1904.00420).
 
     Args:
         space: The search space.
         seed: The same seed gives the same paths.
-        paths: Paths a step; None takes as many as a fair step has, so that both cost the same.
+        paths: Paths of a step; None is as many as a fair step has, so that both cost the same.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0, paths: int | None = None) -> None:
@@ -86,10 +86,10 @@ class UniformSampler:
         return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `state_dict` was taken."""
+        """Resume from a state of `state_dict`."""
         self._rng.bit_generator.state = state["rng"]
 
 
 def widest(space: SearchSpace) -> int:
-    """How many choices the layer with most of them has."""
+    """Number of choices of the layer that has most."""
     return max(len(layer.choices) for layer in space.layers)

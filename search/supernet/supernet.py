@@ -1,4 +1,4 @@
-"""The supernet: every choice of every layer as a block of its own; one call runs one path."""
+"""The supernet: each choice of each layer is a block of its own, and one call runs one path."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from .stored import Stored, read, readable
 class Supernet(nn.Module):
     """All networks of a space with shared weights.
 
-    The choices are blocks of standalone `scarlet_net` models: timm builds and initialises them. An identity that keeps
-    the shape holds a stabilizer; one that changes it (`identity_at_reduction: project`) is a 1x1 convolution and BN.
+    The choices are blocks of standalone `scarlet_net` models, built and initialised by timm. An identity that keeps the
+    shape holds a stabilizer; one that changes it (`identity_at_reduction: project`) is a 1x1 convolution and BN.
     The `scarlet` space with 1000 classes has 45,268,380 parameters, 163,264 of them in stabilizers.
 
     Args:
         space: Name, YAML file, mapping or `SearchSpace`.
-        num_classes: Outputs of the classifier; None takes the space's.
+        num_classes: Outputs of the classifier; None is the space's number.
         stabilizer: True ("linear") for the paper's, False ("skip") for plain skips; "bn" and "relu" put batch norm or
             ReLU behind the 1x1 convolution, for ablations.
-        init: How stabilizers begin: "torch" (as any convolution), "identity", "orthogonal" or "identity_noise".
+        init: Initialisation of stabilizers: "torch" (as any convolution), "identity", "orthogonal", "identity_noise".
         in_chans: Channels of the images.
 
     Attributes:
         stem: Everything before the first searchable layer.
-        layers: For each layer its choices; use `choice` to get one.
+        layers: The choices of each layer; `choice` gets one.
         head: 1x1 convolution, BN, activation, global pool, classifier.
         info: The `SupernetInfo` of a trained supernet that was loaded; None otherwise.
 
     Raises:
-        UserError: no such space, stabilizer or initialisation.
+        UserError: There is no such space, stabilizer or initialisation.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Supernet(nn.Module):
         self.info: Any = None
         layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]
         for index in range(len(self.space.choices)):
-            # A network with this choice wherever it may stand gives its blocks away.
+            # The blocks of a network that has this choice wherever it is allowed.
             donor = self._standalone(_donor(self.space, index))
             blocks = [block for stage in donor.blocks for block in stage][bool(self.space.stem.separable) :]
             for layer, choices, block in zip(self.space.layers, layers, blocks, strict=True):
                 if index in layer.choices and self.space.has_block(layer, index):
                     choices[index] = block
-        # Last, so that the blocks of one seed start alike whatever stands for an identity.
+        # Last, so that one seed initialises the blocks equally, whatever replaces an identity.
         for layer, choices in zip(self.space.layers, layers, strict=True):
             if layer.keeps_shape and self.space.identity in layer.choices:
                 choices[self.space.identity] = identity_module(layer.out_channels, self.stabilizer, init)
@@ -85,10 +85,10 @@ class Supernet(nn.Module):
     def from_pretrained(cls, source: str | Path) -> Supernet:
         """A trained supernet, on the CPU in float32 and eval mode.
 
-        `load_supernet` also gives what it was trained on: image size, transform, classes and held-out split.
+        `load_supernet` also returns what it was trained on: image size, transform, classes and hold-out split.
 
         Args:
-            source: The name of one that ships, such as "nas_bench_macro.c10", or the folder of a run of train.
+            source: The name of a supernet that ships, such as "nas_bench_macro.c10", or the folder of a training run.
 
         Raises:
             UserError: there is no such supernet, or it is damaged; the message lists those that ship.
@@ -108,25 +108,25 @@ class Supernet(nn.Module):
         """Logits (N, num_classes) of images (N, in_chans, H, W) through one path.
 
         Raises:
-            UserError: the genotype is not in the space.
+            UserError: The genotype is not in the space.
         """
         return self.forward_path(self.stem(images), genotype)
 
     def forward_path(self, features: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
-        """Logits from the stem's output, which paths on the same images share."""
+        """Logits from the stem's output, which all paths on the same images share."""
         for module in self._path(Genotype.parse(genotype, self.space)):
             features = module(features)
         return self.head(features)
 
     def choice(self, layer: int, index: int) -> nn.Module:
-        """The module of choice `index` in `layer`. KeyError where the space does not allow it."""
+        """The module of choice `index` in `layer`. It raises KeyError where the space does not allow the choice."""
         return cast(nn.ModuleDict, self.layers[layer])[str(index)]
 
     def extract(self, genotype: Genotype | Sequence[int] | str, fold: bool = True) -> nn.Module:
-        """The standalone `scarlet_net` of a path: a copy of its weights, in the supernet's mode, dtype and device.
+        """The standalone `scarlet_net` of a path, with a copy of its weights, in the supernet's mode, dtype and device.
 
-        In eval mode it gives the path's logits: bit for bit if the path has no stabilizer, to rounding if some were
-        folded (see `fold_stabilizers`). Training it on is another trajectory than training the path.
+        In eval mode it computes the path's logits: bit for bit if the path has no stabilizer, up to rounding if
+        stabilizers were folded (see `fold_stabilizers`). Training it follows another trajectory than training the path.
 
         Args:
             genotype: The path.
@@ -178,7 +178,7 @@ def _donor(space: SearchSpace, index: int) -> list[int]:
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Whether a module is one of timm's blocks: all but the identities that keep the shape."""
+    """Whether a module is one of timm's blocks, that is, not an identity that keeps the shape."""
     return hasattr(module, "has_skip")
 
 
@@ -189,7 +189,7 @@ def _give_weights(source: nn.Module, target: nn.Module) -> nn.Module:
 
 
 def _staged(modules: list[nn.Module], sizes: list[int]) -> nn.Sequential:
-    """timm's stages of `sizes` blocks; a stabilizer among the modules joins the stage of the block before it."""
+    """Stages of `sizes` blocks, as in timm. A stabilizer joins the stage of the block before it."""
     stages: list[list[nn.Module]] = [[] for _ in sizes]
     ends = list(itertools.accumulate(sizes))
     blocks = 0

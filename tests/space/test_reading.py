@@ -48,7 +48,12 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
         ("\nact: relu\n", "\n", 1, "key 'act' is missing"),
         ("64, act: relu6", "64, act: relu", 10, "head.act: must be the stem's (relu6)"),
         ("name: own", "name: 7", 1, "name: 7 is not a name"),
-        ("name: own", "name: own\nidentity_at_reduction: gone", 2, "identity_at_reduction: 'gone' is neither"),
+        (
+            "name: own",
+            "name: own\nidentity_at_reduction: gone",
+            2,
+            "identity_at_reduction: 'gone' is not one of absent, project",
+        ),
         ("name: own", "name: own\ninput_size: 0", 2, "input_size: 0 is not a positive"),
         ("name: own", "name: [own", 2, "not valid YAML"),
     ],

@@ -38,7 +38,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
 
 
 @given(space=spaces(), seed=st.integers(0, 2**32), fair_steps=st.integers(1, 12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 def test_at_any_time_a_layers_choices_were_drawn_equally_often(space: SearchSpace, seed: int, fair_steps: int) -> None:
     sampler = FairSampler(space, seed)
     counts = [dict.fromkeys(layer.choices, 0) for layer in space.layers]
