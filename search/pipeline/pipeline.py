@@ -8,7 +8,6 @@ import logging
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError
 from scarlet_models.files import write_json, write_text
-from scarlet_models.options import names_with
+from scarlet_models.options import build, names_with
 
 _logger = logging.getLogger(__name__)
 
@@ -81,10 +80,12 @@ class Pipeline:
         Raises:
             UserError: it has no such option, or one has a bad value.
         """
-        with tempfile.TemporaryDirectory() as scratch:
-            config = Path(scratch) / "options.yaml"
-            config.write_text(yaml.safe_dump(_resolve(stage)))
-            return _parse(stage, ["--config", str(config)])
+        from scarlet_models.search.cli import PROGRAM
+
+        try:
+            return build(PROGRAM.load(stage.command).Options, _resolve(stage))
+        except UserError as error:
+            raise UserError(f"{stage.name}: {error}") from None
 
     def run(self, stage: Stage) -> Path:
         """Runs a stage unless it is done; returns its folder.
@@ -184,11 +185,10 @@ def _resolve(stage: Stage) -> dict[str, Any]:
 
     options = {name.replace("-", "_"): value for name, value in stage.options.items()}  # --train.batch-size
     if recipe := options.pop("config", ""):
-        path = Path(PROGRAM.find_recipe(recipe, stage.command))
         try:
-            options = {**dict(yaml.safe_load(path.read_text())), **options}
-        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
-            raise UserError(f"{stage.name}: there is no recipe {recipe} ({first_line(error)})") from error
+            options = {**PROGRAM.read_config(stage.command, recipe), **options}
+        except UserError as error:
+            raise UserError(f"{stage.name}: {error}") from error
     known = {field.name for field in dataclasses.fields(PROGRAM.load(stage.command).Options)}
     if unknown := sorted(options.keys() - known):
         raise UserError(
