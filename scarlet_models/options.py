@@ -111,7 +111,7 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint at the known option or command that is spelt most like a name; at --help if none is."""
-    spelt = {option.strip("-"): option for option in known}
+    spelt = {option.strip("-").lower(): option for option in known}
     near = difflib.get_close_matches(name.strip("-").replace("_", "-"), spelt, n=1, cutoff=0.7)
     return f"did you mean {spelt[near[0]]}?" if near else "see --help"
 

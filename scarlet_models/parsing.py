@@ -17,7 +17,7 @@ from typing import Any
 import docstring_parser
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import build, checked, default_of, did_you_mean, flag
+from scarlet_models.options import build, checked, default_of, did_you_mean, flag, names_with
 from scarlet_models.values import from_text
 
 
@@ -36,7 +36,7 @@ def parse(
         UserError: An option is unknown, has a bad value or is missing.
     """
     parser = _make_parser(name, command)
-    _add_entries(parser, typing.get_type_hints(command.Options), arguments)
+    _add_entries(parser, command.Options, arguments)
     try:
         namespace, rest = parser.parse_known_intermixed_args(arguments)
     except argparse.ArgumentError as error:
@@ -80,13 +80,15 @@ def _make_parser(name: str, command: ModuleType) -> argparse.ArgumentParser:
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], kind: Any, text: str) -> None:
     """Add the argument of a field."""
-    default, metavar, many = default_of(field), field.name.upper(), typing.get_origin(kind) is list
+    default, many = default_of(field), typing.get_origin(kind) is list
+    metavar = "N" if kind is int else field.name.rpartition("_")[2].upper()
     if default not in (dataclasses.MISSING, None, False, "", [], {}):
         text += f" (default: [{','.join(map(str, default))}])" if many else f" (default: {default})"
     text = text.replace("%", "%%")
     if field.metadata.get("positional"):
         item = typing.get_args(kind)[0] if many else kind
-        parser.add_argument(field.name, nargs="*" if many else "?", type=_reader(item), metavar=metavar, help=text)
+        nargs, metavar = "*" if many else "?", field.name.upper()
+        parser.add_argument(field.name, nargs=nargs, type=_reader(item), metavar=metavar, help=text)
     elif kind is bool:
         parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, help=text)
     else:
@@ -95,16 +97,18 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], kind: A
         parser.add_argument(flag(field.name), type=_reader(kind), metavar=metavar, help=text)
 
 
-def _add_entries(parser: argparse.ArgumentParser, types: Mapping[str, Any], arguments: Sequence[str]) -> None:
+def _add_entries(parser: argparse.ArgumentParser, options: type, arguments: Sequence[str]) -> None:
     """Add the options that set one entry of a mapping, such as --train.epochs, and refuse those that do not exist."""
-    known = ["--help", "--config", *map(flag, types)]
+    types, positionals = typing.get_type_hints(options), names_with(options, "positional")
+    known = ["--help", "--config", *map(flag, types.keys() - positionals)]
     known += [flag(f"no_{name}") for name, kind in types.items() if kind is bool]
     before = itertools.takewhile(lambda argument: argument != "--", arguments)
     for option in {argument.partition("=")[0] for argument in before if argument.startswith("--")}.difference(known):
         path = option[2:].replace("-", "_")
         kind = types.get(path.partition(".")[0])
         if "." not in path or typing.get_origin(kind) is not dict:
-            raise UserError(f"there is no option {option}; {did_you_mean(option, known)}")
+            names = [*known, *(name.upper() for name in positionals)]
+            raise UserError(f"there is no option {option}; {did_you_mean(option, names)}")
         parser.add_argument(option, dest=path, type=_reader(typing.get_args(kind)[1]))
 
 

@@ -80,31 +80,22 @@ class Program:
         return parse(f"{self.name} {command}", module, arguments, lambda name: self.read_config(command, name))
 
     def read_config(self, command: str, name: str) -> dict[str, Any]:
-        """Read the options of a subcommand from a YAML file or the recipe of that name.
+        """Read a subcommand's options from a YAML file, or from its recipe of that name.
 
         Raises:
-            UserError: There is no such file or recipe, the recipe is of another subcommand, or it is no mapping.
+            UserError: There is no such file or recipe, or it is no mapping.
         """
         from scarlet_models.documents import read_yaml
 
-        path = Path(self.find_recipe(name, command))
-        if not path.is_file():
-            raise UserError(f"there is no file {name}{self._recipes(command)}")
-        return dict(read_yaml(path, dict))
-
-    def find_recipe(self, name: str, command: str) -> str:
-        """The path of the recipe of that name; the name itself if it is a file's or unknown.
-
-        Raises:
-            UserError: The recipe is of another subcommand.
-        """
-        recipe = name.removesuffix(".yaml")
-        owner = next((other for other, names in self.recipes_of.items() if recipe in names), None)
-        if not self.recipes or not owner or Path(name).is_file():
-            return name
-        if owner != command:
-            raise UserError(f"{recipe} is a recipe of {owner}, not of {command}{self._recipes(command)}")
-        return str(self.recipes / f"{recipe}.yaml")
+        own, recipe = self.recipes_of.get(command, ()), name.removesuffix(".yaml")
+        if recipe in own and not Path(name).is_file():  # a folder of that name is no matter
+            return dict(read_yaml(f"{self.recipes}/{recipe}.yaml", dict))
+        if Path(name).is_file() or not self.recipes_of:
+            return dict(read_yaml(name, dict))
+        wrong = f"there is no recipe {name} and no such file"
+        for owner in (other for other, names in self.recipes_of.items() if recipe in names):
+            wrong = f"{recipe} is a recipe of {owner}, not of {command}"
+        raise UserError(f"{wrong}; recipes of {command}: {', '.join(own) or 'none'}")
 
     def _run(self, arguments: list[str]) -> int:
         if not arguments or arguments[0] in ("-h", "--help"):
@@ -152,11 +143,6 @@ class Program:
             lines += [f"  {command:{width}}  {', '.join(names)}" for command, names in self.recipes_of.items()]
         lines += ["", f"Run {self.name} COMMAND --help for a command's options and an example."]
         return "\n".join([*lines, *(["", "example:", self.example] if self.example else [])])
-
-    def _recipes(self, command: str) -> str:
-        """A hint at the recipes of a subcommand; empty if the program has none."""
-        names = ", ".join(self.recipes_of.get(command, ())) or "none"
-        return f"; recipes of {command}: {names}" if self.recipes_of else ""
 
 
 def _fail(message: str, status: int = 2) -> int:

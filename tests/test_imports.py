@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import graphlib
 import re
 import shutil
@@ -29,7 +30,7 @@ LAYERS = """
     {networks models weights}
     space
     program
-    parsing
+    parsing shell
     options
     values
     terminal files documents installation units
@@ -37,8 +38,7 @@ LAYERS = """
 """
 SEARCH_LAYERS = """
     __main__
-    cli
-    commands
+    {commands cli}
     report
     pipeline ablation
     evolution retraining
@@ -84,7 +84,7 @@ def test_imports_go_downwards(graph: grimp.ImportGraph, package: str, text: str)
     rows = text.split("\n")[1:-1]
     layers = [grimp.Layer(*re.findall(r"\w+", row), independent="{" not in row) for row in rows]
     placed = {f"{package}.{name}" for layer in layers for name in layer.module_tails}
-    assert graph.find_children(package) == placed, "name each module and folder in LAYERS above"
+    assert graph.find_children(package) <= placed, "name each module and folder in LAYERS above"
     wrong = graph.find_illegal_dependencies_for_layers(layers, containers={package})
     assert not [f"{sorted(route.heads)} must not import {sorted(route.tails)}" for row in wrong for route in row.routes]
 
@@ -96,10 +96,14 @@ def test_no_module_imports_the_package_itself(graph: grimp.ImportGraph) -> None:
 
 def test_who_asks_timm_for_a_network_has_registered_ours(graph: grimp.ImportGraph) -> None:
     """The console scripts do not: see scarlet_models/__init__.py."""
-    asking = re.compile(r"\btimm\.(create_model|list_models|is_model)\(")
-    modules = {_module(path) for path in FILES if asking.search(path.read_text())}
+    modules = {_module(path) for path in FILES if _asks_timm(ast.parse(path.read_text()))}
     assert "scarlet_models.networks" in modules
     assert not [module for module in modules if not graph.chain_exists(module, "scarlet_models.models")]
+
+
+def _asks_timm(tree: ast.AST) -> bool:
+    names = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return not names.isdisjoint({"timm.create_model", "timm.list_models", "timm.is_model"})
 
 
 def test_folders_and_files_are_small() -> None:

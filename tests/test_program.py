@@ -135,6 +135,7 @@ def test_entries_of_a_mapping_go_over_those_of_yaml(
         (["add", "1", "--no-lod"], "calc add: there is no option --no-lod; did you mean --no-loud?"),
         (["add", "1", "--confg", "twice"], "calc add: there is no option --confg; did you mean --config?"),
         (["add", "1", "--tmes", "x"], "calc add: there is no option --tmes; did you mean --times?"),
+        (["add", "--number", "1"], "calc add: there is no option --number; did you mean NUMBERS?"),
         (["add", "1", "--xyz=2"], "calc add: there is no option --xyz; see --help"),
         (["add", "x"], "calc add: NUMBERS: 'x' is not a whole number"),
         (["add", "1", "--times", "x"], "calc add: --times: 'x' is not a whole number"),
@@ -191,9 +192,9 @@ def test_recipes_are_found_by_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert program.run(["add", "1", "--config", "nowhere"]) == 2
-    assert capsys.readouterr().err == "calc add: there is no file nowhere; recipes of add: twice\n"
+    assert capsys.readouterr().err == "calc add: there is no recipe nowhere and no such file; recipes of add: twice\n"
     assert program.run(["stop", "--config", "nowhere"]) == 2
-    assert capsys.readouterr().err == "calc stop: there is no file nowhere; recipes of stop: none\n"
+    assert capsys.readouterr().err == "calc stop: there is no recipe nowhere and no such file; recipes of stop: none\n"
     assert program.run(["stop", "--config", "twice"]) == 2
     assert capsys.readouterr().err == "calc stop: twice is a recipe of add, not of stop; recipes of stop: none\n"
     (tmp_path / "twice").mkdir()  # a folder of images, say

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from scarlet_models.cli import Program
 from scarlet_models.files import write_text
+from scarlet_models.program import Program
 from scarlet_models.search.pipeline.subcommands import build, resolve
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace

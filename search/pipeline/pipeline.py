@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from scarlet_models.cli import Program
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
+from scarlet_models.program import Program
 
 from .journal import Entry, Journal
 from .stage import Stage

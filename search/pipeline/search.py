@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.cli import Program
 from scarlet_models.errors import UserError
+from scarlet_models.program import Program
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.limits import read_bounds
 from scarlet_models.search.evolution.objectives import Costs, read_objectives

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scarlet_models.cli import Program
-from scarlet_models.errors import UserError, first_line
+from scarlet_models import options as checks
+from scarlet_models.errors import UserError
 from scarlet_models.options import names_with
+from scarlet_models.program import Program
 
 
 def resolve(program: Program, command: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,11 +26,7 @@ def resolve(program: Program, command: str, options: Mapping[str, Any]) -> dict[
     """
     given = {name.replace("-", "_"): value for name, value in options.items()}  # --train.batch-size
     if recipe := given.pop("config", ""):
-        path = Path(program.find_recipe(recipe, command))
-        try:
-            given = {**dict(yaml.safe_load(path.read_text())), **given}
-        except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
-            raise UserError(f"there is no recipe {recipe} ({first_line(error)})") from error
+        given = {**program.read_config(command, recipe), **given}
     known = {field.name for field in dataclasses.fields(program.load(command).Options)}
     if unknown := sorted(given.keys() - known):
         raise UserError(f"{command} has no option {unknown[0]}; {program.name} {command} --help")
@@ -46,10 +39,7 @@ def build(program: Program, command: str, options: Mapping[str, Any]) -> Any:
     Raises:
         UserError: An option has a bad value or is missing.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        config = Path(scratch) / "options.yaml"
-        config.write_text(yaml.safe_dump(dict(options)))
-        return program.parse(command, program.load(command), ["--config", str(config)])
+    return checks.build(program.load(command).Options, options)
 
 
 def has_option(program: Program, command: str, name: str) -> bool:

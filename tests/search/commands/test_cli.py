@@ -92,7 +92,7 @@ def test_a_saved_config_gives_the_same_options(tmp_path: Path) -> None:
         (["retrain", "--phases", "[[1]]"], "--phases"),
         (
             ["retrain", "--config", "nosuch"],
-            "there is no file nosuch; recipes of retrain: imagenet_mnasnet",
+            "there is no recipe nosuch and no such file; recipes of retrain: imag",
         ),
         (
             ["run", "--config", "cifar10_cpu"],
