@@ -214,7 +214,7 @@ class Study:
 
     def jitter(self, key: Key) -> float:
         """Points by which running statistics move paths of equal depth: deviation of running less calibrated score."""
-        blocks, _, calibrated = self.ranks["calibrated"][key]
+        blocks, _, calibrated = self.ranks["recalibrated"][key]
         moved = self.ranks["running"][key][2] - calibrated
         return float(np.std(moved - np.array([moved[blocks == n].mean() for n in blocks])))
 
@@ -377,7 +377,7 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 def draw_scatter(study: Study) -> Figure:
     """Known against predicted accuracy: a column a variant, its first seed, a row a kind of batch norm."""
-    variants = [v for v in study.variants if any(key[0] == v for key in study.ranks["calibrated"])]
+    variants = [v for v in study.variants if any(key[0] == v for key in study.ranks["recalibrated"])]
     kinds = [kind for kind in BATCH_NORMS if study.ranks[kind]]
     size = (2.6 * len(variants) + 1, 2.9 * len(kinds))
     figure = Figure(figsize=size, layout="constrained")

@@ -1,10 +1,12 @@
 """How well a trained supernet ranks networks of known accuracy: Kendall's tau with its interval, and a scatter plot.
 
 Scores the paths of a random sample of the known networks (the seed fixes it; identities stand at the end of their
-stage) on held-out images. Reports Kendall's tau-b and Spearman's correlation with 95% bootstrap intervals, over all
-networks and among networks of equal depth, and the known accuracy of the networks of highest score. Writes
-rank_running or rank_recalibrated (.csv, .json, .png). Scores go to evaluations.jsonl in groups of 64: no path is scored
-twice. If interrupted, run the same command again; it repeats one group at most.
+stage) on held-out images. Reports Kendall's tau-b with its 95% bootstrap interval, beside predictors that need no
+supernet (number of blocks, MACs, parameters, and the combination of them that ranks best), over all pairs of networks
+and within bands of about equal MACs; then tau and Spearman's correlation among networks of equal depth, and the known
+accuracy of the networks of highest score. Writes rank_running or rank_recalibrated (.csv, .json, .png). Scores go to
+evaluations.jsonl in groups of 64: no path is scored twice. If interrupted, run the same command again; it repeats one
+group at most.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from scarlet_models.search.scoring.options import RankOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from rich.table import Table
 
     from scarlet_models.search.scoring.rank import Ranking
 
@@ -68,9 +72,27 @@ def show(ranking: Ranking, file: Path) -> None:
         figures = (top.best, top.regret, top.mean, top.mean_regret)
         worth.add_row(f"top {top.k}", *(f"{figure:.2f}" for figure in figures))
     out = console()
+    out.print(_predictors(ranking))
+    out.print("\n".join(["", *ranking.baselines.verdict(), ""]))
     out.print(shown)
     if len(ranking.networks) < FEWEST:
         out.print(f"{len(ranking.networks)} networks are too few for an interval: it takes {FEWEST}")
     out.print()
     out.print(worth)
     out.print(f"\nwritten to {file}, .json and .png")
+
+
+def _predictors(ranking: Ranking) -> Table:
+    """The supernet beside label-free predictors, over all pairs and within bands of MACs."""
+    from scarlet_models.search.scoring.baselines import signed
+    from scarlet_models.terminal import table
+
+    baselines = ranking.baselines
+    columns = [">Kendall's tau [95%]", ">Δ to best label-free"]
+    if baselines.bands > 1:
+        columns += [f">within {baselines.bands} bands of MACs", ">Δ to best label-free"]
+    shown = table("predictor", *columns)
+    for row in baselines.predictors:
+        cells = [str(row.tau), signed(row.difference), str(row.within), signed(row.difference_within)]
+        shown.add_row(row.name, *cells[: len(columns)])
+    return shown

@@ -18,11 +18,13 @@ from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 
+from .baselines import SUPERNET, Comparison
 from .figures import draw_ranking, save
 from .heldout import HeldOut, one_process
 from .known_accuracies import load_known_accuracies
 from .options import RankOptions
-from .ranking import FEWEST, Estimate, TopK, bootstrap, kendall, spearman, top_k
+from .ranking import FEWEST, Estimate, TopK, bootstrap, spearman, top_k
+from .resampled import ResampledTau, estimate
 from .score_cache import ScoreCache
 from .scores import path_evaluator
 from .trained import TrainedSupernet, open_supernet
@@ -30,11 +32,12 @@ from .trained import TrainedSupernet, open_supernet
 
 @dataclass(frozen=True)
 class RankedNetwork:
-    """A network with its known accuracy and the top-1 of its path in the supernet, both in percent."""
+    """A network with its known accuracy, and the top-1 (both in percent) and loss of its path in the supernet."""
 
     genotype: Genotype
     known: float
     predicted: float
+    loss: float
 
     @property
     def blocks(self) -> int:
@@ -62,6 +65,7 @@ class Ranking:
 
     Attributes:
         tau: Kendall's tau-b with its interval.
+        baselines: The supernet's top-1 and loss beside label-free predictors.
         spearman: Spearman's correlation with its interval.
         by_blocks: Both among networks of equal depth.
         top: The worth of the networks of highest score.
@@ -72,6 +76,9 @@ class Ranking:
         self.options, self.networks, self.folder = options, list(networks), folder
         self._known = np.array([network.known for network in networks])
         self._predicted = np.array([network.predicted for network in networks])
+        genotypes, losses = zip(*((network.genotype, network.loss) for network in networks), strict=True)
+        scores = {SUPERNET: self._predicted, "supernet, loss": -np.array(losses)}
+        self.baselines = Comparison(genotypes, self._known, scores, options.bootstrap, options.seed)
         self.tau, self.spearman = self._estimates(np.ones(len(self.networks), bool))
         self.by_blocks = self._groups()
         sizes = sorted({min(k, len(self.networks)) for k in options.top})
@@ -82,9 +89,9 @@ class Ranking:
         return f"Ranking({len(self.networks)} networks, Kendall's tau {self.tau})"
 
     def _estimates(self, where: np.ndarray) -> tuple[Estimate, Estimate]:
-        pairs, options = (self._predicted[where], self._known[where]), self.options
-        tau, rho = (bootstrap(what, *pairs, options.bootstrap, options.seed) for what in (kendall, spearman))
-        return tau, rho
+        predicted, known, options = self._predicted[where], self._known[where], self.options
+        tau = estimate(ResampledTau(known, options.bootstrap, options.seed)(predicted))
+        return tau, bootstrap(spearman, predicted, known, options.bootstrap, options.seed)
 
     def _groups(self) -> list[DepthGroup]:
         blocks = np.array([network.blocks for network in self.networks])
@@ -101,6 +108,7 @@ class Ranking:
             "networks": len(self.networks),
             "kendall_tau": asdict(self.tau),
             "spearman": asdict(self.spearman),
+            **self.baselines.report(),
             "by_blocks": [asdict(group) for group in self.by_blocks],
             "best_known": float(self._known.max()),
             "top_k": [asdict(top) for top in self.top],
@@ -121,10 +129,10 @@ class Ranking:
         stem = self.folder / f"rank_{self.options.batch_norm}"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted"])
+        writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted", "loss"])
         for row in self.networks:
             cost = row.genotype.cost()
-            writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, row.known, row.predicted])
+            writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, row.known, row.predicted, row.loss])
         write_text(stem.with_suffix(".csv"), text.getvalue())
         write_json(stem.with_suffix(".json"), self.report())
         save(self.draw(), stem.with_suffix(".png"))
@@ -175,7 +183,7 @@ def score_networks(
     scores = [score for genotype in chosen if (score := cache.get(genotype))]
     if len(scores) < len(chosen):
         scores = path_evaluator(supernet.net, held, options, World(0, 1, device), cache).evaluate(chosen)
-    return [RankedNetwork(g, known[g], score.top1) for g, score in zip(chosen, scores, strict=True)]
+    return [RankedNetwork(g, known[g], score.top1, score.loss) for g, score in zip(chosen, scores, strict=True)]
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:

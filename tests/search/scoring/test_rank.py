@@ -190,6 +190,11 @@ def test_rank_writes_scores_statistics_and_plot(run: Path, tmp_path: Path) -> No
     assert report["kendall_tau"]["value"] == pytest.approx(kendall(predicted, known))
     assert report["spearman"]["value"] == pytest.approx(spearman(predicted, known))
     assert report["best_known"] == known.max()
+    names = [row["name"] for row in report["predictors"]]
+    assert names[:5] == ["supernet, top-1", "supernet, loss", "blocks", "MACs", "params"] and len(names) == 6
+    assert report["predictors"][0]["tau"] == report["kendall_tau"]
+    assert report["verdict"] and report["best_label_free"] in names[2:]
+    assert all(float(row["loss"]) > 0 for row in rows)
     assert [row["k"] for row in report["top_k"]] == [1, 5, 10]
     for group in report["by_blocks"]:
         assert (group["kendall_tau"]["value"] is None) == (group["networks"] < FEWEST)

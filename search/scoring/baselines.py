@@ -1,0 +1,158 @@
+"""Rankings that need no training, and what a supernet adds to the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from scarlet_models.space.space import Genotype
+
+from .ranking import FEWEST, Estimate, kendall
+from .resampled import ResampledTau, equal_bands, estimate
+
+BAND = 50  # networks in a band of equal MACs, or a quarter of them all if they are fewer than 200
+SUPERNET = "supernet, top-1"
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How well a predictor ranks networks.
+
+    Args:
+        name: The predictor.
+        label_free: Whether it needs neither a supernet nor known accuracies.
+        tau: Kendall's tau-b over all pairs of networks.
+        difference: Its tau minus that of the best label-free predictor; undefined for that one.
+        within: Kendall's tau-b over pairs in the same band of MACs.
+        difference_within: The same difference within the bands, to the predictor that is best there.
+    """
+
+    name: str
+    label_free: bool
+    tau: Estimate
+    difference: Estimate
+    within: Estimate
+    difference_within: Estimate
+
+
+class Comparison:
+    """Compares predictors on the same resampled networks.
+
+    Args:
+        genotypes: The networks.
+        known: Their known accuracies (N,).
+        scores: Predictions (N,) by name, higher is better; that of `SUPERNET` gets the verdict.
+        samples: Resamples for each interval; 0 for no intervals.
+        seed: Seed of the resamples.
+
+    Attributes:
+        predictors: The scores, the label-free predictors, and the best combination of them.
+        best: Name of the label-free predictor of highest tau; the known accuracies choose it, in its favour.
+        best_within: The same within bands of MACs.
+        bands: Number of bands of MACs.
+    """
+
+    def __init__(
+        self,
+        genotypes: Sequence[Genotype],
+        known: np.ndarray,
+        scores: Mapping[str, np.ndarray],
+        samples: int,
+        seed: int,
+    ) -> None:
+        single, combined = label_free(genotypes)
+        taus = {name: kendall(values, known) for name, values in combined.items()}
+        favourite = max(taus, key=lambda name: np.nan_to_num(taus[name], nan=-1))
+        free = {**single, favourite: combined[favourite]}
+        values = {**scores, **free}
+        bands = equal_bands(single["MACs"], min(BAND, max(len(known) // 4, FEWEST)))
+        self.bands = len(np.unique(bands))
+        overall = _Taus(ResampledTau(known, samples, seed), values, free)
+        within = _Taus(ResampledTau(known, samples, seed, bands), values, free)
+        self.best, self.best_within = overall.best, within.best
+        self.predictors = [
+            Predictor(name, name in free, *overall.estimates(name), *within.estimates(name)) for name in values
+        ]
+
+    def __getitem__(self, name: str) -> Predictor:
+        return next(predictor for predictor in self.predictors if predictor.name == name)
+
+    def verdict(self) -> list[str]:
+        """What the supernet adds to the best label-free predictor, in sentences."""
+        supernet = self[SUPERNET]
+        if supernet.difference.low is None:
+            return ["Too few networks to say whether the supernet adds anything to label-free predictors."]
+        sentences = [f"Over all pairs, {_say(supernet.difference, self.best)}"]
+        if self.bands > 1 and supernet.difference_within.low is not None:
+            sentences.append(
+                f"Among networks of about equal MACs, {_say(supernet.difference_within, self.best_within)}"
+            )
+        return sentences
+
+    def report(self) -> dict[str, Any]:
+        """The comparison as plain data."""
+        return {
+            "predictors": [asdict(predictor) for predictor in self.predictors],
+            "best_label_free": self.best,
+            "best_label_free_within_bands": self.best_within,
+            "bands": self.bands,
+            "verdict": self.verdict(),
+        }
+
+
+class _Taus:
+    """The taus of several predictors over the same resamples."""
+
+    def __init__(self, tau: ResampledTau, values: Mapping[str, np.ndarray], free: Mapping[str, np.ndarray]) -> None:
+        self.taus = {name: tau(np.asarray(predicted, float)) for name, predicted in values.items()}
+        self.best = max(free, key=lambda name: np.nan_to_num(self.taus[name][0], nan=-1))
+
+    def estimates(self, name: str) -> tuple[Estimate, Estimate]:
+        """A predictor's tau, and its difference to the best."""
+        difference = Estimate() if name == self.best else estimate(self.taus[name] - self.taus[self.best])
+        return estimate(self.taus[name]), difference
+
+
+def label_free(genotypes: Sequence[Genotype]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Predictors (N,) by name that need only the genotypes: single ones, and combinations of them.
+
+    A combination adds the ranks of two or three, or breaks the ties of one by another.
+    """
+    space, rows = genotypes[0].space, np.array([genotype.choices for genotype in genotypes])
+    macs, params = (values.astype(float) for values in space.costs(rows))
+    blocks = rows != space.identity
+    reductions = blocks[:, [not layer.keeps_shape for layer in space.layers]].sum(1)
+    single = {"blocks": blocks.sum(1), "MACs": macs, "params": params}
+    combined = {
+        "blocks, then MACs": _with_ties_by(single["blocks"], macs),
+        "blocks at reductions, then MACs": _with_ties_by(reductions, macs),
+    }
+    for count in (2, 3):
+        for names in combinations(single, count):
+            combined[f"ranks of {' + '.join(names)}"] = np.sum([rankdata(single[name]) for name in names], axis=0)
+    return single, combined
+
+
+def _with_ties_by(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return rankdata(first, "dense") * (len(first) + 1) + rankdata(second, "dense")
+
+
+def _say(difference: Estimate, best: str) -> str:
+    assert difference.value is not None and difference.low is not None and difference.high is not None
+    if difference.low > 0:
+        return f"the supernet ranks better than {best}: Δ {signed(difference)}."
+    reason = "it ranks worse" if difference.high < 0 else "no difference is shown"
+    return f"the supernet adds nothing to {best} here: {reason}, Δ {signed(difference)}."
+
+
+def signed(difference: Estimate) -> str:
+    """A difference with its sign."""
+    if difference.value is None:
+        return ""
+    interval = "" if difference.low is None else f" [{difference.low:+.3f}, {difference.high:+.3f}]"
+    return f"{difference.value:+.3f}{interval}"
