@@ -11,6 +11,7 @@ from scarlet_models.files import write_json
 
 NAME = "networks.json"
 
+PICKED = "picked"  # the role of the network that is exported; the others stand beside it
 SEARCH, RANDOM = "the search", "random search"  # what may have found the picked network
 
 

@@ -24,6 +24,7 @@ from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.commands import export, latency
 from scarlet_models.search.evolution import search as evolve
+from scarlet_models.search.pipeline.networks import write_networks
 from scarlet_models.search.pipeline.pipeline import Pipeline
 from scarlet_models.search.pipeline.stage import Stage
 from scarlet_models.search.report import page as report
@@ -377,6 +378,21 @@ def test_nothing_is_marked_or_drawn_where_costs_disagree(released: Path, tmp_pat
     section = section_of(run, context)
     assert "released" not in section.figures[0].caption
     assert [figure.name for figure in section.figures] == ["search_front_macs", "search_hypervolume"]
+
+
+def test_the_picked_network_is_marked_wherever_it_was_found(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "evolve", tmp_path / "evolve")
+    front = found(runs)["front"]
+    others = [{**front[-1], "genotype": "2,2,2,2,2", "accuracy": 99.5}]
+    for picked, mark in ((front[1], " (picked)"), (others[0], " (picked; found by random search)")):
+        network = {"role": "picked", "stage": "retrain", **picked, "found_by": "random search"}
+        write_networks(tmp_path, "accuracy", [network])
+        page = make(tmp_path, tmp_path / "page")
+        table = next(text for text in page.contents["table"] if ">" not in text and "(picked" in text)
+        assert f"{picked['genotype']}{mark}" in table
+        assert table.count("(picked") == 1
+        assert "The ring is the network that was picked." in page.text
+        assert "The picked network" in page.contents["h2"]
 
 
 def test_a_long_search_is_read_once_and_drawn_in_part(
