@@ -34,7 +34,7 @@ PROGRAM = Program(
         "evolve": "scarlet_models.search.commands.evolve",
         "ablate": "scarlet_models.search.commands.ablate",
         "retrain": "scarlet_models.training.classification",
-        "report": "scarlet_models.search.report.page",
+        "report": "scarlet_models.search.commands.report",
         "export": "scarlet_models.search.commands.export",
         "run": "scarlet_models.search.commands.run",
         "reproduce": "scarlet_models.search.commands.reproduce",

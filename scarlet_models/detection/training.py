@@ -144,7 +144,7 @@ class Training:
                 f"{options.batch_size}; change --epochs, --batch-size or --val-every"
             )
         self._build()
-        self.run_folder = RunFolder(options, world)
+        self.run_folder = RunFolder(options, world, "scarlet-models detect train")
         self.step = 0
         self.sums: dict[str, float] = {}  # losses of the epoch so far, times images
         self.results: dict[str, Any] = {}  # of the last measurement

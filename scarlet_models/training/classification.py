@@ -188,7 +188,7 @@ class Training:
                 f"{options.batch_size}; change --epochs, --phases or --batch-size"
             )
         self._build()
-        self.run_folder = RunFolder(options, world)
+        self.run_folder = RunFolder(options, world, "scarlet-search retrain")
         self.step = 0
         self.sums = {"loss": 0.0, "correct": 0.0, "images": 0}  # of the epoch so far
         self.results: dict[str, float] = {}  # of the last whole epoch

@@ -62,14 +62,19 @@ class RunFolder:
     changes neither.
     """
 
-    def __init__(self, options: RunOptions, world: World) -> None:
+    def __init__(self, options: RunOptions, world: World, command: str) -> None:
         """Opens the folder, and refuses what would mix two runs.
+
+        Args:
+            options: Of the run; config.yaml keeps them.
+            world: The processes of the run.
+            command: The command that runs, as a user types it; env.json keeps it.
 
         Raises:
             UserError: There is a run and no resume; options or environment changed; no checkpoint is whole; or the
                 name of what is exported is a path.
         """
-        self.path, self.world = Path(options.out), world
+        self.path, self.world, self.command = Path(options.out), world, command
         self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics: MetricsTable | None = None
@@ -82,7 +87,8 @@ class RunFolder:
     def _open(self, options: RunOptions) -> None:
         config = plain(asdict(options))
         config |= dict.fromkeys(names_with(options, "once"), False)
-        environment = describe_environment(getattr(options, "workers", 0), self.world)
+        workers = getattr(options, "workers", 0)
+        environment = {"command": self.command, **describe_environment(workers, self.world)}
         self._facts = config, environment
         if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
             raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")

@@ -5,8 +5,10 @@ command again: it skips what is done. It may then have other limits: networks th
 Options of a stage follow its name: --train.epochs 20, --evolve.population 40. With --processes N, training and search
 run as N processes of torchrun. To spread them over several machines, run the printed commands by hand.
 
-The network that is picked is the most accurate one of the front (--pick accuracy; fewer MACs win a tie), or the one at
-its knee (--pick knee): farthest above the line from the cheapest to the most accurate, both axes scaled to that range.
+The network that is picked is the most accurate one that the search or its random search has scored (--pick accuracy;
+fewer MACs win a tie), or the one at the knee of their fronts (--pick knee): farthest above the line from the cheapest
+to the most accurate, both axes scaled to that range. With --compare, a random network and the largest one within the
+same limits are trained by the same recipe, and the report sets the three side by side.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
 EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
   scarlet-search run --config digits --data-dir images --max-latency 15ms --train.epochs 40 --out runs/quick
+  scarlet-search run --config digits --data-dir images --max-macs 1M --compare --out runs/worth
   scarlet-search run --config paper_imagenet --data-dir imagenet --processes 8 --out runs/paper"""
+
+_SHOWN = 12  # scored networks that are printed, about
 
 
 @dataclass
@@ -103,6 +108,7 @@ def show(result: dict[str, Any]) -> None:
     """Print the result of a search, and what to do with it."""
     from scarlet_models.terminal import short
 
+    _show_scored(result)
     latency = f", {result['latency']:.2f} ms" if "latency" in result else ""
     print(f"\nnetwork    {result['genotype']}")
     print(f"           {short(result['macs'])} MACs, {short(result['params'])} params{latency}")
@@ -112,7 +118,42 @@ def show(result: dict[str, Any]) -> None:
             print(f"held out   {result[key]:.2f}% right {when}")
     if "test_top1" in result:
         print(f"test       {result['test_top1']:.2f}% right")
+    if result["compared"]:
+        _show_compared(result["compared"])
     source = f"local-dir:{result['exported']}"
     print(f"report     {result['report']}")
     print(f"model      timm.create_model({source!r}, pretrained=True)")
     print(f"next: {shlex.join(['scarlet-models', 'classify', 'IMAGES', '--model', source])}")
+
+
+def _show_scored(result: dict[str, Any]) -> None:
+    """Print some of the scored networks that were there to pick from, the picked one marked."""
+    from scarlet_models.terminal import console, short, table
+
+    scored = sorted(result["scored"], key=lambda record: -record["accuracy"])
+    if not scored:
+        return
+    step = -(-len(scored) // _SHOWN)
+    shown = table(">accuracy", ">MACs", ">params", "found by", "genotype", "")
+    for number, record in enumerate(scored):
+        picked = record["genotype"] == result["genotype"]
+        if number % step == 0 or picked:
+            figures = (f"{record['accuracy']:.2f}", short(record["macs"]), short(record["params"]))
+            shown.add_row(*figures, record["found_by"], record["genotype"], "<- picked" if picked else "")
+    console().print()
+    console().print(shown)
+    if step > 1:
+        print(f"{shown.row_count} of {len(scored)} networks on the fronts of the search and of random search")
+
+
+def _show_compared(compared: list[dict[str, Any]]) -> None:
+    """Print the trained networks side by side."""
+    from scarlet_models.terminal import console, short, table
+
+    shown = table("trained", ">MACs", ">params", ">held out", ">test", "genotype")
+    for row in compared:
+        shares = [f"{row[key]:.2f}%" if key in row else "-" for key in ("holdout_top1", "test_top1")]
+        shown.add_row(row["role"], short(row["macs"]), short(row["params"]), *shares, row["genotype"])
+    print()
+    console().print(shown)
+    print()

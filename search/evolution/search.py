@@ -120,7 +120,7 @@ class EvolutionarySearch:
         self.ranges = reference_ranges(objectives, costs, self.bounds, 100 / scores.classes)
         self.volume = hypervolume_of(objectives, self.ranges)
         self.curves: dict[str, list[tuple[int, float]]] = {"evolution": [], "random": []}
-        environment = describe_environment(options.workers, world)
+        environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
         self.folder = SearchFolder(Path(options.out), options, environment, options.resume, options.allow_drift)
 
     def _screen(self) -> Any:
@@ -196,6 +196,7 @@ class EvolutionarySearch:
             "hypervolume": self.curves["evolution"],
             "front": _records(self.archive, self.archive.front),
             "random": None,
+            "released": {name: accuracy for name, (_, accuracy) in self._released().items()},
         }
         if self.options.random:
             report["random"] = {

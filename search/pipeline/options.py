@@ -28,6 +28,7 @@ class SearchOptions(DataOptions):
             MACs are counted for, or --latency.image_size and --latency.num_classes; none with --evolve.latency_table.
         min_accuracy: Lowest accuracy in percent with the supernet's weights.
         pick: Rule for the network to train.
+        compare: Also train a random network and the largest one within the same limits, with the same recipe.
         genotype: Train this network and search nothing.
         train: Options of train, as in --train.epochs 20; a recipe's name under "config".
         latency: Options of latency.
@@ -51,6 +52,7 @@ class SearchOptions(DataOptions):
     max_latency: float | str | None = None
     min_accuracy: float | None = None
     pick: Literal["accuracy", "knee"] = "accuracy"
+    compare: bool = False
     genotype: str = ""
     train: dict[str, Any] = option({})
     latency: dict[str, Any] = option({})

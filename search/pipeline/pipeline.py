@@ -30,7 +30,7 @@ _STDERR = 2
 class Pipeline:
     """Stages in a folder.
 
-    A stage is done if it was run with the same options and no stage that it needs has run since.
+    A stage is done if it was run with the same options and needs, and no stage that it needs has run since.
 
     Args:
         out: The folder; made if there is none.
@@ -43,7 +43,11 @@ class Pipeline:
     def is_done(self, stage: Stage) -> bool:
         """Whether it was run with these options, and what it made is still there."""
         known = self.journal.entries.get(stage.name)
-        if known is None or self._differences(stage, known.options, self._resolved(stage)):
+        if (
+            known is None
+            or known.needs != list(stage.needs)
+            or self._differences(stage, known.options, self._resolved(stage))
+        ):
             return False
         return (self.out / stage.name / stage.product).exists()
 

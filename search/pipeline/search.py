@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scarlet_models.errors import UserError
 from scarlet_models.program import Program
 from scarlet_models.search.evolution.candidates import Candidates
@@ -18,6 +20,8 @@ from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.data import LabelledImages, check_test_split, split_holdout
 from scarlet_models.training.run_folder import exported_name
 
+from .comparison import largest_network, random_network
+from .networks import PICKED, scored_networks, write_networks
 from .options import SearchOptions
 from .pick import pick
 from .pipeline import Pipeline
@@ -43,6 +47,8 @@ class WholeSearch:
         self.space = SearchSpace.load(options.space)
         if options.genotype:
             Genotype.parse(options.genotype, self.space)
+            if options.compare:
+                raise UserError("--compare is for networks within the limits of a search: leave --genotype out")
         self.pipeline = Pipeline(Path(options.out), program)
         self.stages = Stages(options, self.pipeline, exported_name(options.name, Path(options.out)))
         self.images = LabelledImages(options, options.train_split)
@@ -56,12 +62,16 @@ class WholeSearch:
         """Here a mistake costs no training yet; that of a latency shows once the blocks are timed."""
         if not self.split.holdout:
             raise UserError("--holdout 0 leaves no images to search by; 0.1 is usual")
+        self._candidates()
+
+    def _candidates(self) -> Candidates:
+        """The networks within the limits; those on latency count once the blocks are timed."""
         *others, evolving = self.stages.searching()
         wanted = self.pipeline.options_of(evolving)
         read_objectives(wanted.objectives)
         timed = all(self.pipeline.is_done(stage) for stage in others if stage.command == "latency")
         costs = Costs(self.space, wanted.input_size, wanted.num_classes, wanted.latency_table if timed else "")
-        Candidates(costs, read_bounds(wanted))
+        return Candidates(costs, read_bounds(wanted))
 
     def run(self) -> dict[str, Any]:
         """Carry out all stages that are not done; return the result."""
@@ -69,38 +79,72 @@ class WholeSearch:
             self.pipeline.run(stage)
             if stage.command == "latency":
                 self._check_limits()
-        found = self.picked()
-        _logger.info("the network is %s", found["genotype"])
-        retrained, exported, report = map(self.pipeline.run, self.stages.finishing(found["genotype"]))
-        cost = Genotype.parse(found["genotype"], self.space).cost()
+        networks = self.networks()
+        rule = "given" if self.options.genotype else self.options.pick
+        write_networks(self.pipeline.out, rule, networks)
+        _logger.info("the network is %s", networks[0]["genotype"])
+        trained = {stage.name: self.pipeline.run(stage) for stage in self.stages.training_of(networks)}
+        exported, report = (self.pipeline.run(stage) for stage in self.stages.finishing(networks))
+        cost = Genotype.parse(networks[0]["genotype"], self.space).cost()
+        rows = [
+            {"macs": cost.macs, "params": cost.params, **network, **_figures(trained[network["stage"]])}
+            for network in networks
+        ]
         return {
-            "macs": cost.macs,
-            "params": cost.params,
-            **found,
-            **_figures(retrained),
+            **{key: value for key, value in rows[0].items() if key not in ("role", "stage")},
+            "scored": self._scored(),
+            "compared": rows if self.options.compare else [],
             "exported": str(exported),
             "report": str(report / "index.html"),
         }
 
     def all_stages(self) -> list[Stage]:
-        """All stages; that of retraining has no genotype yet if the search is not done."""
+        """All stages; those of training have no genotype yet if the search is not done."""
         searching = self.stages.searching()
-        found = str(self.picked()["genotype"]) if all(map(self.pipeline.is_done, searching)) else ""
-        return [*searching, *self.stages.finishing(found)]
+        if all(map(self.pipeline.is_done, searching)):
+            networks = self.networks()
+        else:
+            networks = [{"role": role, "stage": name, "genotype": ""} for role, name in self._roles().items()]
+        return [*searching, *self.stages.training_of(networks), *self.stages.finishing(networks)]
 
-    def picked(self) -> Mapping[str, Any]:
-        """The network to train, with what the search knows of it.
+    def _roles(self) -> dict[str, str]:
+        """The networks that are trained: the stage of each."""
+        others = ("random", "largest") if self.options.compare else ()
+        return {PICKED: "retrain", **{role: f"retrain_{role}" for role in others}}
+
+    def networks(self) -> list[dict[str, Any]]:
+        """The networks to train, the picked one first, with their role, their stage and what is known of them.
 
         Raises:
             UserError: No network is within the limits.
         """
+        found = [{"role": PICKED, **self._picked()}]
+        if self.options.compare:
+            candidates = self._candidates()
+            picked = Genotype.parse(found[0]["genotype"], self.space)
+            others = {"random": random_network(candidates, self.options.seed, picked)}
+            others["largest"] = largest_network(candidates)
+            for role, genotype in others.items():
+                costs = candidates.costs.of(np.array([genotype.choices]))
+                figures = {name: values[0].item() for name, values in costs.items()}
+                found.append({"role": role, "genotype": str(genotype), **figures})
+        stages: dict[str, str] = {}  # a network that has two roles is trained once
+        return [
+            {**network, "stage": stages.setdefault(network["genotype"], self._roles()[network["role"]])}
+            for network in found
+        ]
+
+    def _picked(self) -> Mapping[str, Any]:
         if self.options.genotype:
             return {"genotype": self.options.genotype}
-        path = self.pipeline.out / "evolve" / "search.json"
-        front = json.loads(path.read_text())["front"]
-        if not front:
-            raise UserError(f"{path} has no network within the limits: widen them")
-        return pick(front, self.options.pick)
+        if not (scored := self._scored()):
+            raise UserError(f"{self.pipeline.out / 'evolve'} has no network within the limits: widen them")
+        return pick(scored, self.options.pick)
+
+    def _scored(self) -> list[dict[str, Any]]:
+        if self.options.genotype:
+            return []
+        return scored_networks(json.loads((self.pipeline.out / "evolve" / "search.json").read_text(encoding="utf-8")))
 
 
 def _figures(retrained: Path) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scarlet_models.search.evolution.objectives import wants_latency
 from scarlet_models.training.data import DataOptions
 
+from .networks import PICKED
 from .options import LIMITS, SearchOptions
 from .pipeline import Pipeline
 from .stage import Stage
@@ -39,9 +41,18 @@ class Stages:
         table = str(self.pipeline.out / "latency" / "table.json")
         return [self._timing(wanted), self.training(), self._evolving(latency_table=table)]
 
-    def finishing(self, genotype: str) -> list[Stage]:
-        """The stages after the search; `genotype` is empty as long as it is not known."""
-        return [self.retraining(genotype), self.exporting(), self.reporting()]
+    def training_of(self, networks: Sequence[Mapping[str, Any]]) -> list[Stage]:
+        """Training of networks on their own, each stage once.
+
+        Args:
+            networks: Records with "role", "stage" and "genotype", which is empty as long as it is not known.
+        """
+        stages = {network["stage"]: network for network in reversed(networks)}
+        return [self._retraining(network) for network in reversed(stages.values())]
+
+    def finishing(self, networks: Sequence[Mapping[str, Any]]) -> list[Stage]:
+        """The stages after all training."""
+        return [self._exporting(), self._reporting([network["stage"] for network in networks])]
 
     def training(self) -> Stage:
         """Training of the supernet."""
@@ -81,28 +92,27 @@ class Stages:
             processes=options.processes,
         )
 
-    def retraining(self, genotype: str) -> Stage:
-        """Training of the network on its own."""
-        options = self.options
-        network = {"genotype": genotype, "space": options.space, "name": self.name, "final": options.final}
-        product = "final.json" if options.final else f"exported/{self.name}/config.json"
+    def _retraining(self, network: Mapping[str, Any]) -> Stage:
+        options, role = self.options, network["role"]
+        name = self.name if role == PICKED else f"{self.name}_{role}"
+        given = {"genotype": network["genotype"], "space": options.space, "name": name, "final": options.final}
         return Stage(
+            network["stage"],
             "retrain",
-            "retrain",
-            "the picked network is trained on its own, from new weights",
-            self._common("retrain") | network | options.retrain,
-            product,
+            f"the {role} network is trained on its own, from new weights",
+            self._common("retrain") | given | options.retrain,
+            "final.json" if options.final else f"exported/{name}/config.json",
             needs=("evolve",),
             processes=options.processes,
         )
 
-    def exporting(self) -> Stage:
+    def _exporting(self) -> Stage:
         """The network as timm, ONNX and people read it."""
         source = str(self.pipeline.out / "retrain" / "exported" / self.name)
         what = "the network becomes files that timm, ONNX and people read"
         return Stage(f"exported/{self.name}", "export", what, {"network": source}, "config.json", needs=("retrain",))
 
-    def reporting(self) -> Stage:
+    def _reporting(self, trained: list[str]) -> Stage:
         """The page that shows it all."""
         return Stage(
             "report",
@@ -110,7 +120,7 @@ class Stages:
             "curves, fronts and networks are drawn on one page",
             {"folders": [self.options.out]},
             "index.html",
-            needs=(f"exported/{self.name}",),
+            needs=(f"exported/{self.name}", *(name for name in dict.fromkeys(trained) if name != "retrain")),
         )
 
     def _common(self, command: str) -> dict[str, Any]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from scarlet_models.search.pipeline.journal import NAME as JOURNAL
 from scarlet_models.search.pipeline.journal import Journal
+from scarlet_models.search.scoring.options import RankOptions
+from scarlet_models.shell import shell_line
 
-from .runs import Run, readable
+from .runs import Run
 
 _CONFIGS = {
     "train": ("config.yaml", "env.json"),
@@ -28,7 +26,7 @@ _CONFIGS = {
 
 @dataclass(frozen=True)
 class Command:
-    """A line for the shell, what it is for, and how long it took; both empty where that is not on record."""
+    """A line for the shell, what it is for, and how long it took; both empty if that is not on record."""
 
     line: str
     why: str = ""
@@ -40,10 +38,9 @@ def commands(folders: Sequence[Path], runs: Sequence[Run]) -> list[Command]:
     found: list[Command] = []
     covered: set[tuple[str, Path]] = set()
     for folder in folders:
-        with readable(folder / JOURNAL, "list of stages"):
-            for name, stage in Journal(folder).entries.items():
-                found.append(Command(stage.command, stage.why, str(timedelta(seconds=round(stage.seconds)))))
-                covered.add((stage.command.split()[1], (folder / name).resolve()))
+        for name, stage in Journal(folder).entries.items():
+            found.append(Command(stage.command, stage.why, str(timedelta(seconds=round(stage.seconds)))))
+            covered.add((stage.command.split()[1], (folder / name).resolve()))
     others = [run for run in runs if (run.kind, run.path.resolve()) not in covered]
     return found + [Command(line) for run in others for line in _lines(run)]
 
@@ -53,30 +50,17 @@ def _lines(run: Run) -> Iterator[str]:
         final = ["--final"] if (run.path / "final.json").is_file() else []
         yield shlex.join(["scarlet-search", run.kind, "--config", str(run.path / "config.yaml"), *final])
     if run.kind == "rank":
-        for _, options in _rank_options(run):
-            yield shlex.join(["scarlet-search", "rank", *_arguments(options)])
+        for options in _rank_options(run).values():
+            yield shell_line("scarlet-search rank", options)
 
 
-def _rank_options(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
-    from scarlet_models.search.commands import rank
-
-    names = [field.name for field in dataclasses.fields(rank.Options)]
+def _rank_options(run: Run) -> dict[str, RankOptions]:
+    """The options of each ranking in the folder, by its file; they stand there beside the figures."""
+    names, found = [field.name for field in fields(RankOptions)], {}
     for path in sorted(run.path.glob("rank_*.json")):
         content = run.json(path.name)
-        yield path.name, {name: content[name] for name in names if name in content}
-
-
-def _arguments(options: dict[str, Any]) -> Iterator[str]:
-    """Options of rank that are not its defaults, as arguments."""
-    from scarlet_models.search.commands import rank
-
-    for field in dataclasses.fields(rank.Options):
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        if field.metadata.get("positional"):
-            yield str(options[field.name])
-        elif field.name in options and field.name != "json" and options[field.name] != default:
-            value = options[field.name]
-            yield f"--{field.name.replace('_', '-')}={json.dumps(value) if isinstance(value, list) else value}"
+        found[path.name] = RankOptions(**{name: content[name] for name in names if name in content})
+    return found
 
 
 def configurations(runs: Sequence[Run]) -> dict[str, str]:
@@ -86,8 +70,8 @@ def configurations(runs: Sequence[Run]) -> dict[str, str]:
         for name in _CONFIGS.get(run.kind, ()):
             found[str(run.path / name)] = run.text(name)
         if run.kind == "rank":
-            for name, options in _rank_options(run):
-                found[f"{run.path / name}: options"] = yaml.safe_dump(options, sort_keys=False)
+            for name, options in _rank_options(run).items():
+                found[f"{run.path / name}: options"] = yaml.safe_dump(vars(options), sort_keys=False)
         if run.kind == "latency":
             facts = run.json("table.json")["facts"]
             found[f"{run.path / 'table.json'}: facts"] = yaml.safe_dump(facts, sort_keys=False)

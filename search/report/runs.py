@@ -1,13 +1,13 @@
-"""What a report finds in folders: runs of train, evolve, retrain, rank, latency and export, known by their files."""
+"""The runs that a report finds in folders, and their files, each read once."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,33 @@ import numpy as np
 import yaml
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.networks import genotype_of
 from scarlet_models.search.latency import table as latency_table
-from scarlet_models.search.supernet.file import NAME as SUPERNET
-from scarlet_models.space.cost import Cost
-from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.search.pipeline.networks import NAME as NETWORKS
 from scarlet_models.weights import save as saving
 
 DEPTH = 2  # folders below a given one in which runs are looked for
 _OWN_FOLDERS = {"checkpoints", "events", "generations", "report"}
 
+KINDS = ("train", "rank", "latency", "evolve", "run", "retrain", "export")  # in a pipeline's order
+_COMMANDS = {f"scarlet-search {kind}": kind for kind in ("train", "evolve", "retrain")}  # in env.json
+
 Table = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
-    """What one command left in a folder; a folder can hold the runs of several."""
+    """What one command left in a folder; a folder can hold the runs of several.
+
+    Args:
+        kind: One of `KINDS`.
+        path: The folder.
+        label: Its path below the folder that all runs of the report share.
+    """
 
     kind: str
     path: Path
     label: str
+    _read: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def slug(self) -> str:
@@ -42,61 +49,76 @@ class Run:
         return "_".join(Path(self.label).parts)
 
     def text(self, name: str) -> str:
-        """A text file's content; empty where there is none."""
+        """A text file's content; empty if there is none."""
         path = self.path / name
-        try:
-            return path.read_text(encoding="utf-8") if path.is_file() else ""
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+        return str(self._once(name, lambda: _read_text(path) if path.is_file() else ""))
 
     def json(self, name: str) -> Any:
-        """A JSON file's content; None where there is no such file."""
-        return _parse(self.path / name, json.loads, self.text(name))
+        """A JSON file's content; None if there is no such file."""
+        return self._once((json.loads, name), lambda: _parse(self.path / name, json.loads, self.text(name)))
 
     def config(self) -> dict[str, Any]:
-        """The resolved options; empty where there are none."""
-        return _parse(self.path / "config.yaml", yaml.safe_load, self.text("config.yaml")) or {}
+        """The resolved options; empty if there are none."""
+        name = "config.yaml"
+        return self._once((yaml, name), lambda: _parse(self.path / name, yaml.safe_load, self.text(name)) or {})
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""
-        rows = list(csv.DictReader(self._whole_lines(name)))
-        columns = {}
-        for key in rows[0] if rows else ():
-            try:
-                columns[key] = np.array([float(row[key] or "nan") for row in rows])
-            except (TypeError, ValueError):  # text
-                continue
-        return columns
+        return self._once((csv, name), lambda: _columns(self.text(name)))
 
-    def generations(self) -> list[dict[str, Any]]:
-        """What evolve wrote of each generation, in order."""
-        return [self.json(f"generations/{path.name}") for path in sorted(self.path.glob("generations/*.json"))]
+    def generations(self) -> list[Path]:
+        """The files that evolve wrote of each generation, in order."""
+        return self._once("generations", lambda: sorted(self.path.glob("generations/*.json")))
+
+    def generation(self, number: int) -> dict[str, Any]:
+        """What evolve wrote of a generation; -1 is the last."""
+        return self.json(f"generations/{self.generations()[number].name}")
 
     def front(self) -> list[dict[str, Any]]:
         """Records of an evolve run's networks that none dominates, so far."""
-        done, generations = self.json("search.json"), self.generations()
-        front: list[dict[str, Any]] = done["front"] if done else generations[-1]["front"] if generations else []
-        return front
+        done = self.json("search.json")
+        return done["front"] if done else self.generation(-1)["front"] if self.generations() else []
 
-    def _whole_lines(self, name: str) -> list[str]:
-        """Lines of a text file; without the last one if a kill, or a run that goes on, has left it torn."""
-        return [line for line in self.text(name).splitlines(keepends=True) if line.endswith("\n")]
+    def _once(self, key: Any, read: Callable[[], Any]) -> Any:
+        if key not in self._read:
+            self._read[key] = read()
+        return self._read[key]
 
 
-def _parse(path: Path, parser: Any, text: str) -> Any:
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+
+
+def _parse(path: Path, parser: Callable[[str], Any], text: str) -> Any:
     try:
         return parser(text) if text else None
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
 
+def _columns(text: str) -> Table:
+    # The last line may be torn by a kill, or by a run that goes on.
+    header, *rows = csv.reader([line for line in text.splitlines(keepends=True) if line.endswith("\n")] or [""])
+    rows = [row for row in rows if len(row) == len(header)]
+    columns = {}
+    for name, cells in zip(header, zip(*rows, strict=True), strict=False):
+        try:
+            columns[name] = np.array([float(cell or "nan") for cell in cells])
+        except ValueError:  # text
+            continue
+    return columns
+
+
 @contextmanager
 def readable(path: Path, what: str) -> Iterator[None]:
-    """Turns what files of another shape than expected lead to into a UserError that names the path.
+    """Turn what files of another shape than expected lead to into a UserError that names the path.
 
     Args:
         path: What is being read.
-        what: It should be, in words.
+        what: What it should be, in words.
     """
     try:
         yield
@@ -113,7 +135,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
     """All runs in the folders and up to two levels below, in a pipeline's order.
 
     Raises:
-        UserError: a folder is not there, or nothing was found.
+        UserError: A folder is not there, or nothing was found.
     """
     for root in folders:
         if not root.is_dir():
@@ -141,100 +163,17 @@ def _within(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _within(path, depth - 1)
 
 
-KINDS = ("train", "rank", "latency", "evolve", "retrain", "export")
-
-
 def _kinds(folder: Path) -> Iterator[str]:
-    """What a folder holds the files of."""
-    config = folder / "config.yaml"
-    if (folder / "search.json").is_file() or any(folder.glob("generations/*.json")):
-        yield "evolve"
-    elif (folder / SUPERNET).with_suffix(".json").is_file():
-        yield "train"
-    elif (folder / "metrics.csv").is_file() and config.is_file():
-        text = config.read_text(encoding="utf-8", errors="replace")
-        yield "train" if "\nstabilizer:" in text else "retrain"
+    """The commands whose files a folder holds. Those with an environment have written their name into it."""
+    if (path := folder / "env.json").is_file():
+        environment = _parse(path, json.loads, _read_text(path))
+        if isinstance(environment, dict) and environment.get("command") in _COMMANDS:
+            yield _COMMANDS[environment["command"]]
     if any(folder.glob("rank_*.csv")):
         yield "rank"
     if (folder / latency_table.NAME).is_file():
         yield "latency"
+    if (folder / NETWORKS).is_file():
+        yield "run"
     if (folder / saving.CONFIG).is_file() and (folder / saving.WEIGHTS).is_file():
         yield "export"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A space, and the images and classes that costs are counted for."""
-
-    space: SearchSpace
-    image_size: int
-    num_classes: int
-
-    def cost(self, genotype: Genotype | str) -> Cost:
-        """MACs and params of a network."""
-        return Genotype.parse(genotype, self.space).cost(self.image_size, self.num_classes)
-
-    def key(self, genotype: Genotype | str) -> str:
-        """The same for all genotypes that give one standalone network."""
-        return f"{self.space.name} {Genotype.parse(genotype, self.space).canonical()}"
-
-
-def find_setting(run: Run, runs: Sequence[Run]) -> Setting | None:
-    """The setting of an evolve run; None if it is not known, or does not give the costs that the run has on record.
-
-    The space is that of the supernet in its options, or of one among the runs, or else one of the package by name.
-    """
-    search, options = run.json("search.json") or {}, run.config()
-    for space in _spaces(str(options.get("supernet") or ""), str(search.get("space") or options.get("space")), runs):
-        size, classes = options.get("input_size") or space.input_size, options.get("num_classes") or space.num_classes
-        setting = Setting(space, size, classes)
-        if all(_agrees(setting, record) for record in run.front()):
-            return setting
-    return None
-
-
-def _spaces(supernet: str, name: str, runs: Sequence[Run]) -> Iterator[SearchSpace]:
-    places = [Path(supernet), *(run.path for run in runs if run.kind == "train")]
-    for place in places:
-        file = (place / SUPERNET if place.is_dir() else place).with_suffix(".json")
-        if file.is_file():
-            yield SearchSpace.load(_parse(file, json.loads, file.read_text(encoding="utf-8"))["space"])
-    if name in SearchSpace.names() or Path(name).is_file():
-        yield SearchSpace.load(name)
-
-
-def _agrees(setting: Setting, record: Mapping[str, Any]) -> bool:
-    try:
-        return setting.cost(record["genotype"]) == Cost(record["macs"], record["params"])
-    except UserError:  # it has other layers
-        return False
-
-
-def network_of(run: Run) -> tuple[Genotype, Setting] | None:
-    """The network that a retrain or export run is about; None where it is none of a space, and for other runs."""
-    if run.kind not in ("retrain", "export"):
-        return None
-    with readable(run.path, f"run of {run.kind}"):
-        genotype, size, classes = _exported(run) or _configured(run)
-    if genotype is None:
-        return None
-    space = genotype.space
-    return genotype, Setting(space, size or space.input_size, classes or space.num_classes)
-
-
-def _exported(run: Run) -> tuple[Genotype | None, int, int] | None:
-    """Genotype, size and classes of the network that is saved in the folder; None where there is none yet."""
-    files = sorted(run.path.glob(f"exported/*/{saving.CONFIG}" if run.kind == "retrain" else saving.CONFIG))
-    if not files:
-        return None
-    content = run.json(str(files[0].relative_to(run.path)))
-    size, classes = content["pretrained_cfg"]["input_size"][-1], content["num_classes"]
-    return genotype_of(f"local-dir:{files[0].parent}"), size, classes
-
-
-def _configured(run: Run) -> tuple[Genotype | None, int, int]:
-    """The same by a retraining's options; 0 is the space's own."""
-    options = run.config()
-    text, phases = options["genotype"], options["phases"]
-    genotype = Genotype.parse(text, options["space"]) if text else genotype_of(options["model"])
-    return genotype, phases[-1][1] if phases else options["image_size"], 0

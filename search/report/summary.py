@@ -13,8 +13,9 @@ from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.terminal import short
 
-from .runs import Run, find_setting, network_of
-from .sections import holdout_top1
+from .context import Context
+from .runs import Run
+from .trained import holdout_top1
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -30,22 +31,23 @@ class Tile:
 
 @dataclass(frozen=True)
 class Summary:
-    """Tiles, and the genotype of the network that was picked; empty where there is none yet."""
+    """Tiles, and the genotype of the network that was picked; empty if there is none yet."""
 
     tiles: Sequence[Tile]
     genotype: str
 
 
-def summarize(runs: Sequence[Run]) -> Summary:
-    """The summary of the first run of each kind: its network is the one that was retrained, else the front's best."""
-    first = {run.kind: run for run in reversed(runs)}
+def summarize(context: Context) -> Summary:
+    """The summary of the first run of each kind: its network is the one that was trained, else the front's best."""
+    first = {run.kind: run for run in reversed(context.runs)}
     search = first.get("evolve")
-    setting, front = (find_setting(search, runs), search.front()) if search else (None, [])
-    network = next((found for run in runs if (found := network_of(run))), None)
-    best = pick(front, "accuracy") if front else None
-    if network and setting:
+    setting, front = (context.settings[search], search.front()) if search else (None, [])
+    network = next(iter(context.networks.values()), None)
+    best = ((search and context.picked(search)) or pick(front, "accuracy")) if front else None
+    if network and setting and best:
         key = network[1].key(network[0])
-        best = next((record for record in front if setting.key(record["genotype"]) == key), None)
+        records = (record for record in (best, *front) if setting.key(record["genotype"]) == key)
+        best = next(records, None)
     info = (first["train"].json("supernet.json") or {}) if "train" in first else {}
     spaces = [SearchSpace.load(info["space"])] if info else []
     spaces += [known.space for known in (network and network[1], setting) if known]
@@ -70,7 +72,7 @@ def _count(number: int) -> str:
     return f"{mantissa} {TIMES} 10{exponent.translate(_RAISED)}"
 
 
-def _data(first: dict[str, Run], info: dict[str, Any]) -> Iterator[Tile]:
+def _data(first: Mapping[str, Run], info: Mapping[str, Any]) -> Iterator[Tile]:
     options = next((first[kind].config() for kind in ("train", "retrain", "evolve") if kind in first), {})
     name = options.get("dataset") or Path(options.get("data_dir") or "").name
     if not name:
@@ -81,14 +83,13 @@ def _data(first: dict[str, Run], info: dict[str, Any]) -> Iterator[Tile]:
 
 
 def _search(run: Run | None) -> Iterator[Tile]:
-    generations = run.generations() if run else []
-    if run and generations:
+    if run and (generations := len(run.generations())):
         found = run.json("search.json") or {}
-        remark = f"{len(generations)} generations"
+        remark = f"{generations} generations"
         if found.get("random"):
             own, chance = (side["hypervolume"][-1][1] for side in (found, found["random"]))
             remark += f"; hypervolume {own:.3f}, random {chance:.3f}"
-        yield Tile("Networks scored", f"{generations[-1]['evaluations']:,}", remark)
+        yield Tile("Networks scored", f"{run.generation(-1)['evaluations']:,}", remark)
 
 
 def _accuracy(run: Run | None, scored: Mapping[str, Any] | None) -> Iterator[Tile]:
@@ -98,7 +99,7 @@ def _accuracy(run: Run | None, scored: Mapping[str, Any] | None) -> Iterator[Til
         final, held = run.json("final.json"), holdout_top1(run)
         figures = {"test": final["top1"]} if final else {}
         figures |= {} if held is None else {"held out": held}
-    figures |= {"by the search's scores": scored["accuracy"]} if scored else {}
+    figures |= {"by the search's scores": scored["accuracy"]} if scored and "accuracy" in scored else {}
     if figures:
         (kind, value), *others = figures.items()
         yield Tile(f"Top-1, {kind}", f"{value:.2f}%", "; ".join(f"{key} {other:.2f}%" for key, other in others))

@@ -163,7 +163,7 @@ class Training:
         self.tally = np.zeros((len(self.space.layers), len(self.space.choices), 3))  # paths, their top-1 and its square
         self.row: dict[str, float] = {}  # the last of metrics.csv
         self.saved = time.monotonic()
-        self.run_folder = RunFolder(options, world)
+        self.run_folder = RunFolder(options, world, "scarlet-search train")
         if state := self.run_folder.take_state():
             self._restore(state)
         self.choices = MetricsTable(self.run_folder.path / "choices.csv", self.step) if world.is_main else None

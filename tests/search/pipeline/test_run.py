@@ -24,6 +24,7 @@ from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
+from scarlet_models.search.pipeline.networks import scored_networks
 from scarlet_models.search.pipeline.pick import pick
 
 RECIPE: dict[str, Any] = {
@@ -80,9 +81,10 @@ def weights(out: Path, stage: str = "exported/found") -> bytes:
 
 def test_a_search_ends_with_a_network_that_timm_loads_and_a_page(done: tuple[Path, dict[str, Any]]) -> None:
     out, result = done
-    front = json.loads((out / "evolve/search.json").read_text())["front"]
-    assert result["genotype"] == pick(front, "accuracy")["genotype"]
-    assert result["accuracy"] == max(record["accuracy"] for record in front)
+    search = json.loads((out / "evolve/search.json").read_text())
+    scored = [*search["front"], *search["random"]["front"]]
+    assert result["genotype"] == pick(scored, "accuracy")["genotype"]
+    assert result["accuracy"] == max(record["accuracy"] for record in scored)
     cost = Genotype.parse(result["genotype"], "mini").cost()
     assert (result["macs"], result["params"]) == (cost.macs, cost.params)
     assert 0 < result["holdout_top1"] <= 100 and "test_top1" not in result
@@ -214,6 +216,50 @@ def test_a_limit_of_latency_later_on_trains_no_other_supernet(
     assert measured(out) == measured(done[0])
 
 
+def test_compared_networks_are_trained_beside_the_picked_one(
+    root: Path, done: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Later on, too: nothing else runs again but the report, which sets them side by side."""
+    out = tmp_path / "moved"
+    shutil.copytree(done[0], out)
+    assert cli.main(arguments(root, out, "--compare", "--max-macs", "10M", "--json")) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    compared = {row["role"]: row for row in result["compared"]}
+    assert list(compared) == ["picked", "random", "largest"]
+    assert compared["picked"]["genotype"] == result["genotype"] == done[1]["genotype"]
+    assert compared["largest"]["macs"] == SearchSpace.load("mini").cost_table().largest.macs
+    assert compared["random"]["genotype"] != compared["picked"]["genotype"]
+    assert all("holdout_top1" in row for row in compared.values())
+    assert weights(out) == weights(done[0])
+    configs = [yaml.safe_load((out / row["stage"] / "config.yaml").read_text()) for row in compared.values()]
+    differing = {key for key in configs[0] for config in configs if config[key] != configs[0][key]}
+    assert differing == {"out", "genotype", "name"}
+
+    page = (out / "report/index.html").read_text()
+    assert "The networks side by side" in page
+    assert all(f"{row['holdout_top1']:.2f}" in page for row in compared.values())
+    assert cli.main(arguments(root, out, "--compare", "--max-macs", "10M")) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("done before") == len(STAGES) + 2
+    assert f"{compared['picked']['genotype']}  <- picked" in captured.out
+    for role, row in compared.items():
+        assert any(line.startswith(role) and row["genotype"] in line for line in captured.out.splitlines())
+
+
+def test_the_pick_is_from_all_that_was_scored() -> None:
+    search = {"front": _front((90.0, 100), (80.0, 10)), "random": {"front": _front((91.0, 90), (70.0, 5))}}
+    search["random"]["front"][0]["genotype"] = "r"
+    scored = scored_networks(search)
+    assert [(record["genotype"], record["found_by"]) for record in scored] == [
+        ("0", "the search"),
+        ("1", "the search"),
+        ("r", "random search"),
+    ]
+    assert pick(scored, "accuracy")["genotype"] == "r"
+    assert [record["genotype"] for record in scored_networks({**search, "random": None})] == ["0", "1"]
+
+
 def _front(*figures: tuple[float, int]) -> list[dict[str, Any]]:
     return [{"genotype": str(i), "accuracy": accuracy, "macs": macs} for i, (accuracy, macs) in enumerate(figures)]
 
@@ -248,6 +294,7 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--min-accuracy", "101"], "--min-accuracy: 101.0 is not a percentage"),
         (["--pick", "best"], "--pick: 'best' is not one of accuracy, knee"),
         (["--genotype", "9,9"], "genotype"),
+        (["--genotype", "0,0,0,0,0", "--compare"], "--compare is for networks within the limits of a search"),
         (["--name", ".."], "--name ..: give a name without folders"),
         (["--processes", "0"], "--processes: 0 is below 1"),
         (["--processes", "5"], "does not divide into 5 process(es)"),
@@ -405,7 +452,8 @@ def test_latency_is_a_limit_and_the_test_split_is_scored_on_request(
     search = json.loads((out / "evolve/search.json").read_text())
     assert search["limits"] == {"latency": [0.001, 200]}
     assert all(0 < record["latency"] <= 200 for record in search["front"])
-    assert f"network    {pick(search['front'], 'knee')['genotype']}\n" in text
+    picked = pick(scored_networks(search), "knee")
+    assert f"network    {picked['genotype']}\n" in text
     before, made = measured(out), (out / "train/supernet.safetensors").stat().st_mtime_ns
 
     assert cli.main([*line, "--latency.rounds", "3"]) == 0

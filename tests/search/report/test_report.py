@@ -23,11 +23,14 @@ from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.commands import evolve, export, latency, rank
+from scarlet_models.search.pipeline.networks import write_networks
 from scarlet_models.search.pipeline.pipeline import Pipeline
 from scarlet_models.search.pipeline.stage import Stage
 from scarlet_models.search.report import page as report
+from scarlet_models.search.report import runs as report_runs
+from scarlet_models.search.report.context import Context
 from scarlet_models.search.report.figures import smooth
-from scarlet_models.search.report.runs import find_runs, find_setting
+from scarlet_models.search.report.runs import find_runs
 from scarlet_models.search.report.sections import section_of
 from scarlet_models.search.supernet import training as train
 from scarlet_models.terminal import short
@@ -39,7 +42,7 @@ HEADINGS = {
     "rank": "Ranking",
     "latency": "Latency",
     "evolve": "The search",
-    "retrain": "Retraining",
+    "retrain": "Training",
     "export": "Export",
 }
 
@@ -118,7 +121,7 @@ def page(runs: Path) -> Page:
 
 
 def make(folder: Path, out: Path) -> Page:
-    report.main(report.Options([str(folder)], str(out)))
+    report.write_report([folder], out)
     return Page(out / "index.html")
 
 
@@ -151,8 +154,8 @@ def test_the_front_is_a_table(runs: Path, page: Page) -> None:
     for record in records:
         assert f"{record['accuracy']:.2f}{short(record['macs'])}{short(record['params'])}" in table
         assert f"{record['latency']:.2f} ms{record['genotype']}" in table
-    assert table.count("(retrained)") == 1
-    assert f"{records[0]['genotype']} (retrained)" in table
+    assert table.count("(trained)") == 1
+    assert f"{records[0]['genotype']} (trained)" in table
 
 
 def test_figures_are_images_for_light_and_dark_with_words_and_files(runs: Path, page: Page) -> None:
@@ -245,7 +248,7 @@ def test_one_run_alone_makes_a_page(runs: Path, tmp_path: Path, kind: str) -> No
 
 def test_runs_that_go_on_have_a_page(runs: Path, tmp_path: Path) -> None:
     """A supernet in training and a search, each with a line that is half written, and a retraining not yet exported."""
-    for name, files in {"train": ["metrics.csv", "config.yaml"], "retrain": ["metrics.csv", "config.yaml"]}.items():
+    for name, files in dict.fromkeys(("train", "retrain"), ("metrics.csv", "config.yaml", "env.json")).items():
         (tmp_path / name).mkdir()
         for file in files:
             shutil.copy(runs / name / file, tmp_path / name)
@@ -353,9 +356,10 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_released_networks_are_marked_at_the_costs_of_the_search(released: Path) -> None:
     (run,) = find_runs([released])
-    setting = find_setting(run, [run])
+    context = Context([run])
+    setting = context.settings[run]
     assert setting and setting.image_size == 96
-    section = section_of(run, [run])
+    section = section_of(run, context)
     assert "A, B and C are the released networks" in section.figures[0].caption
     assert any(re.match(r"A regressor .* screened 8 networks .* is -?[01]\.\d\d on", text) for text in section.text)
     assert [figure.name for figure in section.figures if figure.wide] == ["search_choices"]
@@ -367,10 +371,41 @@ def test_nothing_is_marked_or_drawn_where_costs_disagree(released: Path, tmp_pat
     search["front"][0]["macs"] += 1
     (tmp_path / "search/search.json").write_text(json.dumps(search))
     (run,) = find_runs([tmp_path])
-    assert find_setting(run, [run]) is None
-    section = section_of(run, [run])
+    context = Context([run])
+    assert context.settings[run] is None
+    section = section_of(run, context)
     assert "released" not in section.figures[0].caption
     assert [figure.name for figure in section.figures] == ["search_front_macs", "search_hypervolume"]
+
+
+def test_the_picked_network_is_marked_wherever_it_was_found(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "evolve", tmp_path / "evolve")
+    front = found(runs)["front"]
+    others = [{**front[-1], "genotype": "2,2,2,2,2", "accuracy": 99.5}]
+    for picked, mark in ((front[1], " (picked)"), (others[0], " (picked; found by random search)")):
+        network = {"role": "picked", "stage": "retrain", **picked, "found_by": "random search"}
+        write_networks(tmp_path, "accuracy", [network])
+        page = make(tmp_path, tmp_path / "page")
+        table = next(text for text in page.contents["table"] if ">" not in text and "(picked" in text)
+        assert f"{picked['genotype']}{mark}" in table
+        assert table.count("(picked") == 1
+        assert "The ring is the network that was picked." in page.text
+        assert "The picked network" in page.contents["h2"]
+
+
+def test_a_long_search_is_read_once_and_drawn_in_part(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs / "evolve", tmp_path / "evolve")
+    for number in range(3, 200):
+        shutil.copy(runs / "evolve/generations/0002.json", tmp_path / f"evolve/generations/{number:04d}.json")
+    read: list[Path] = []
+    monkeypatch.setattr(report_runs, "_read_text", lambda path: read.append(path) or path.read_text())
+    page, _ = report.build([tmp_path])
+    assert "(50 of 200 generations)" in page
+    generations = [path for path in read if path.parent.name == "generations"]
+    assert len(generations) == len(set(generations)) == 50
+    assert read.count(tmp_path / "evolve/search.json") == 1
 
 
 def test_a_running_mean_is_of_the_last_values() -> None:
