@@ -196,7 +196,7 @@ class EvolutionarySearch:
             "hypervolume": self.curves["evolution"],
             "front": _records(self.archive, self.archive.front),
             "random": None,
-            "released": {name: accuracy for name, (_, accuracy) in self._released().items()},
+            "released": {mark.name: mark.accuracy for mark in self._released()},
         }
         if self.options.random:
             report["random"] = {
