@@ -67,10 +67,10 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
         return Genotype.parse(name, space)
     try:
         source, where = parse_model_name(name)
-        architecture, arguments = split_model_name_tag(where)[0], {}
-        if source:
-            config = read_config(source, where)
-            architecture, arguments = config["architecture"], config.get("model_args", {})
+        config: dict[str, Any] = (
+            read_config(source, where) if source else {"architecture": split_model_name_tag(where)[0]}
+        )
+        architecture, arguments = config["architecture"], config.get("model_args") or {}
         if architecture == "scarlet_net":
             return Genotype.parse(arguments.get("genotype", GENOTYPES["scarlet_a"]), arguments.get("space", "scarlet"))
         return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
