@@ -12,21 +12,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from stabilizer import update
+from study import NAME, results
+from torch import Tensor, nn
+
 from scarlet_models.search.ablation.cells import Cell, find_cells
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
 from scarlet_models.search.supernet.fair_step import batch_statistics
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
-from stabilizer import NAME, results, write
-from torch import Tensor, nn
 
-PATHS, PICTURES = 50, 250
+PATHS, IMAGES = 50, 250
 
 
 def measure(data_dir: str, cell: Cell) -> Iterator[dict[str, str]]:
     """Of each batch norm the logarithm of its input's variance to the running one: mean and deviation over paths."""
     net, info = load_supernet(cell.folder)
-    options = HeldOutOptions(data_dir=data_dir, images=PICTURES, batch_size=PICTURES, workers=0, threads=1)
+    options = HeldOutOptions(data_dir=data_dir, images=IMAGES, batch_size=IMAGES, workers=0, threads=1)
     with one_process(options) as device:
         images, _ = next(iter(HeldOut(options, info).batches(device)))
         found = variance_ratios(net.to(device), images, PATHS)
@@ -64,7 +66,7 @@ def main() -> None:
     match sys.argv[1:]:
         case [runs, data_dir, *name]:
             folder = results(*(name or [NAME]))
-            write(folder / "batch_norms.csv", find_cells(Path(runs)), partial(measure, data_dir))
+            update(folder / "batch_norms.csv", find_cells(Path(runs)), partial(measure, data_dir))
         case _:
             sys.exit(__doc__)
 
