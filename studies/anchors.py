@@ -62,7 +62,7 @@ def anchored(study: Study) -> Rows:
     intervals over supernets and over draws.
     """
     plain, rows = features_of(study), []
-    scores = [scaled(score) for score in study.scores["calibrated"].values()]
+    scores = [scaled(score) for score in study.scores["recalibrated"].values()]
     for (target, transform), (penalty, grid), number in product(TARGETS.items(), PENALTIES.items(), NUMBERS):
         known = transform(study.known)
         common = {"target": target, "penalty": penalty, "anchors": str(number)}

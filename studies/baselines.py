@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from anchors import NUMBERS, anchored, anchors_table, best_of
 from matplotlib.figure import Figure
-from resampling import Interval, Pairs, bca, crossed, markdown, once, student
+from resampling import Interval, Pairs, bca, crossed, holm, markdown, once, p_value, student
 from study import HERE, STATISTICS, Rows, Study, figures, labels_of, results, write
 
 from scarlet_models.search.evolution.hypervolume import against_front
@@ -22,6 +23,8 @@ from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 
 FOLDER = "baselines"
 ANCHORS = {"target": "log of error", "penalty": "leave-one-out"}  # what the figure shows
+FIGURES = {"best": 2, "front": 2, "hypervolume": 3}  # of a front, and the digits that are shown
+COMPARED = ("block count", "sum of log(1 + choice)")  # labels that NSGA-II's figures are compared with
 SEARCHES = {"NSGA-II, 300 networks": "seed_*", "surrogate, 100 networks": "surrogate_*"}
 
 
@@ -56,23 +59,31 @@ class Table:
         }
 
 
-def ranking(study: Study) -> Rows:
-    """Kendall's tau of each label and each variant's supernets over the study's networks."""
+def ranking(study: Study, intervals: bool = True) -> Rows:
+    """Kendall's tau of each label and each variant's supernets over the study's networks.
+
+    Args:
+        study: Its networks and supernets.
+        intervals: Also bootstrap, which takes seconds.
+    """
     networks = len(study.known)
     rows = []
     for name, label in study.labels().items():
-        interval = bca(Pairs(label, study.known).tau, networks)
+        tau = Pairs(label, study.known).tau
+        interval = bca(tau, networks) if intervals else Interval(float(tau(once(networks))[0]))
         rows.append(_row(ranked_by=name, statistics="", seeds="", tau=interval, interval="BCa over networks"))
     blocks = Pairs(study.blocks, study.known)
-    for kind, statistics in STATISTICS.items():
+    for kind in STATISTICS:
         for variant in study.variants:
             pairs = [Pairs(study.scores[kind][variant, seed], study.known) for seed in study.seeds(variant)]
             taus = [float(one.tau(once(networks))[0]) for one in pairs]
-            common = {"ranked_by": variant, "statistics": statistics, "seeds": str(len(taus))}
-            to_blocks = student([tau - float(blocks.tau(once(networks))[0]) for tau in taus])
-            both = crossed([lambda weights, one=one: one.tau(weights) - blocks.tau(weights) for one in pairs], networks)
+            common = {"ranked_by": variant, "statistics": kind, "seeds": str(len(taus))}
             row = _row(**common, tau=student(taus), interval="Student over seeds") | {"best_seed": f"{max(taus):.6f}"}
-            rows.append(row | _ends("to_blocks", to_blocks) | _ends("to_blocks_both", both))
+            row |= _ends("to_blocks", student([tau - float(blocks.tau(once(networks))[0]) for tau in taus]))
+            if intervals:
+                both = [lambda weights, one=one: one.tau(weights) - blocks.tau(weights) for one in pairs]
+                row |= _ends("to_blocks_both", crossed(both, networks))
+            rows.append(row)
     return [{key: row.get(key, "") for key in rows[-1]} for row in rows]
 
 
@@ -99,8 +110,8 @@ def ranking_table(rows: Rows) -> str:
     return markdown("Ranking of 500 networks", header, cells)
 
 
-def _interval(row: dict[str, str], name: str, sign: str) -> str:
-    value, low, high = (_number(row[key], sign) for key in (name, f"{name}_low", f"{name}_high"))
+def _interval(row: dict[str, str], name: str, sign: str, digits: int = 3) -> str:
+    value, low, high = (_number(row[key], sign, digits) for key in (name, f"{name}_low", f"{name}_high"))
     return f"{value} [{low}, {high}]"
 
 
@@ -108,23 +119,59 @@ def _number(text: str, sign: str, digits: int = 3) -> str:
     return f"{float(text):{sign}.{digits}f}"
 
 
-def fronts(table: Table, labels: dict[str, np.ndarray]) -> Rows:
+def fronts(table: Table, labels: Mapping[str, np.ndarray], searches: Mapping[str, Any]) -> Rows:
     """What each label's front over the whole table is worth, and what the searches' fronts are, mean over seeds."""
     rows = []
     for name, scores in labels.items():
         worth = table.worth(scores)
         rows.append({"by": name, "searches": "0"} | {key: f"{value:.6f}" for key, value in worth.items()})
-    for name, found in _searched().items():
+    for name, found in searches.items():
         row = {"by": name, "searches": str(len(found))}
-        for figure in ("best", "front", "hypervolume", "networks"):
+        for figure in (*FIGURES, "networks"):
             values = [one[figure] for one in found]
             row |= {figure: f"{np.mean(values):.6f}", f"{figure}_sd": f"{np.std(values, ddof=1):.6f}"}
         rows.append(row)
     return [{key: row.get(key, "") for key in rows[-1]} for row in rows]
 
 
-def _searched() -> dict[str, list[dict[str, float]]]:
-    """Regrets of the searches on file and of the random searches beside them."""
+def comparisons(found: Mapping[str, Sequence[Mapping[str, float]]], labels: Rows) -> Rows:
+    """NSGA-II's figures minus those of the other searches, paired by seed, and of labels; Student's intervals over
+    seeds, and Holm's correction over all of these tests."""
+    name, *others = found
+    rivals = {other: found[other] for other in others}
+    rivals |= {row["by"]: [{key: float(row[key]) for key in FIGURES}] for row in labels if row["by"] in COMPARED}
+    tests = {}
+    for other, rival in rivals.items():
+        for figure in FIGURES:
+            own, theirs = ([side[figure] for side in sides] for sides in (found[name], rival))
+            tests[other, figure] = student(list(np.subtract(own, theirs)))
+    adjusted = holm([interval.p for interval in tests.values()])
+    return [
+        {"to": other, "figure": figure, **_ends("difference", interval), "p": f"{interval.p:.6f}", "holm": f"{p:.6f}"}
+        for ((other, figure), interval), p in zip(tests.items(), adjusted, strict=True)
+    ]
+
+
+def comparisons_table(rows: Rows) -> str:
+    """The comparisons as Markdown."""
+    cells: dict[str, list[str]] = {}
+    for row in rows:
+        difference = _interval(row, "difference", "+", FIGURES[row["figure"]])
+        cells.setdefault(row["to"], [row["to"]]).extend([difference, p_value(float(row["holm"]))])
+    header = [
+        "Δ to",
+        "best network [95% CI]",
+        "Holm's p",
+        "front [95% CI]",
+        "Holm's p",
+        "hypervolume [95% CI]",
+        "Holm's p",
+    ]
+    return markdown("NSGA-II's figures minus those of the others", header, list(cells.values()))
+
+
+def searched() -> dict[str, list[dict[str, float]]]:
+    """Regrets of the searches on file, one a seed, and of the random searches beside them."""
     found: dict[str, list[dict[str, float]]] = {}
     for name, pattern in SEARCHES.items():
         paths = sorted((HERE / "results" / "search").glob(f"{pattern}.json"))
@@ -146,7 +193,7 @@ def fronts_table(rows: Rows) -> str:
     for row in rows:
         name = row["by"] if int(row["searches"]) else f"{row['by']} (no training)"
         cell = [name]
-        for key, digits in (("best", 2), ("front", 2), ("hypervolume", 3), ("networks", 0)):
+        for key, digits in (*FIGURES.items(), ("networks", 0)):
             sd = f" ± {_number(row[f'{key}_sd'], '', digits)}" if row[f"{key}_sd"] else ""
             cell.append(_number(row[key], "", digits) + sd)
         cells.append(cell)
@@ -184,15 +231,18 @@ def main() -> None:
     known = load_known_accuracies(Path(sys.argv[1]), study.space)
     choices = np.array([genotype.choices for genotype in known])
     table = Table(choices, study.space.costs(choices)[0], np.array(list(known.values())))
+    searches = searched()
     found = {
         "ranking": ranking(study),
-        "fronts": fronts(table, labels_of(study.space, choices)),
+        "fronts": fronts(table, labels_of(study.space, choices), searches),
         "anchors": anchored(study),
     }
+    found["comparisons"] = comparisons(searches, found["fronts"])
     results(FOLDER).mkdir(exist_ok=True)
     for name, rows in found.items():
         write(results(FOLDER) / f"{name}.csv", rows)
-    parts = [ranking_table(found["ranking"]), fronts_table(found["fronts"]), anchors_table(found["anchors"])]
+    parts = [ranking_table(found["ranking"]), fronts_table(found["fronts"])]
+    parts += [comparisons_table(found["comparisons"]), anchors_table(found["anchors"])]
     (results(FOLDER) / "tables.md").write_text("\n".join(parts))
     draw(found["ranking"], found["anchors"]).savefig(figures() / "baselines.png", dpi=130)
     print("\n".join(parts))

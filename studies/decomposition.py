@@ -78,7 +78,7 @@ class Decomposition:
     def rows(self) -> Rows:
         """All figures, a row for each kind of statistics, pair and variant."""
         rows = []
-        for kind, statistics in STATISTICS.items():
+        for kind in STATISTICS:
             for name, which in self.kinds.items():
                 for variant in VARIANTS:
                     figures = {
@@ -89,7 +89,7 @@ class Decomposition:
                     seeds, both = (over(kind, variant, name) for over in (self.over_seeds, self.over_both))
                     figures |= {"difference": seeds.value, "seeds_low": seeds.low, "seeds_high": seeds.high}
                     figures |= {"both_low": both.low, "both_high": both.high}
-                    labels = {"statistics": statistics, "pairs": name, "number": str(which.sum() // 2)}
+                    labels = {"statistics": kind, "pairs": name, "number": str(which.sum() // 2)}
                     rows.append(labels | {"variant": variant} | {key: f"{v:.6f}" for key, v in figures.items()})
         return rows
 
@@ -102,8 +102,8 @@ def tables(rows: Rows) -> str:
         "block count",
         "skip",
         "identity",
-        "Δ [95% CI over seeds]",
-        "[over seeds and networks]",
+        "Δ [95% CI, seeds]",
+        "[seeds, networks]",
     ]
     parts = []
     for statistics in ("running", "recalibrated"):
@@ -129,7 +129,7 @@ def draw(decomposition: Decomposition) -> Figure:
     wrapped = [name.replace("projecting identities ", "projecting identities\n") for name in names]
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
-    for axes, kind in zip(panels, ("running", "calibrated"), strict=True):
+    for axes, kind in zip(panels, ("running", "recalibrated"), strict=True):
         for number, variant in enumerate(study.variants):
             for place, name in enumerate(names):
                 values, y = decomposition.concordance(kind, variant, name), place + (number - 1) * 0.2
@@ -138,7 +138,7 @@ def draw(decomposition: Decomposition) -> Figure:
                 axes.plot(values, [y] * len(values), "|", color=f"C{number}", markersize=9)
         blocks = [decomposition.of_blocks(name) for name in names]
         axes.plot(blocks, range(len(names)), "D", color="black", markersize=5, label="block count, no training")
-        axes.set(title=f"{STATISTICS[kind]} statistics", xlabel="concordance with known accuracies")
+        axes.set(title=f"{kind} statistics", xlabel="concordance with known accuracies")
         axes.set_yticks(range(len(names)), wrapped, fontsize=8)
         axes.grid(alpha=0.3)
     panels[0].invert_yaxis()

@@ -131,6 +131,11 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
+def p_value(value: float) -> str:
+    """As tables show it."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def markdown(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table under its caption."""
     lines = [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]

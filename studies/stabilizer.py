@@ -14,7 +14,7 @@ from pathlib import Path
 
 from stabilizer_figures import draw_curves, draw_depth, draw_scatter, draw_similarity
 from stabilizer_tables import tables
-from study import NAME, Study, figures, read, results, write
+from study import NAME, STATISTICS, Study, figures, read, results, write
 
 from scarlet_models.search.ablation.cells import BATCH_NORMS, Cell, find_cells
 from scarlet_models.search.supernet.file import load_supernet
@@ -49,9 +49,9 @@ def _curve(cell: Cell) -> Iterator[dict[str, str]]:
 
 
 def _rankings(cell: Cell) -> Iterator[dict[str, str]]:
-    for batch_norm in BATCH_NORMS:
+    for statistics, batch_norm in zip(STATISTICS, BATCH_NORMS, strict=True):
         for row in read(cell.folder / f"rank_{batch_norm}.csv") if cell.ranked(batch_norm) else ():
-            yield {"batch_norm": batch_norm, **{key: row[key] for key in ("genotype", "blocks", "known", "predicted")}}
+            yield {"batch_norm": statistics, **{key: row[key] for key in ("genotype", "blocks", "known", "predicted")}}
 
 
 def _similarity(cell: Cell) -> Iterable[dict[str, str]]:

@@ -51,7 +51,7 @@ def draw_scatter(study: Study) -> Figure:
             if key is None:
                 continue
             points = axes.scatter(study.scores[kind][key], study.known, s=6, linewidths=0, **colors)
-            title = f"{variant}, seed {key[1]}, {STATISTICS[kind]}: tau {study.tau(kind, key):.3f}"
+            title = f"{variant}, seed {key[1]}, {kind}: tau {study.tau(kind, key):.3f}"
             axes.set_title(title, fontsize=7)
             axes.tick_params(labelsize=7)
             axes.grid(alpha=0.3)
@@ -65,11 +65,11 @@ def draw_depth(study: Study) -> Figure:
     """Accuracy by the number of layers that are identities: of the supernets' paths, mean over seeds, and known."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     paths, known = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
-    for (kind, name), style in zip(STATISTICS.items(), ("o-", "x:"), strict=True):
+    for kind, style in zip(STATISTICS, ("o-", "x:"), strict=True):
         for number, variant in enumerate(study.variants):
             found = [scores for key, scores in study.scores[kind].items() if key[0] == variant]
             if found:
-                label = f"{variant}, {name} statistics"
+                label = f"{variant}, {kind} statistics"
                 _plot_depth(paths, study, np.mean(found, axis=0), style, f"C{number}", label)
     _plot_depth(known, study, study.known, "o-", "black", "trained alone")
     paths.set_ylabel("top-1 of the supernet's paths, %")

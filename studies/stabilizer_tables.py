@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from resampling import Interval, Pairs, bca, holm, markdown, once
+from resampling import Interval, Pairs, bca, holm, markdown, once, p_value
 from study import LAST, SMALLEST_GROUP, STATISTICS, TOP, Key, Study
 
 Figure = Callable[[Key], float]
@@ -44,7 +44,7 @@ def _training(study: Study) -> str:
 def _ranking(study: Study) -> str:
     """Kendall's tau of the variants' supernets, and of what needs no training."""
     header = ["ranked by", "seeds"]
-    header += [f"{what}, {STATISTICS[kind]}" for kind in _kinds(study) for what in ("tau", "within depths")]
+    header += [f"{what}, {kind}" for kind in _kinds(study) for what in ("tau", "within depths")]
     rows = []
     for variant in study.variants:
         cells = [variant, str(len(study.seeds(variant)))]
@@ -73,13 +73,12 @@ def differences(study: Study) -> dict[str, dict[str, Interval]]:
     if several:
         found["top-1 in training"] = {variant: study.difference(study.training, variant) for variant in variants}
     for kind in _kinds(study):
-        name = STATISTICS[kind]
         for within, what in ((False, "tau"), (True, "tau within depths")):
-            found[f"{what}, {name}"] = {v: study.difference_of_taus(kind, v, within) for v in variants}
+            found[f"{what}, {kind}"] = {v: study.difference_of_taus(kind, v, within) for v in variants}
         if several:
             accuracy, deviation = _of(study.accuracy, kind), _of(study.deviation, kind)
-            found[f"paths' top-1, {name}"] = {v: study.difference(accuracy, v) for v in variants}
-            found[f"s.d. over paths, {name}"] = {v: study.difference(deviation, v) for v in variants}
+            found[f"paths' top-1, {kind}"] = {v: study.difference(accuracy, v) for v in variants}
+            found[f"s.d. over paths, {kind}"] = {v: study.difference(deviation, v) for v in variants}
     return found
 
 
@@ -100,19 +99,15 @@ def _differences(study: Study) -> str:
         for variant in variants:
             row.append(f"{intervals[variant]:{'+.3f' if 'tau' in name else '+.2f'}}")
             if tested:
-                row += [_p(intervals[variant].p), _p(adjusted[name, variant])]
+                row += [p_value(intervals[variant].p), p_value(adjusted[name, variant])]
         rows.append(row)
     return markdown("Differences to plain skips (Δ)", header, rows)
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _paths(study: Study) -> str:
     header = ["variant"]
     for kind in _kinds(study):
-        header += [f"{what}, {STATISTICS[kind]}" for what in ("top-1, %", "s.d. over paths", f"top-{TOP} regret")]
+        header += [f"{what}, {kind}" for what in ("top-1, %", "s.d. over paths", f"top-{TOP} regret")]
     rows = []
     for variant in study.variants:
         cells = [variant]
@@ -147,7 +142,7 @@ def _by_depth(study: Study, kind: str) -> str:
     for variant in study.variants:
         keys = [key for key in study.scores[kind] if key[0] == variant]
         rows.append([variant, *(summary([study.tau_at(kind, key, depth) for key in keys], 3) for depth in large)])
-    return markdown(f"Tau by depth, {STATISTICS[kind]}", ["variant", *(f"{n} blocks" for n in large)], rows)
+    return markdown(f"Tau by depth, {kind}", ["variant", *(f"{n} blocks" for n in large)], rows)
 
 
 def _cells(study: Study, kind: str) -> str:
@@ -157,4 +152,4 @@ def _cells(study: Study, kind: str) -> str:
         intervals = [bca(statistic(scores), len(scores)) for statistic in (study.taus, study.taus_within)]
         rows.append([f"{variant}, seed {seed}", *(f"{interval:.3f}" for interval in intervals)])
     header = ["supernet", "Kendall's tau [95% CI]", "within depths [95% CI]"]
-    return markdown(f"Each supernet, {STATISTICS[kind]}", header, rows)
+    return markdown(f"Each supernet, {kind}", header, rows)

@@ -10,11 +10,11 @@ import numpy as np
 from resampling import Interval, Pairs, bca, once, student
 
 from scarlet_models.search import SearchSpace
-from scarlet_models.search.ablation.cells import BATCH_NORMS, VARIANTS
+from scarlet_models.search.ablation.cells import VARIANTS
 
 HERE = Path(__file__).parents[1] / "docs"
 NAME = "stabilizer"
-STATISTICS = {"calibrated": "recalibrated", "running": "running"}  # the name of batch norm statistics on the pages
+STATISTICS = ("recalibrated", "running")  # of batch norm
 LAST = 50  # fair steps at the end whose mean is the training accuracy
 TOP = 10
 SMALLEST_GROUP = 20  # networks of equal depth, to be ranked among themselves
@@ -80,7 +80,7 @@ class Study:
         self.curves = {key: columns(rows, "step", "top1", "top1_std") for key, rows in curves.items()}
         self.variants = list(dict.fromkeys(variant for variant, _ in self.curves))
         rankings = read(folder / "rankings.csv")
-        ranked = {kind: group([row for row in rankings if row["batch_norm"] == kind]) for kind in BATCH_NORMS}
+        ranked = {kind: group([row for row in rankings if row["batch_norm"] == kind]) for kind in STATISTICS}
         self.scores = {
             kind: {key: columns(rows, "predicted")[0] for key, rows in cells.items()} for kind, cells in ranked.items()
         }
@@ -185,7 +185,7 @@ class Study:
     def moved(self, key: Key) -> float:
         """Points by which running statistics move paths of equal depth: standard deviation of running minus
         recalibrated score."""
-        moved = self.scores["running"][key] - self.scores["calibrated"][key]
+        moved = self.scores["running"][key] - self.scores["recalibrated"][key]
         return float(np.std(moved - np.array([moved[self.blocks == n].mean() for n in self.blocks])))
 
 

@@ -25,7 +25,6 @@ from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, m
 from scarlet_models.search.supernet.file import load_supernet
 
 STEPS = 6
-STUDIES = Path(__file__).parents[3] / "studies"
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +175,6 @@ def test_cells_are_found_by_their_names(tmp_path: Path) -> None:
 
 
 def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(STUDIES))
     import stabilizer
     import study as results
 
@@ -198,8 +196,7 @@ def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monke
     assert names == {f"stabilizer_{kind}.png" for kind in ("curves", "scatter", "depth", "similarity")}
 
 
-def test_variances_of_paths_are_compared_with_the_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(STUDIES))
+def test_variances_of_paths_are_compared_with_the_running_ones() -> None:
     from batch_norms import variance_ratios
 
     net, images = Supernet("mini").eval(), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
