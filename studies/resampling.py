@@ -5,6 +5,7 @@ A statistic here is a function of weights (draws, networks): how often each netw
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -93,14 +94,16 @@ def bca(statistic: Statistic, networks: int) -> Interval:
     def of_rows(rows: np.ndarray, axis: int) -> np.ndarray:
         return statistic(_counts(rows.reshape(-1, rows.shape[-1]), networks)).reshape(rows.shape[:-1])
 
-    found = stats.bootstrap(
-        (np.arange(networks),),
-        of_rows,
-        vectorized=True,
-        n_resamples=SAMPLES,
-        batch=SAMPLES,
-        random_state=np.random.default_rng(0),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # no interval then
+        found = stats.bootstrap(
+            (np.arange(networks),),
+            of_rows,
+            vectorized=True,
+            n_resamples=SAMPLES,
+            batch=SAMPLES,
+            random_state=np.random.default_rng(0),
+        )
     return Interval(value, *map(float, found.confidence_interval))
 
 

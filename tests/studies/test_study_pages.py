@@ -48,7 +48,7 @@ def study() -> Study:
     ("page", "results", "captions"),
     [
         ("stabilizer", "stabilizer/tables", ["Training", "Ranking", "Differences", "Paths", "Signals"]),
-        ("stabilizer", "stabilizer_variants/tables", ["Ranking", "Differences"]),
+        ("stabilizer", "stabilizer_variants/tables", ["Ranking"]),
         ("stabilizer", "stabilizer/decomposition", ["Concordance", "Concordance"]),
         ("measurements", "baselines/tables", ["Ranking", "Fronts", "NSGA-II", "Ridge"]),
     ],
