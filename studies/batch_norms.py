@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from stabilizer import NAME, results, write
+from stabilizer import update
+from study import NAME, results
 from torch import Tensor, nn
 
 from scarlet_models.search.ablation.cells import Cell, find_cells
@@ -65,7 +66,7 @@ def main() -> None:
     match sys.argv[1:]:
         case [runs, data_dir, *name]:
             folder = results(*(name or [NAME]))
-            write(folder / "batch_norms.csv", find_cells(Path(runs)), partial(measure, data_dir))
+            update(folder / "batch_norms.csv", find_cells(Path(runs)), partial(measure, data_dir))
         case _:
             sys.exit(__doc__)
 

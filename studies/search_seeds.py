@@ -1,4 +1,4 @@
-"""Table and figure of docs/measurements.md on searches over seeds: are what they find the truly best networks?
+"""Table and figure of docs/measurements.md on searches over seeds: how good are the networks they find?
 
 python studies/search_seeds.py docs/results/search/seed_*.json --surrogate docs/results/search/surrogate_*.json \\
     --known nas-bench-macro_cifar10.json
@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
+from study import HERE, labels_of
 
+from scarlet_models.search.evolution.nsga import nondominated
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 
-HERE = Path(__file__).parents[1] / "docs"
 NAMES = {"evolution": "the search", "random": "random search, as many networks"}
+UNTRAINED = ("block count", "sum of log(1 + choice)")  # labels whose fronts are drawn
 FIGURES = {
     "best": "its most accurate network: points below the best of the table",
     "front": "its front: points below the table's best network that costs no more, mean",
-    "hypervolume": "hypervolume of its front by true accuracy, share of the table's",
+    "hypervolume": "hypervolume of its front by known accuracy, share of the table's",
 }
 
 Steps = tuple[np.ndarray, np.ndarray]
@@ -37,10 +39,10 @@ def best_below(macs: np.ndarray, accuracy: np.ndarray) -> Steps:
 
 
 def table(sides: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Markdown: mean and deviation over seeds of each side's figures; the first side less each other, paired by seed,
-    with Student's 95% interval."""
+    """Markdown: mean and s.d. over seeds of each side's figures; difference of the first side to each other, paired by
+    seed, with Student's 95% interval."""
     first, *others = sides
-    differences = [f"less {name} [95%]" for name in others]
+    differences = [f"Δ to {name} [95% CI]" for name in others]
     lines = [f"| | {' | '.join([*sides, *differences])} |", "|---" * (1 + len(sides) + len(others)) + "|"]
     for key, meaning in FIGURES.items():
         values = {name: np.array([regret[key] for regret in regrets]) for name, regrets in sides.items()}
@@ -55,8 +57,8 @@ def _difference(values: np.ndarray) -> str:
     return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def draw(searches: Sequence[Mapping[str, Any]], known: Steps) -> Figure:
-    """True accuracy of the fronts against MACs, a line a seed, and the table's front."""
+def draw(searches: Sequence[Mapping[str, Any]], known: Steps, untrained: Mapping[str, Steps]) -> Figure:
+    """Known accuracy of the fronts against MACs, a line a seed, those of labels that need no training, the table's."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.add_subplot()
     for (name, label), color in zip(NAMES.items(), ("tab:blue", "0.6"), strict=True):
@@ -66,8 +68,10 @@ def draw(searches: Sequence[Mapping[str, Any]], known: Steps) -> Figure:
             axes.step(
                 *_millions(best_below(macs, true)), where="post", color=color, alpha=0.6, label=label * (not seed)
             )
+    for (name, front), color in zip(untrained.items(), ("tab:orange", "tab:green"), strict=True):
+        axes.step(*_millions(front), where="post", color=color, linewidth=1.5, label=f"{name}, no training")
     axes.step(*_millions(known), where="post", color="black", linewidth=1.5, label="the table's front")
-    axes.set(xlabel="MACs (M)", ylabel="true accuracy, %", ylim=(known[1].max() - 8, known[1].max() + 0.5))
+    axes.set(xlabel="MACs (M)", ylabel="known accuracy, %", ylim=(known[1].max() - 8, known[1].max() + 0.5))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
     return figure
@@ -87,9 +91,14 @@ def main() -> None:
     searches = [json.loads(path.read_text()) for path in args.searches]
     space = SearchSpace.load(args.space)
     known_accuracies = load_known_accuracies(args.known, space)
-    macs, _ = space.costs(np.array([genotype.choices for genotype in known_accuracies]))
-    known = best_below(macs, np.array(list(known_accuracies.values())))
-    draw(searches, known).savefig(HERE / "figures" / "search_seeds.png", dpi=130)
+    choices = np.array([genotype.choices for genotype in known_accuracies])
+    accuracy, (macs, _) = np.array(list(known_accuracies.values())), space.costs(choices)
+    untrained = {}
+    for name, label in labels_of(space, choices).items():
+        if name in UNTRAINED:
+            front = nondominated(np.stack([-label, macs], axis=1))
+            untrained[name] = best_below(macs[front], accuracy[front])
+    draw(searches, best_below(macs, accuracy), untrained).savefig(HERE / "figures" / "search_seeds.png", dpi=130)
     sides = {name: [search["regret"][key] for search in searches] for key, name in NAMES.items()}
     if fewer := [json.loads(path.read_text()) for path in args.surrogate]:
         name = f"surrogate, {fewer[0]['evaluations']} networks"
@@ -97,9 +106,8 @@ def main() -> None:
     print(f"{len(searches)} seeds, {searches[0]['evaluations']} networks each\n\n{table(sides)}")
     if fewer:
         volumes = np.array([[search["hypervolume"][-1][1] for search in group] for group in (fewer, searches)])
-        print(
-            f"hypervolume by the supernet's scores, surrogate's less the search's: {_difference(np.subtract(*volumes))}"
-        )
+        difference = _difference(np.subtract(*volumes))
+        print(f"hypervolume by the supernet's scores, surrogate's minus the search's: {difference}")
 
 
 if __name__ == "__main__":

@@ -37,14 +37,22 @@ def _shipped(name: str) -> dict[str, Any]:
     return final
 
 
+def _held_out(run: str) -> float:
+    with (TRAINING / run / "metrics.csv").open() as file:
+        *_, last = csv.DictReader(file)
+    return max(float(last["holdout_top1"]), float(last["ema_holdout_top1"]))
+
+
+def _chosen_by_held_out_images(name: str) -> dict[str, Any]:
+    """The figures of the phase that is best on held-out images."""
+    return _final(max((run for run in RUNS if run.startswith(name)), key=_held_out))
+
+
 @pytest.mark.parametrize("run", RUNS)
 def test_a_training_is_listed_with_its_results(run: str) -> None:
     (row,) = re.findall(rf"^\| `{run}` \|.*$", (TRAINING / "README.md").read_text(), re.MULTILINE)
     *_, held, test, _ = row.split("|")
-    with (TRAINING / run / "metrics.csv").open() as file:
-        *_, last = csv.DictReader(file)
-    exported = max(float(last["holdout_top1"]), float(last["ema_holdout_top1"]))
-    assert _percentages(held) == pytest.approx([exported], abs=0.006)
+    assert _percentages(held) == pytest.approx([_held_out(run)], abs=0.006)
     assert _percentages(test) == pytest.approx([_final(run)["top1"], _final(run)["top5"]], abs=0.006)
 
 
@@ -54,7 +62,9 @@ def test_pages_state_the_accuracy_of_the_weights_that_ship(name: str) -> None:
     card, readme = (ROOT / "MODEL_CARD.md").read_text(), (ROOT / "README.md").read_text()
     (row,) = re.findall(rf"^\| `{name}\.c10` \|.*$", card, re.MULTILINE)
     assert f"**{final['top1']:.2f} / {final['top5']:.2f}**" in row
-    assert re.search(rf"{final['top1']:.1f}%? \({name[-1].upper()}\)", readme)
+    by_rule = _chosen_by_held_out_images(name)
+    assert by_rule["weights_sha256"] == final["weights_sha256"] or f"{by_rule['top1']:.2f}%" in card
+    assert re.search(rf"{by_rule['top1']:.1f}%? \({name[-1].upper()}\)", readme)
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -215,14 +213,14 @@ def test_cells_are_found_by_their_names(tmp_path: Path) -> None:
 
 
 def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = runpy.run_path(str(Path(__file__).parents[3] / "studies" / "stabilizer.py"))
+    import stabilizer
+    import study as results
+
     (tmp_path / "figures").mkdir()
-    for function in ("results", "draw"):
-        monkeypatch.setitem(script[function].__globals__, "HERE", tmp_path)
-        monkeypatch.setitem(script[function].__globals__, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(results, "HERE", tmp_path)
     for _ in range(2):  # cells that are there already are replaced, not doubled
-        script["collect"](study)
-    script["draw"]()
+        stabilizer.collect(study)
+    stabilizer.draw("stabilizer", "mini")
     rows = (tmp_path / "results" / "stabilizer" / "tables.md").read_text().splitlines()
     trained = {cells[1]: cells[2:] for row in rows[:6] if len(cells := [cell.strip() for cell in row.split("|")]) > 3}
     assert trained["skip"][0] == trained["torch"][0] == "1"
@@ -236,19 +234,9 @@ def test_the_study_becomes_tables_and_figures(study: Path, tmp_path: Path, monke
     assert names == {f"stabilizer_{kind}.png" for kind in ("curves", "scatter", "depth", "similarity")}
 
 
-@pytest.mark.parametrize("name", ["stabilizer", "stabilizer_variants"])
-def test_the_page_shows_the_tables_of_the_results(name: str) -> None:
-    docs = Path(__file__).parents[3] / "docs"
-    page = (docs / "stabilizer.md").read_text()
-    tables = (docs / "results" / name / "tables.md").read_text().split("\n\n")
-    shown = [table.strip() for title, table in pairwise(tables) if title.startswith(("Training", "Ranking", "Signals"))]
-    assert len(shown) == 4 and all(table in page for table in shown)
+def test_variances_of_paths_are_compared_with_the_running_ones() -> None:
+    from batch_norms import variance_ratios
 
-
-def test_variances_of_paths_are_compared_with_the_running_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    studies = Path(__file__).parents[3] / "studies"
-    monkeypatch.syspath_prepend(str(studies))
-    variance_ratios = runpy.run_path(str(studies / "batch_norms.py"))["variance_ratios"]
     net, images = Supernet("mini").eval(), torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     first = variance_ratios(net, images, 4)
     assert len(first["stem.bn1"]) == 4
