@@ -103,7 +103,8 @@ def _add_entries(parser: argparse.ArgumentParser, options: type, arguments: Sequ
     known = ["--help", "--config", *map(flag, types.keys() - positionals)]
     known += [flag(f"no_{name}") for name, kind in types.items() if kind is bool]
     before = itertools.takewhile(lambda argument: argument != "--", arguments)
-    for option in {argument.partition("=")[0] for argument in before if argument.startswith("--")}.difference(known):
+    given = dict.fromkeys(argument.partition("=")[0] for argument in before if argument.startswith("--"))
+    for option in (option for option in given if option not in known):
         path = option[2:].replace("-", "_")
         kind = types.get(path.partition(".")[0])
         if "." not in path or typing.get_origin(kind) is not dict:

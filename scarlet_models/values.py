@@ -23,7 +23,9 @@ def from_text(text: str, kind: Any) -> Any:
         if member is str or text in typing.get_args(member):
             return text
         with contextlib.suppress(UserError):
-            return check(parse_yaml(text, ""), member)
+            value = parse_yaml(text, "")
+            if not _lacks_spaces(value):
+                return check(value, member)
     raise UserError(f"{text!r} is not {_describe(kind)}")
 
 
@@ -47,6 +49,11 @@ def check(value: Any, kind: Any) -> Any:
             if origin is tuple and isinstance(value, list | tuple) and len(value) == len(inner):
                 return tuple(map(check, value, inner))
     raise UserError(f"{value!r} is not {_describe(kind)}")
+
+
+def _lacks_spaces(value: Any) -> bool:
+    """Whether it is a mapping such as {a:1}, which YAML takes for an entry "a:1" without a value."""
+    return isinstance(value, dict) and any(item is None and ":" in str(key) for key, item in value.items())
 
 
 def _members(kind: Any) -> tuple[Any, ...]:

@@ -50,6 +50,7 @@ def test_texts_become_values_of_their_type(text: str, kind: Any, value: Any) -> 
         ("[a", list[str], "a list such as [a]"),
         ("[x]", list[Literal["onnx", "program"]], "a list such as [onnx,program]"),
         ("[[8]]", list[tuple[int, int]], "a list such as [[1,1]]"),
+        ("{a:1}", dict[str, Any], "a mapping such as {a: 1}"),
         ("[1]", dict[str, Any], "a mapping such as {a: 1}"),
         ("[]", int | float, "a whole number or a number"),
         ("&a [*a]", list[Any], "a list such as [a]"),
