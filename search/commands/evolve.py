@@ -1,4 +1,7 @@
-"""Search for networks with a trained supernet's scores: NSGA-II, with as many random networks beside it.
+"""Search for networks with a trained supernet's scores: NSGA-II, beside searches that it should beat.
+
+The rivals are random search and random search stratified by MACs, with as many networks each, and a rule that needs no
+training: for each of 20 budgets the deepest network and, among those, the largest. Their networks are scored alike.
 
 Each generation is scored in one pass over held-out images, and no path is scored twice: evaluations.jsonl serves
 searches with other limits and objectives too. If interrupted, run the same command with --resume; it ends with the same
@@ -59,9 +62,9 @@ def main(options: Options) -> None:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the front, and what it is worth."""
-    from scarlet_models.search.evolution.regret import describe_regret
-    from scarlet_models.terminal import console
+    """Print the front, and the search beside its rivals."""
+    from scarlet_models.search.evolution.comparison import compare_searches
+    from scarlet_models.terminal import console, table
 
     out, front = console(), report["front"]
     out.print(_table(front))
@@ -69,12 +72,12 @@ def show(report: dict[str, Any]) -> None:
         out.print(f"{SHOWN} of the front's {len(front)} networks; all are in search.json")
     if not front:
         out.print("no scored network meets the limits")
-    sides = {"evolution": report, "random": report["random"]}
-    volumes = [f"{name} {side['hypervolume'][-1][1]:.4f}" for name, side in sides.items() if side]
-    out.print(f"\nhypervolume: {', '.join(volumes)}")
-    for name, regret in (report.get("regret") or {}).items():
-        if regret:
-            out.print(describe_regret(name, regret))
+    columns, rows = compare_searches(report)
+    compared = table(*columns)
+    for row in rows:
+        compared.add_row(*row)
+    out.print()
+    out.print(compared)
 
 
 def _table(front: list[dict[str, Any]]) -> Any:

@@ -75,7 +75,7 @@ def draw_fronts(
     if cost == "macs":
         _draw_marks(axes, marks, palette.mark)
     axes.margins(x=0.05, y=0.1)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     if len(generations) > 1:
         bar = figure.colorbar(points, label="generation", ticks=MaxNLocator(integer=True, nbins=6), aspect=30)
         bar.outline.set_visible(False)

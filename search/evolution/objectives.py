@@ -100,6 +100,12 @@ class Costs:
         costs = {"macs": macs, "params": params}
         return costs if self.latency is None else {**costs, "latency": self.latency.sum(genotypes)}
 
+    def additive(self, name: str) -> tuple[np.ndarray, float]:
+        """A cost of each choice in each layer (layers, choices), and that of stem and head."""
+        if self.latency is not None and name == "latency":
+            return self.latency.blocks, self.latency.base
+        return getattr(self.table, name), float(getattr(self.table.base, name))
+
     def range(self, name: str) -> Range:
         """The least and the most of a cost in the space."""
         if name != "latency":

@@ -61,7 +61,7 @@ class EvolveOptions(ScoreOptions, Limits):
         mutation: Probability that a layer mutates; 0 for one layer of a network on average.
         seeds: Genotypes to start from besides random ones; A, B and C are the released networks.
         surrogate: Networks that a regressor on the scores so far screens for each generation; 0 for no regressor.
-        random: Also score as many random networks within the same limits.
+        random: Also score as many random networks within the same limits, and as many stratified by MACs.
         known: File of known accuracies to compare the front with; without a supernet, to search.
         space: Search space, if there is no supernet.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -32,18 +31,17 @@ class Regret:
         self.accuracy, self.archive = accuracy[inside], archive
         self.values = self._values(known[inside], self.accuracy)
 
-    def compare(self, archive: Archive) -> dict[str, float] | None:
-        """Compare an archive's front; None if the accuracy of none of its networks is known.
+    def compare(self, archive: Archive, front: np.ndarray) -> dict[str, float] | None:
+        """Compare networks of an archive, the presumably most accurate first; None if no accuracy of theirs is known.
 
         Returns:
-            best: Points that the network of highest score is below the most accurate known network.
-            front: Points that its networks lack on average to the most accurate known network that is no worse in all
+            best: Points that the first network is below the most accurate known network.
+            front: Points that the networks lack on average to the most accurate known network that is no worse in all
                 other objectives.
             hypervolume: Hypervolume of its true values, as a share of that of the known front. The reference point
                 lies a tenth of that front's range beyond its nadir.
         """
-        true = archive.figures["true_accuracy"][archive.front]
-        rows = archive.front[~np.isnan(true)]
+        rows = front[~np.isnan(archive.figures["true_accuracy"][front])]
         if not len(rows) or not len(self.accuracy):
             return None
         true = archive.figures["true_accuracy"][rows]
@@ -61,11 +59,3 @@ class Regret:
 
     def _values(self, genotypes: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
         return values_of(self.archive.objectives, {"accuracy": accuracy, **self.archive.costs.of(genotypes)})
-
-
-def describe_regret(name: str, regret: Mapping[str, Any]) -> str:
-    """What `Regret.compare` found, as a sentence that starts with the search's name."""
-    return (
-        f"{name}: by known accuracies its network of highest score is {regret['best']:.2f} points below the best, and "
-        f"its front {regret['front']:.2f} on average; hypervolume {regret['hypervolume']:.3f} of the best possible"
-    )

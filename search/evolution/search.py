@@ -1,4 +1,4 @@
-"""One evolutionary search: NSGA-II on a supernet's scores, with random search beside it.
+"""One evolutionary search: NSGA-II on a supernet's scores, beside searches that it should beat.
 
 The search is a pure function of its options and of what it measures. It resumes by running again over the score cache.
 """
@@ -30,6 +30,7 @@ from scarlet_models.training.run_folder import describe_environment
 
 from .archive import Archive
 from .candidates import Candidates
+from .comparison import LABELS, RIVALS
 from .figures import Mark, draw_fronts, draw_hypervolume
 from .folder import SearchFolder
 from .hypervolume import hypervolume_of, reference_ranges
@@ -38,6 +39,7 @@ from .nsga import Evolution
 from .objectives import Costs, read_objectives, wants_latency
 from .options import EvolveOptions
 from .regret import Regret
+from .rivals import make_rivals
 
 _logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def _table_scores(options: EvolveOptions) -> TableScores:
 
 
 class EvolutionarySearch:
-    """A search with its random baseline and its folder.
+    """A search with its rivals and its folder.
 
     Args:
         options: Options of the search.
@@ -90,8 +92,8 @@ class EvolutionarySearch:
 
     Attributes:
         archive: What the search has measured.
-        baseline: As many random networks.
-        curves: Number of networks and hypervolume after each generation, of both.
+        rivals: Other ways to choose networks, scored alike.
+        curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
 
     Raises:
         UserError: Objectives, limits or seeds are bad, or nothing meets the limits.
@@ -102,9 +104,10 @@ class EvolutionarySearch:
         objectives, self.bounds = read_objectives(options.objectives), read_bounds(options)
         costs = Costs(self.space, options.input_size, options.num_classes, options.latency_table)
         known = load_known_accuracies(options.known, self.space) if options.known else None
-        candidates, self.random_candidates = (Candidates(costs, self.bounds, scores.networks) for _ in range(2))
-        self.archive, self.baseline = (Archive(objectives, costs, self.bounds, known) for _ in range(2))
-        self.rng = np.random.default_rng([options.seed, 1])
+        new_archive = partial(Archive, objectives, costs, self.bounds, known)
+        new_candidates = partial(Candidates, costs, self.bounds, scores.networks)
+        self.archive, candidates = new_archive(), new_candidates()
+        self.rivals = make_rivals(new_archive, new_candidates, options)
         self.regret = Regret(known, candidates, self.archive) if known else None
         self.evolution = Evolution(
             candidates,
@@ -119,7 +122,9 @@ class EvolutionarySearch:
         )
         self.ranges = reference_ranges(objectives, costs, self.bounds, 100 / scores.classes)
         self.volume = hypervolume_of(objectives, self.ranges)
-        self.curves: dict[str, list[tuple[int, float]]] = {"evolution": [], "random": []}
+        self.curves: dict[str, list[tuple[int, float]]] = {
+            name: [] for name in ("evolution", *(rival.name for rival in self.rivals))
+        }
         environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
         self.folder = SearchFolder(Path(options.out), options, environment, options.resume, options.allow_drift)
 
@@ -139,22 +144,24 @@ class EvolutionarySearch:
         self.folder.write_json("search.json", self.report())
         self.folder.close()
         save(self.draw(), self.folder.path / "front.png")
-        curves = {"the search": self.curves["evolution"], "random search": self.curves["random"]}
+        curves = {LABELS[name]: curve for name, curve in self.curves.items()}
         save(draw_hypervolume(curves), self.folder.path / "hypervolume.png")
         return self
 
     def _advance(self, generation: int, genotypes: np.ndarray) -> None:
-        drawn = np.empty((0, genotypes.shape[1]), int)
-        if self.options.random:
-            drawn = self.random_candidates.draw(self.rng, len(genotypes))
-            self.random_candidates.take(drawn)
-        accuracy = self.scores(np.concatenate([genotypes, drawn]))  # together, to share the pass over the images
-        self.evolution.tell(*self.archive.add(genotypes, accuracy[: len(genotypes)], generation))
-        self.baseline.add(drawn, accuracy[len(genotypes) :], generation)
-        for name, archive in (("evolution", self.archive), ("random", self.baseline)):
-            if len(archive):
-                self.curves[name].append((len(archive), self.volume(archive.values[archive.front])))
-        self._record(generation, self._surrogate_kendall(accuracy[: len(genotypes)]))
+        asked = [genotypes, *(rival.ask(len(genotypes)) for rival in self.rivals)]
+        scores = self.scores(np.concatenate(asked))  # together, to share the pass over the images
+        accuracy, *others = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1])
+        self.evolution.tell(*self.archive.add(genotypes, accuracy, generation))
+        self._measure("evolution", self.archive, self.archive.front)
+        for rival, rows, figures in zip(self.rivals, asked[1:], others, strict=True):
+            if len(rows):
+                rival.archive.add(rows, figures, generation)
+                self._measure(rival.name, rival.archive, rival.front)
+        self._record(generation, self._surrogate_kendall(accuracy))
+
+    def _measure(self, name: str, archive: Archive, front: np.ndarray) -> None:
+        self.curves[name].append((len(archive), self.volume(archive.values[front])))
 
     def _surrogate_kendall(self, accuracy: np.ndarray) -> float | None:
         """Kendall's tau of the surrogate's predictions for the networks that were just measured."""
@@ -166,11 +173,12 @@ class EvolutionarySearch:
 
     def _record(self, generation: int, tau: float | None) -> None:
         archive, front = self.archive, self.archive.front
+        rivals = {name: self.curves.get(name) for name in RIVALS}
         row = {
             "generation": generation,
             "evaluations": len(archive),
             "hypervolume": self.curves["evolution"][-1][1],
-            "random_hypervolume": self.curves["random"][-1][1] if self.options.random else None,
+            **{f"{name}_hypervolume": curve[-1][1] if curve else None for name, curve in rivals.items()},
             "front": len(front),
             "best_accuracy": float(archive.figures["accuracy"][front[0]]) if len(front) else None,
             "surrogate_kendall": tau,
@@ -195,27 +203,29 @@ class EvolutionarySearch:
             "evaluations": len(self.archive),
             "hypervolume": self.curves["evolution"],
             "front": _records(self.archive, self.archive.front),
-            "random": None,
             "released": {mark.name: mark.accuracy for mark in self._released()},
         }
-        if self.options.random:
-            report["random"] = {
-                "evaluations": len(self.baseline),
-                "front": _records(self.baseline, self.baseline.front),
-                "hypervolume": self.curves["random"],
+        for name in RIVALS:
+            report[name] = None
+        for rival in self.rivals:
+            report[rival.name] = {
+                "evaluations": len(rival.archive),
+                "front": _records(rival.archive, rival.front),
+                "hypervolume": self.curves[rival.name],
             }
         if self.regret:
-            report["regret"] = {"evolution": self.regret.compare(self.archive), "random": None}
-            if self.options.random:
-                report["regret"]["random"] = self.regret.compare(self.baseline)
+            report["regret"] = dict.fromkeys(("evolution", *RIVALS))
+            report["regret"]["evolution"] = self.regret.compare(self.archive, self.archive.front)
+            for rival in self.rivals:
+                report["regret"][rival.name] = self.regret.compare(rival.archive, rival.front)
         return report
 
     def draw(self) -> Figure:
         """Accuracy against MACs of all scored networks, with the fronts."""
         born = self.archive.born
         generations = [_records(self.archive, np.flatnonzero(born == number)) for number in np.unique(born)]
-        fronts = {"the search": _records(self.archive, self.archive.front)}
-        fronts |= {"random search": _records(self.baseline, self.baseline.front)} if len(self.baseline) else {}
+        fronts = {LABELS["evolution"]: _records(self.archive, self.archive.front)}
+        fronts |= {LABELS[rival.name]: _records(rival.archive, rival.front) for rival in self.rivals}
         return draw_fronts(generations, fronts, self._released())
 
     def _released(self) -> list[Mark]:
@@ -225,7 +235,7 @@ class EvolutionarySearch:
         marks = []
         for name, text in GENOTYPES.items():
             choices = np.array([Genotype.parse(text, self.space).canonical().choices])
-            for archive in (self.archive, self.baseline):
+            for archive in (self.archive, *(rival.archive for rival in self.rivals)):
                 marks += [Mark(name, found.macs, found.accuracy) for found in archive.networks(archive.find(choices))]
         return marks
 

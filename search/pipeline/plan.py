@@ -101,7 +101,7 @@ class _Estimator:
     def _evolve(self, options: Any) -> float:
         training = self.search.pipeline.options_of(self.search.stages.training())
         images = (options.images or len(self.search.split.holdout)) + options.calibration_images
-        paths = min(options.population * options.generations * (2 if options.random else 1), self.space.size)
+        paths = min(options.population * options.generations * (3 if options.random else 1), self.space.size)
         size, batch = training.image_size or self.space.input_size, min(options.batch_size, images)
         seconds = estimate.seconds_per_path(self.space, self.classes, size, batch, self.device)
         return paths / self.processes * seconds * images / batch

@@ -80,12 +80,14 @@ def done(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_folder_holds_what_the_report_and_the_pipeline_read(done: Path) -> None:
     found = result(done)
     assert {path.name for path in (done / "generations").iterdir()} == {f"{n:04d}.json" for n in range(3)}
-    assert found["evaluations"] == found["random"]["evaluations"] == 24
+    assert found["evaluations"] == found["random"]["evaluations"] == found["stratified"]["evaluations"] == 24
+    assert 5 < found["training_free"]["evaluations"] <= 20
     assert found["space"] == "mini"
     assert [o["name"] for o in found["objectives"]] == ["accuracy", "macs", "params"]
     known = dict.fromkeys(measured(done))
     assert len(known) == len(measured(done))
-    for record in found["front"] + found["random"]["front"]:
+    rivals = [record for name in ("random", "stratified", "training_free") for record in found[name]["front"]]
+    for record in found["front"] + rivals:
         assert set(record) == {"genotype", "accuracy", "macs", "params"}
         genotype = Genotype.parse(record["genotype"], SPACE)
         assert genotype.canonical() == genotype
@@ -98,8 +100,10 @@ def test_the_folder_holds_what_the_report_and_the_pipeline_read(done: Path) -> N
     assert last["evaluations"] == 24
     with (done / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    columns = "generation,evaluations,hypervolume,random_hypervolume,front,best_accuracy,surrogate_kendall"
+    volumes_of_rivals = "random_hypervolume,stratified_hypervolume,training_free_hypervolume"
+    columns = f"generation,evaluations,hypervolume,{volumes_of_rivals},front,best_accuracy,surrogate_kendall"
     assert list(rows[0]) == columns.split(",")
+    assert all(float(row[name]) >= 0 for row in rows for name in volumes_of_rivals.split(","))
     assert [row["evaluations"] for row in rows] == ["8", "16", "24"]
     volumes = [float(row["hypervolume"]) for row in rows]
     assert 0 < volumes[0] <= volumes[1] <= volumes[2] < 1
@@ -153,7 +157,7 @@ def test_a_table_is_used_up_and_the_search_ends(
     found = result(tmp_path)
     assert found["evaluations"] == len(inside)
     assert "the search ends" in capsys.readouterr().err
-    assert found["random"] is None
+    assert found["random"] is found["stratified"] is None
     regret = found["regret"]["evolution"]
     assert regret["best"] == regret["front"] == 0
     assert regret["hypervolume"] == pytest.approx(1)
@@ -303,15 +307,16 @@ def command(run: Path, out: Path) -> list[str]:
 @pytest.mark.slow
 def test_killed_amid_a_generation_and_resumed(run: Path, done: Path, tmp_path: Path) -> None:
     lines = (done / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    some = 2 * len(lines) // 3  # amid a generation
     process = subprocess.Popen([sys.executable, *command(run, tmp_path)])
     file, deadline = tmp_path / "evaluations.jsonl", time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if file.exists() and len(file.read_bytes().splitlines()) >= 20:  # 16 are the first generation's
+        if file.exists() and len(file.read_bytes().splitlines()) >= some:
             break
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    file.write_text("".join(lines[:20]) + lines[20][:40])  # as if it had come in time, whatever the machine's speed
+    file.write_text("".join(lines[:some]) + lines[some][:40])  # as if it had come in time, whatever the machine's speed
     assert not (tmp_path / "search.json").exists()
     subprocess.run([sys.executable, *command(run, tmp_path), "--resume"], check=True)
     assert result(tmp_path) == result(done)
