@@ -29,7 +29,7 @@ def shell_line(command: str, options: Any) -> str:
         if field.metadata.get("positional"):
             words += [str(item) for item in (value if isinstance(value, list) else [value] if value != "" else [])]
         elif value != default:
-            words += _words(field.name, value)
+            words += _words(flag(field.name), value)
     return f"{command} {shlex.join(words)}".rstrip()
 
 
@@ -38,10 +38,10 @@ def _words(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _words(f"{name}.{key}", item)
-    elif isinstance(value, bool):
-        yield flag(name if value else f"no_{name}")
+    elif isinstance(value, bool) and "." not in name:
+        yield name if value else name.replace("--", "--no-", 1)
     else:
-        yield f"{flag(name)}={value if isinstance(value, str) else json.dumps(value)}"
+        yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 @contextmanager

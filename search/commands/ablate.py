@@ -23,6 +23,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.options import option
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions
+from scarlet_models.shell import resumable, shell_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +45,7 @@ class Options(AblationOptions):
         json: Print what is done as JSON.
     """
 
-    plan: bool = False
+    plan: bool = option(False, once=True)
     json: bool = option(False, once=True)
 
 
@@ -66,7 +67,7 @@ def main(options: Options) -> None:
     failures: dict[str, str] = {}
     if not options.plan:
         live = Live(get_renderable=lambda: _table(runner), console=console(), refresh_per_second=1, transient=True)
-        with live if sys.stdout.isatty() else nullcontext():
+        with resumable(shell_line("scarlet-search ablate", options)), live if sys.stdout.isatty() else nullcontext():
             failures = runner.run()
     if options.json:
         print(json.dumps([runner.study.state(cell) for cell in runner.study.cells]))

@@ -16,7 +16,7 @@ from typing import Any
 from scarlet_models.options import Ranged, option
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.subcommands import build, resolve
-from scarlet_models.shell import resumable, shell_line
+from scarlet_models.shell import shell_line
 
 from . import run
 
@@ -60,12 +60,11 @@ def main(options: Options) -> None:
     started = time.monotonic()
     digits = Path(options.out) / "digits"
     _logger.info("digits: scikit-learn's 1,797 handwritten digits are the images, in %s", digits)
-    with resumable(shell_line("scarlet-search quickstart", options)):
-        write_digits(digits)
-        search = _as_run(options, digits)
-        result = run.carry_out(search)
-        _logger.info("timm loads the network, which reads the digits of the test split, that nothing has seen before")
-        result["read"] = read_digits(result["exported"], search)
+    write_digits(digits)
+    search = _as_run(options, digits)
+    result = run.carry_out(search, shell_line("scarlet-search quickstart", options))
+    _logger.info("timm loads the network, which reads the digits of the test split, that nothing has seen before")
+    result["read"] = read_digits(result["exported"], search)
     result["seconds"] = round(time.monotonic() - started, 1)
     if options.json:
         print(json.dumps(result))

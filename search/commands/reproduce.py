@@ -17,7 +17,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.options import Ranged, option
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.subcommands import build, resolve
-from scarlet_models.shell import resumable, shell_line
+from scarlet_models.shell import shell_line
 from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
 
 from . import run
@@ -60,7 +60,7 @@ class Options(Ranged):
     seed: int = option(0, least=0, most=2**63 - 1)
     threads: int = option(0, least=0, free=True)
     device: str = option("auto", free=True)
-    plan: bool = False
+    plan: bool = option(False, once=True)
     json: bool = option(False, once=True)
 
 
@@ -70,8 +70,7 @@ def main(options: Options) -> None:
     Raises:
         UserError: No such network, a bad option or recipe, unreadable data, or a stage that failed.
     """
-    with resumable(shell_line("scarlet-search reproduce", options)):
-        result = run.carry_out(_as_run(options))
+    result = run.carry_out(_as_run(options), shell_line("scarlet-search reproduce", options))
     if not result:
         return
     known = result["released"] = _released(options.network)

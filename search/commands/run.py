@@ -1,7 +1,8 @@
 """Run the whole search on your own images: train a supernet, evolve networks, pick one, train it, export and report.
 
-Each stage is one of the other commands; its options are in a file in the run's folder. If interrupted, run the same
-command again: it skips what is done. It may then have other limits: networks that are scored are not scored again.
+Each stage is one of the other commands; its options are in a file in the run's folder. All options
+are kept in config.yaml there. If interrupted, run the same command again: it skips what is done. It may then have other
+limits: networks that are scored are not scored again.
 Options of a stage follow its name: --train.epochs 20, --evolve.population 40. With --processes N, training and search
 run as N processes of torchrun. To spread them over several machines, run the printed commands by hand.
 
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from scarlet_models.options import option
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SearchOptions
-from scarlet_models.shell import resumable, shell_line
+from scarlet_models.shell import resumable
 
 if TYPE_CHECKING:
     from scarlet_models.search.pipeline.plan import Plan
@@ -45,7 +46,7 @@ class Options(SearchOptions):
         json: Print the result, or the plan, as one JSON object.
     """
 
-    plan: bool = False
+    plan: bool = option(False, once=True)
     json: bool = option(False, once=True)
 
 
@@ -55,16 +56,19 @@ def main(options: Options) -> None:
     Raises:
         UserError: A bad option, unreadable data, limits that no network meets, or a stage that failed.
     """
-    with resumable(shell_line("scarlet-search run", options)):
-        result = carry_out(options)
+    result = carry_out(options)
     if result and options.json:
         print(json.dumps(result))
     elif result:
         show(result)
 
 
-def carry_out(options: Options) -> dict[str, Any]:
+def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     """Print the plan, then run what is not done of it. Return the result; nothing if only the plan was wanted.
+
+    Args:
+        options: What to do.
+        again: The line that resumes it; empty for run with the options that are kept in its folder.
 
     Raises:
         UserError: As for `main`.
@@ -82,7 +86,10 @@ def carry_out(options: Options) -> dict[str, Any]:
             _show_plan(plan)
         elif options.plan:
             print(json.dumps(asdict(plan)))
-        return {} if options.plan else search.run()
+        if options.plan:
+            return {}
+        with resumable(again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])):
+            return search.run()
 
 
 def _show_plan(plan: Plan) -> None:
@@ -127,23 +134,26 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _show_scored(result: dict[str, Any]) -> None:
-    """Print some of the scored networks that were there to pick from, the picked one marked."""
+    """Print the scored networks that no other beats in accuracy and MACs, the picked one marked."""
     from scarlet_models.terminal import console, short, table
 
-    scored = sorted(result["scored"], key=lambda record: -record["accuracy"])
-    if not scored:
+    best: list[dict[str, Any]] = []
+    for record in sorted(result["scored"], key=lambda record: (-record["accuracy"], record["macs"])):
+        if not best or record["macs"] < best[-1]["macs"]:
+            best.append(record)
+    if not best:
         return
-    step = -(-len(scored) // _SHOWN)
+    step = -(-len(best) // _SHOWN)
     shown = table(">accuracy", ">MACs", ">params", "found by", "genotype", "")
-    for number, record in enumerate(scored):
+    for number, record in enumerate(best):
         picked = record["genotype"] == result["genotype"]
         if number % step == 0 or picked:
             figures = (f"{record['accuracy']:.2f}", short(record["macs"]), short(record["params"]))
             shown.add_row(*figures, record["found_by"], record["genotype"], "<- picked" if picked else "")
-    console().print()
+    print()
     console().print(shown)
     if step > 1:
-        print(f"{shown.row_count} of {len(scored)} networks on the fronts of the search and of random search")
+        print(f"{shown.row_count} of {len(best)} networks that no scored network beats in accuracy and MACs")
 
 
 def _show_compared(compared: list[dict[str, Any]]) -> None:

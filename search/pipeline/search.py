@@ -6,12 +6,16 @@ import csv
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import write_text
+from scarlet_models.options import names_with
 from scarlet_models.program import Program
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.limits import read_bounds
@@ -50,6 +54,7 @@ class WholeSearch:
             if options.compare:
                 raise UserError("--compare is for networks within the limits of a search: leave --genotype out")
         self.pipeline = Pipeline(Path(options.out), program)
+        self.config = self.pipeline.out / "config.yaml"
         self.stages = Stages(options, self.pipeline, exported_name(options.name, Path(options.out)))
         self.images = LabelledImages(options, options.train_split)
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
@@ -75,6 +80,7 @@ class WholeSearch:
 
     def run(self) -> dict[str, Any]:
         """Carry out all stages that are not done; return the result."""
+        self._keep_options()
         for stage in self.stages.searching():
             self.pipeline.run(stage)
             if stage.command == "latency":
@@ -97,6 +103,14 @@ class WholeSearch:
             "exported": str(exported),
             "report": str(report / "index.html"),
         }
+
+    def _keep_options(self) -> None:
+        """Write config.yaml, which resumes the search, unless it says the same already."""
+        once = names_with(self.options, "once")
+        options = {name: value for name, value in asdict(self.options).items() if name not in once}
+        text = yaml.safe_dump(options, sort_keys=False)
+        if not self.config.exists() or self.config.read_text(encoding="utf-8") != text:
+            write_text(self.config, text)
 
     def all_stages(self) -> list[Stage]:
         """All stages; those of training have no genotype yet if the search is not done."""

@@ -19,6 +19,7 @@ from .runs import Run
 _CONFIGS = {
     "train": ("config.yaml", "env.json"),
     "evolve": ("config.yaml", "env.json"),
+    "run": ("config.yaml",),
     "retrain": ("config.yaml", "env.json"),
     "export": ("config.json",),
 }

@@ -216,6 +216,24 @@ def test_a_limit_of_latency_later_on_trains_no_other_supernet(
     assert measured(out) == measured(done[0])
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_says_how_to_go_on(root: Path, tmp_path: Path, number: signal.Signals, status: int) -> None:
+    out = tmp_path / "a run"
+    line = command(root, out, "--max-latency", "1us", "--latency.rounds", "100000")
+    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr
+        for text in process.stderr:
+            if "$ scarlet-search latency" in text:
+                break
+        time.sleep(0.5)
+        process.send_signal(number)
+        said = process.stderr.read()
+    assert process.returncode == status
+    assert f"interrupted; to resume: scarlet-search run --config '{out}/config.yaml'\n" in said
+    options = cli.PROGRAM.parse("run", cli.PROGRAM.load("run"), ["--config", f"{out}/config.yaml"])
+    assert (options.max_latency, options.latency) == ("1us", {**RECIPE["latency"], "rounds": 100000})
+
+
 def test_compared_networks_are_trained_beside_the_picked_one(
     root: Path, done: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
