@@ -15,6 +15,7 @@ import argparse
 from functools import partial
 
 import numpy as np
+
 from scarlet_models.search.evolution.archive import Archive
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.hypervolume import Hypervolume, against_front
@@ -23,7 +24,6 @@ from scarlet_models.search.evolution.objectives import Costs, read_objectives
 from scarlet_models.search.evolution.surrogate import Screening
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.scores import TableScores
-
 from scarlet_models.space.space import SearchSpace
 
 

@@ -6,7 +6,6 @@ if __name__ != "scarlet_models.search":
 from scarlet_models.search.scoring.population import PopulationEvaluator
 from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.supernet import Supernet
-
 from scarlet_models.space.space import Genotype, SearchSpace
 
 __all__ = [

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from stabilizer import NAME, results, write
+from torch import Tensor, nn
+
 from scarlet_models.search.ablation.cells import Cell, find_cells
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
 from scarlet_models.search.supernet.fair_step import batch_statistics
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
-from stabilizer import NAME, results, write
-from torch import Tensor, nn
 
 PATHS, PICTURES = 50, 250
 

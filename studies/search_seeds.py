@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scipy import stats
 
+from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 
 HERE = Path(__file__).parents[1] / "docs"

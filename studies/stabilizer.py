@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
 from scarlet_models.search import SearchSpace
 from scarlet_models.search.ablation.cells import BATCH_NORMS, VARIANTS, Cell, find_cells
 from scarlet_models.search.scoring.ranking import Estimate, bootstrap, kendall, top_k

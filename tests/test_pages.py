@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scarlet_models.search import cli
 
 from scarlet_models.files import sha256_of
+from scarlet_models.search import cli
 
 ROOT = Path(__file__).parents[1]
 TRAINING = ROOT / "docs" / "training"

@@ -21,11 +21,10 @@ from scarlet_models.errors import UserError
 from scarlet_models.options import option
 from scarlet_models.training import distributed
 from scarlet_models.training.checkpoint import restore_parts
-from scarlet_models.training.data import epoch_batches, load_batches, mix_seed
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World
+from scarlet_models.training.loading import epoch_batches, load_batches, mix_seed
 from scarlet_models.training.optim import (
-    OptimizerOptions,
     apply_gradients,
     autocast,
     average,
@@ -33,8 +32,9 @@ from scarlet_models.training.optim import (
     make_optimizer,
     make_scheduler,
 )
+from scarlet_models.training.options import OptimizerOptions, RunOptions
 from scarlet_models.training.progress import Progress
-from scarlet_models.training.run_folder import RunFolder, RunOptions
+from scarlet_models.training.run_folder import RunFolder
 
 from .average_precision import FIGURES
 from .coco import CocoImages

@@ -32,32 +32,22 @@ from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import sha256_of
 from scarlet_models.networks import MISTAKES
 from scarlet_models.options import option
-from scarlet_models.search.supernet.inherit import inherit_from
 from scarlet_models.weights import save as saving
+from scarlet_models.weights.inherit import inherit_from
 
 from . import distributed
 from .checkpoint import restore_parts
-from .data import (
-    AugmentOptions,
-    DataOptions,
-    LabelledImages,
-    Split,
-    Transformed,
-    check_test_split,
-    epoch_batches,
-    eval_transform,
-    load_batches,
-    mix_seed,
-    shard,
-    split_holdout,
-    train_transform,
-)
+from .data import LabelledImages, check_test_split
 from .device import to_device
 from .distributed import World
-from .optim import OptimizerOptions, apply_gradients, autocast, average, local_batch, make_optimizer, make_scheduler
+from .environment import describe_environment
+from .loading import Transformed, epoch_batches, load_batches, mix_seed, shard
+from .optim import apply_gradients, autocast, average, local_batch, make_optimizer, make_scheduler
+from .options import AugmentOptions, DataOptions, OptimizerOptions, RunOptions
 from .progress import Progress
-from .run_folder import RunFolder, RunOptions, describe_environment
-from .split_record import read_record, record, refuse_mixing
+from .run_folder import RunFolder
+from .split import Split, read_record, record, refuse_mixing, split_holdout
+from .transforms import eval_transform, train_transform
 
 EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 --model scarlet_a --out runs/a
   scarlet-search retrain --config runs/a/config.yaml --resume

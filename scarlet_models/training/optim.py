@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -14,47 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.options import Ranged, option
 
 from .distributed import World
+from .options import OptimizerOptions
 
 _DROPS = {"step": "decay_epochs", "multistep": "decay_milestones"}  # schedules and what says when they drop
-
-
-@dataclass
-class OptimizerOptions(Ranged):
-    """Options of an update.
-
-    Args:
-        batch_size: Images in an update, over all processes and accumulated parts.
-        accumulate: Parts in which each process works through its share of a batch.
-        opt: timm's name of an optimizer; momentum is SGD without Nesterov's.
-        lr: Highest learning rate.
-        momentum: Of the optimizer, where it has one.
-        weight_decay: Of weights; biases and norms are not decayed.
-        opt_args: More arguments for the optimizer.
-        sched: timm's name of a schedule; it steps with every update. Step and multistep are for commands that have
-            options for when they drop.
-        warmup_epochs: Linear rise of the learning rate at the start.
-        warmup_lr: Where the rise begins.
-        min_lr: Where the cosine ends.
-        clip_grad: Largest norm of the gradient; 0 for no limit.
-        amp: Reduced precision on a GPU.
-    """
-
-    batch_size: int = option(256, least=1)
-    accumulate: int = 1
-    opt: str = "sgd"
-    lr: float = option(0.1, least=0)
-    momentum: float = option(0.9, least=0, most=1)
-    weight_decay: float = option(4e-05, least=0)
-    opt_args: dict[str, Any] = field(default_factory=dict)
-    sched: str = "cosine"
-    warmup_epochs: float = option(0.0, least=0)
-    warmup_lr: float = option(0.0001, least=0)
-    min_lr: float = option(0.0, least=0)
-    clip_grad: float = option(0.0, least=0)
-    amp: Literal["none", "bf16", "fp16"] = "none"
 
 
 def local_batch(options: OptimizerOptions, processes: int) -> int:

@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import logging
-import platform
-import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_json, write_text
-from scarlet_models.options import Ranged, names_with, option
+from scarlet_models.options import names_with
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
 from .distributed import World
+from .environment import FREE_ENVIRONMENT, describe_environment
+from .options import RunOptions
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass
-class RunOptions(Ranged):
-    """Where a run is kept and how it goes on.
-
-    Args:
-        out: The run's folder, such as runs/NAME.
-        resume: Go on from the newest checkpoint in the folder; start anew where there is none yet.
-        allow_drift: Resume although options or the environment changed; the result is then another.
-        seed: Of everything random but the held-out split.
-        threads: CPU threads for torch; 0 leaves its own choice.
-        device: auto, cpu, cuda or cuda:N.
-        checkpoint_minutes: Longest time between checkpoints; one is also written after each epoch.
-        json: Print the result as one JSON object on stdout.
-    """
-
-    out: str = option("runs/retrain", free=True)
-    resume: bool = option(False, once=True)
-    allow_drift: bool = option(False, once=True)
-    seed: int = option(0, least=0, most=2**63 - 1)
-    threads: int = option(0, least=0, free=True)
-    device: str = option("auto", free=True)
-    checkpoint_minutes: float = option(5.0, least=0, free=True)
-    json: bool = option(False, once=True)
-
-
-FREE_ENVIRONMENT = {"git_commit", "host"}
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 
 
 class RunFolder:
@@ -218,39 +187,6 @@ class MetricsTable:
 
 def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def describe_environment(workers: int, world: World) -> dict[str, Any]:
-    """Everything besides the options that can change a result bit for bit, and where the run ran."""
-    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else world.device.type
-    return {
-        **{name: _version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-        "workers": workers,
-        "world_size": world.size,
-        "device": device,
-        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "git_commit": _git_commit(),
-        "host": platform.node(),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _git_commit() -> str:
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def plain(value: Any) -> Any:

@@ -28,10 +28,10 @@ from typing import Any
 
 from rich.live import Live
 from rich.table import Table
-from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import option
+from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.terminal import console, table
 

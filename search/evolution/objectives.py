@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scarlet_models.search.commands.space import read_limits
 
 from scarlet_models.errors import UserError
+from scarlet_models.search.commands.space import read_limits
 from scarlet_models.space.sampling import Limits, check_reachable
 from scarlet_models.space.space import SearchSpace
 

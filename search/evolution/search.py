@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from scarlet_models.search.scoring.heldout import ScoreOptions
-from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
-from scarlet_models.search.scoring.ranking import kendall
-from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.options import option
+from scarlet_models.search.scoring.heldout import ScoreOptions
+from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
+from scarlet_models.search.scoring.ranking import kendall
+from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
+from scarlet_models.training.environment import describe_environment
 from scarlet_models.training.progress import log_to_stderr
-from scarlet_models.training.run_folder import describe_environment
 
 from .archive import Archive
 from .candidates import Candidates

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.scoring.ranking import bootstrap, spearman
 
 from scarlet_models.errors import UserError
 from scarlet_models.inspection.timing import interleaved, median_seconds
+from scarlet_models.search.scoring.ranking import bootstrap, spearman
 from scarlet_models.space.space import Genotype, SearchSpace
 
 from .block_times import PASSES

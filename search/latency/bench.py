@@ -23,17 +23,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scarlet_models.search.scoring.ranking import Estimate
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import nn
 
-from scarlet_models.commands.env import environment
 from scarlet_models.errors import UserError
 from scarlet_models.inspection.timing import cpu_threads
 from scarlet_models.models import scarlet_net
 from scarlet_models.options import Ranged, option
+from scarlet_models.search.scoring.ranking import Estimate
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
+from scarlet_models.training.environment import describe_machine
 from scarlet_models.training.progress import Progress, log_to_stderr
 
 from .additivity import compare, stratified, time_networks
@@ -188,7 +188,7 @@ class Bench:
 
     def facts(self) -> dict[str, Any]:
         """What the times hold for, and what may have disturbed them."""
-        options, packages = self.options, environment()
+        options, packages = self.options, describe_machine()
         gpu = self.device.type == "cuda"
         return {
             "runtime": options.runtime,

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor, nn
 
 from scarlet_models.inspection.timing import wait
+from scarlet_models.search.supernet.sampler import FairSampler
+from scarlet_models.search.supernet.supernet import Supernet
 
 from .table import Unit, layer_units
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor, nn
 
 from scarlet_models.export.programs import export_program, onnx_bytes
 from scarlet_models.inspection.timing import interleaved, median_seconds
+from scarlet_models.search.supernet.supernet import Supernet
 
 from .block_times import PASSES, Samples
 from .table import Unit, distinct_units, head_input

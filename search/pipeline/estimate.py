@@ -11,6 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scarlet_models.inspection.timing import cpu_threads, wait
+from scarlet_models.models import scarlet_net
 from scarlet_models.search.latency.additivity import time_networks
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.bench import Options as LatencyOptions
@@ -19,11 +24,6 @@ from scarlet_models.search.scoring.population import Trie
 from scarlet_models.search.supernet.fair_step import add_gradients
 from scarlet_models.search.supernet.sampler import FairSampler, widest
 from scarlet_models.search.supernet.supernet import Supernet
-from torch import Tensor
-from torch.nn import functional as F
-
-from scarlet_models.inspection.timing import cpu_threads, wait
-from scarlet_models.models import scarlet_net
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 

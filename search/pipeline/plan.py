@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scarlet_models.errors import UserError
-from scarlet_models.training.distributed import pick_device
+from scarlet_models.training.device import pick_device
 from scarlet_models.training.optim import local_batch
 
 from . import estimate

@@ -18,8 +18,9 @@ import torch
 from timm.data import resolve_model_data_config
 
 from scarlet_models.options import option
-from scarlet_models.training.data import LabelledImages, eval_transform
+from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.progress import log_to_stderr
+from scarlet_models.training.transforms import eval_transform
 
 from . import run
 from .digits import write_digits

@@ -22,15 +22,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scarlet_models.search.evolution.candidates import Candidates
-from scarlet_models.search.evolution.objectives import Costs, read_bounds, read_objectives, wants_latency
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import option
+from scarlet_models.search.evolution.candidates import Candidates
+from scarlet_models.search.evolution.objectives import Costs, read_bounds, read_objectives, wants_latency
 from scarlet_models.space.space import Genotype, SearchSpace
-from scarlet_models.training.data import DataOptions, LabelledImages, check_test_split, split_holdout
+from scarlet_models.training.data import LabelledImages, check_test_split
+from scarlet_models.training.options import DataOptions
 from scarlet_models.training.progress import log_to_stderr
 from scarlet_models.training.run_folder import exported_name
+from scarlet_models.training.split import split_holdout
 
 from .pipeline import Pipeline, Stage
 from .plan import as_data, make_plan, show_plan

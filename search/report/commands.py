@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from scarlet_models.search.pipeline.pipeline import JOURNAL, Pipeline
 
 from .runs import Run, readable

@@ -15,9 +15,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scarlet_models.search.scoring.ranking import Estimate
 
 from scarlet_models.inspection.drawing import TIMES
+from scarlet_models.search.scoring.ranking import Estimate
 
 from .runs import Table
 

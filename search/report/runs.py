@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import yaml
-from scarlet_models.search.latency import table as latency_table
-from scarlet_models.search.supernet.file import NAME as SUPERNET
 
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.networks import genotype_of
+from scarlet_models.search.latency import table as latency_table
+from scarlet_models.search.supernet.file import NAME as SUPERNET
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.pipeline.run import pick
-from scarlet_models.search.scoring.ranking import Estimate
 
 from scarlet_models.inspection import drawing
 from scarlet_models.inspection.layout import layout
 from scarlet_models.models import GENOTYPES, scarlet_net
+from scarlet_models.search.pipeline.run import pick
+from scarlet_models.search.scoring.ranking import Estimate
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.terminal import short
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.search.pipeline.run import pick
-
 from scarlet_models.inspection.drawing import TIMES
+from scarlet_models.search.pipeline.run import pick
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.terminal import short

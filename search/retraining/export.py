@@ -16,10 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
-from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator, Trie
-from scarlet_models.search.supernet.file import load_supernet
-from scarlet_models.search.supernet.supernet import Supernet
 from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
 from torch import nn
@@ -30,10 +26,14 @@ from scarlet_models.files import sha256_of
 from scarlet_models.inspection.counting import in_channels
 from scarlet_models.networks import create, file_stem, genotype_of, is_genotype
 from scarlet_models.options import option
+from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
+from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator, Trie
+from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.progress import log_to_stderr
-from scarlet_models.training.split_record import KEY, read_record, record
+from scarlet_models.training.split import KEY, read_record, record
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.publish import CARD, card
 

@@ -16,20 +16,17 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.file import SupernetInfo
-from scarlet_models.search.supernet.shipped import is_shipped
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import Ranged, option
+from scarlet_models.search.supernet.file import SupernetInfo
+from scarlet_models.search.supernet.shipped import is_shipped
 from scarlet_models.training import distributed
-from scarlet_models.training.data import (
-    DataOptions,
-    LabelledImages,
-    Transformed,
-    eval_transform,
-    load_batches,
-    split_holdout,
-)
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.loading import Transformed, load_batches
+from scarlet_models.training.options import DataOptions
+from scarlet_models.training.split import split_holdout
+from scarlet_models.training.transforms import eval_transform
 
 from .population import Batches
 

@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from scarlet_models.errors import UserError
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 from scarlet_models.training.progress import Progress

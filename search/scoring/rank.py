@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.file import load_supernet
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically, write_json, write_text
 from scarlet_models.options import option
+from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 from scarlet_models.training.progress import log_to_stderr

@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
+
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
-
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World

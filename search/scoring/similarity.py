@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scarlet_models.search.supernet.fair_step import batch_statistics
-from scarlet_models.search.supernet.file import load_supernet
-from scarlet_models.search.supernet.supernet import Supernet
 from torch import Tensor
 from torch.nn import functional
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically, write_text
 from scarlet_models.options import option
+from scarlet_models.search.supernet.fair_step import batch_statistics
+from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.progress import Progress, log_to_stderr

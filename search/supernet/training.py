@@ -25,21 +25,11 @@ from scarlet_models.options import option
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.checkpoint import restore_parts
-from scarlet_models.training.data import (
-    AugmentOptions,
-    DataOptions,
-    LabelledImages,
-    Transformed,
-    epoch_batches,
-    eval_transform,
-    load_batches,
-    split_holdout,
-    train_transform,
-)
+from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World
+from scarlet_models.training.loading import Transformed, epoch_batches, load_batches
 from scarlet_models.training.optim import (
-    OptimizerOptions,
     apply_gradients,
     autocast,
     average,
@@ -47,9 +37,11 @@ from scarlet_models.training.optim import (
     make_optimizer,
     make_scheduler,
 )
+from scarlet_models.training.options import AugmentOptions, DataOptions, OptimizerOptions, RunOptions
 from scarlet_models.training.progress import Progress
-from scarlet_models.training.run_folder import MetricsTable, RunFolder, RunOptions
-from scarlet_models.training.split_record import refuse_mixing
+from scarlet_models.training.run_folder import MetricsTable, RunFolder
+from scarlet_models.training.split import refuse_mixing, split_holdout
+from scarlet_models.training.transforms import eval_transform, train_transform
 
 from .fair_step import add_gradients, batch_statistics, shared_parameters
 from .file import SupernetInfo, save_supernet

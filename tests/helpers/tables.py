@@ -1,9 +1,9 @@
 """Latency tables of invented times."""
 
 import numpy as np
-from scarlet_models.search.latency.table import LatencyTable, distinct_units
 
 from scarlet_models import SearchSpace
+from scarlet_models.search.latency.table import LatencyTable, distinct_units
 
 MINI = SearchSpace.load("mini")
 

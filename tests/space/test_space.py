@@ -12,12 +12,12 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scarlet_models.search import cli
 from torch.utils.flop_counter import FlopCounterMode
 
 import scarlet_models
 from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
+from scarlet_models.search import cli
 from scarlet_models.space.sampling import Limits, enumerate_genotypes
 from scarlet_models.space.space import KERNELS
 from scarlet_models.units import parse_count

@@ -20,13 +20,16 @@ import torch
 import yaml
 from helpers.runs import free_port, kill_after, metrics, newest, same
 from PIL import Image
-from scarlet_models.search import cli
 from timm.data import resolve_model_data_config
 from torch import Tensor
 
 from scarlet_models.errors import UserError
+from scarlet_models.search import cli
 from scarlet_models.training.classification import Options, main
-from scarlet_models.training.data import DataOptions, LabelledImages, eval_transform, split_holdout
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.options import DataOptions
+from scarlet_models.training.split import split_holdout
+from scarlet_models.training.transforms import eval_transform
 from scarlet_models.weights import save as saving
 
 CLASSES = ("blue", "green", "red")

@@ -20,19 +20,11 @@ from torchvision import transforms
 
 from scarlet_models.errors import UserError
 from scarlet_models.training import data
-from scarlet_models.training.data import (
-    AugmentOptions,
-    DataOptions,
-    LabelledImages,
-    Transformed,
-    check_test_split,
-    epoch_batches,
-    eval_transform,
-    load_batches,
-    shard,
-    split_holdout,
-    train_transform,
-)
+from scarlet_models.training.data import LabelledImages, check_test_split
+from scarlet_models.training.loading import Transformed, epoch_batches, load_batches, shard
+from scarlet_models.training.options import AugmentOptions, DataOptions
+from scarlet_models.training.split import split_holdout
+from scarlet_models.training.transforms import eval_transform, train_transform
 
 CONFIG = {
     "mean": (0.485, 0.456, 0.406),

@@ -19,12 +19,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+
+from scarlet_models.errors import UserError
 from scarlet_models.search import SearchSpace, Supernet, cli
 from scarlet_models.search.ablation import study as ablate
 from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, make_cells
 from scarlet_models.search.supernet.file import load_supernet
-
-from scarlet_models.errors import UserError
 
 STEPS = 6
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from scarlet_models.search.cli import PROGRAM, main
 
 from scarlet_models.cli import Program
 from scarlet_models.commands.detect import PROGRAM as DETECT
+from scarlet_models.search.cli import PROGRAM, main
 from scarlet_models.training.run_folder import plain
 
 RECIPES = PROGRAM.recipes_of["retrain"]

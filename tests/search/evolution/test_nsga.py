@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
+
+from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.search.evolution.archive import Archive
 from scarlet_models.search.evolution.candidates import Candidates, canonicalise
 from scarlet_models.search.evolution.hypervolume import Hypervolume, hypervolume_of, reference_ranges
@@ -17,8 +19,6 @@ from scarlet_models.search.evolution.nsga import Evolution, nondominated, weight
 from scarlet_models.search.evolution.objectives import Costs, parse_milliseconds, read_objectives
 from scarlet_models.search.evolution.surrogate import Screening, Surrogate
 from scarlet_models.search.latency.table import LatencyTable
-
-from scarlet_models import Genotype, SearchSpace, UserError
 
 property_test = settings(max_examples=25, deadline=None, derandomize=True)
 spaces = st.sampled_from(SearchSpace.names()).map(SearchSpace.load)

@@ -18,13 +18,13 @@ import yaml
 from helpers.runs import free_port
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.evolution import search as evolve
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
-
-from scarlet_models import Genotype, SearchSpace, UserError
-from scarlet_models.models import GENOTYPES
 
 SPACE = SearchSpace.load("mini")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scarlet_models.search.evolution.variation import mutate, two_point_crossover, uniform_crossover
-from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 
 from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.search.evolution.variation import mutate, two_point_crossover, uniform_crossover
+from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 
 property_test = settings(max_examples=40, deadline=None, derandomize=True)
 spaces = st.sampled_from(SearchSpace.names()).map(SearchSpace.load)

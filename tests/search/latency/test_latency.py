@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import torch
 from helpers.tables import invented_table
+from torch import Tensor, nn
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.inspection.timing import interleaved
 from scarlet_models.search import cli
 from scarlet_models.search.latency import bench as latency
 from scarlet_models.search.latency.additivity import compare, stratified
@@ -16,10 +20,6 @@ from scarlet_models.search.latency.onnx_times import as_onnx
 from scarlet_models.search.latency.table import LatencyTable, distinct_units, head_input, layer_units
 from scarlet_models.search.pipeline.estimate import seconds_of_latency
 from scarlet_models.search.supernet.supernet import Supernet
-from torch import Tensor, nn
-
-from scarlet_models import Genotype, SearchSpace, UserError
-from scarlet_models.inspection.timing import interleaved
 
 MINI = SearchSpace.load("mini")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from scarlet_models.search.pipeline.pipeline import JOURNAL, Pipeline, Stage
 
 from scarlet_models.errors import UserError
+from scarlet_models.search.pipeline.pipeline import JOURNAL, Pipeline, Stage
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,13 @@ import torch
 import yaml
 from helpers.supernets import write_images
 from helpers.tables import invented_table
+
+from scarlet_models import Genotype, SearchSpace
+from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.pipeline.pipeline import JOURNAL
 from scarlet_models.search.pipeline.run import pick
-
-from scarlet_models import Genotype, SearchSpace
-from scarlet_models.models import GENOTYPES
 
 RECIPE: dict[str, Any] = {
     "space": "mini",

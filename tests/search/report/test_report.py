@@ -18,6 +18,9 @@ import pytest
 import yaml
 from helpers.supernets import write_images
 from PIL import Image
+
+from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.evolution import search as evolve
 from scarlet_models.search.latency import bench as latency
@@ -29,9 +32,6 @@ from scarlet_models.search.report.sections import section_of
 from scarlet_models.search.retraining import export
 from scarlet_models.search.scoring import rank
 from scarlet_models.search.supernet import training as train
-
-from scarlet_models import Genotype, SearchSpace, UserError
-from scarlet_models.models import GENOTYPES
 from scarlet_models.terminal import short
 from scarlet_models.training import classification as retrain
 

@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 import torch
 from helpers.runs import free_port
-from scarlet_models.search import FairSampler, PopulationEvaluator, Supernet
-from scarlet_models.search.scoring import population
-from scarlet_models.search.scoring.population import HEAD, Trie
-from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from scarlet_models.errors import UserError
+from scarlet_models.search import FairSampler, PopulationEvaluator, Supernet
+from scarlet_models.search.scoring import population
+from scarlet_models.search.scoring.population import HEAD, Trie
+from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 from scarlet_models.training.progress import Progress

@@ -10,14 +10,14 @@ import pytest
 import torch
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
+
+from scarlet_models import Genotype, SearchSpace, UserError
 from scarlet_models.search import cli
 from scarlet_models.search.scoring import heldout, rank
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, ScoreOptions
 from scarlet_models.search.scoring.ranking import Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from scarlet_models.search.supernet.file import load_supernet
-
-from scarlet_models import Genotype, SearchSpace, UserError
 
 
 @pytest.fixture(scope="module")

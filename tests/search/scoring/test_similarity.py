@@ -9,12 +9,12 @@ import pytest
 import torch
 from helpers.supernets import write_images, write_supernet
 from PIL import Image
-from scarlet_models.search import cli
-from scarlet_models.search.scoring.similarity import layer_similarities, summarize
-from scarlet_models.search.supernet.supernet import Supernet
 from torch.nn.functional import cosine_similarity
 
 from scarlet_models import SearchSpace
+from scarlet_models.search import cli
+from scarlet_models.search.scoring.similarity import layer_similarities, summarize
+from scarlet_models.search.supernet.supernet import Supernet
 
 
 @pytest.fixture(scope="module")

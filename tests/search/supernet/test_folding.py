@@ -12,14 +12,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
-from scarlet_models.search import Supernet
-from scarlet_models.search.supernet.folding import _change_output, fold_stabilizers
-from scarlet_models.search.supernet.stabilizer import Stabilizer
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from scarlet_models import SearchSpace, UserError
 from scarlet_models.models import GENOTYPES
+from scarlet_models.search import Supernet
+from scarlet_models.search.supernet.folding import _change_output, fold_stabilizers
+from scarlet_models.search.supernet.stabilizer import Stabilizer
 from scarlet_models.training.depthwise import accelerate_depthwise
 
 IDENTITY = 2  # in the spaces below

@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scarlet_models.search.supernet.sampler import FairSampler, UniformSampler, widest
 
+from scarlet_models.search.supernet.sampler import FairSampler, UniformSampler, widest
 from scarlet_models.space.space import SearchSpace
 
 SPACES = ["mini", "nas_bench_macro", "scarlet"]

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scarlet_models.search import SearchSpace, Supernet, cli
-from scarlet_models.search.scoring.heldout import folder_of
-from scarlet_models.search.supernet import shipped
-from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
 from timm.data import resolve_data_config
 from torch import Tensor
 
 from scarlet_models.errors import UserError
-from scarlet_models.training.data import DataOptions, LabelledImages, split_holdout
+from scarlet_models.search import SearchSpace, Supernet, cli
+from scarlet_models.search.scoring.heldout import folder_of
+from scarlet_models.search.supernet import shipped
+from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.options import DataOptions
+from scarlet_models.training.split import split_holdout
 
 NAME = "mini.noise"
 

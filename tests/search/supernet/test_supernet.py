@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scarlet_models.search import Supernet
-from scarlet_models.search.supernet.stabilizer import INITS, Stabilizer
 from timm.models._efficientnet_blocks import ConvBnAct, InvertedResidual
 from torch import nn
 
 from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models.search import Supernet
+from scarlet_models.search.supernet.stabilizer import INITS, Stabilizer
 
 PATH = "1,3,2,3,0"  # of `mini`: identity in layers 1 and 3
 

@@ -20,16 +20,16 @@ import torch
 import yaml
 from helpers.runs import free_port, kill_after
 from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scarlet_models.errors import UserError
 from scarlet_models.search import Supernet, cli
 from scarlet_models.search.supernet import training as train
 from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics, shared_parameters
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.training import Options, Training
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from scarlet_models.errors import UserError
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint, sha256_of
 from scarlet_models.training.distributed import World
 from scarlet_models.training.optim import autocast
