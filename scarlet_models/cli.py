@@ -40,7 +40,7 @@ class Program:
         package: Where the subcommands' modules are.
         commands: Subcommand -> one line of help.
         modules: Subcommand -> module, where that has another name.
-        recipes: Folder of YAML files that --config knows by their bare names.
+        recipes: Folders of YAML files that --config knows by their bare names.
         recipes_of: Subcommand -> names of the recipes that hold its options.
         extra: The extra of scarlet-models that has what the modules import.
         example: Shown below the overview.
@@ -50,7 +50,7 @@ class Program:
     package: str
     commands: Mapping[str, str]
     modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    recipes: Path | None = None
+    recipes: Sequence[Path] = ()
     recipes_of: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     extra: str = ""
     example: str = ""
@@ -152,7 +152,8 @@ class Program:
         if owner != command:
             own = ", ".join(self.recipes_of.get(command, ())) or "none"
             raise UserError(f"{recipe} is a recipe of {owner}, not of {command}; recipes of {command}: {own}")
-        return str(self.recipes / f"{recipe}.yaml")
+        paths = [folder / f"{recipe}.yaml" for folder in self.recipes]
+        return str(next(path for path in paths if path.is_file()))
 
     def _overview(self) -> str:
         width = max(map(len, self.commands))
@@ -291,6 +292,8 @@ PROGRAM = Program(
         "list": "models and tags, their cost, and which weights are here",
         "info": "a network layer by layer: choices, exact params and MACs, feature taps",
         "classify": "what is on images: files, folders, or one on stdin",
+        "train": "fine-tune or train any network of timm on a folder of images",
+        "evaluate": "top-1 and top-5 of a network on held-out images or the test split",
         "convert": "turn a published checkpoint into safetensors",
         "weights": "the local store: list, dir, verify, install",
         "publish": "push a network to the Hugging Face Hub",
@@ -300,6 +303,8 @@ PROGRAM = Program(
         "detect": "train, evaluate and use object detectors: train, eval, predict",
         "env": "versions, machine, threads and store folder, for bug reports",
     },
+    recipes=[Path(__file__).parent / "training" / "recipes"],
+    recipes_of={"train": ["imagenet_mnasnet", "cifar10_cpu"]},
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from scarlet_models import training
 from scarlet_models.cli import Program
 
 PROGRAM = Program(
@@ -18,7 +19,7 @@ PROGRAM = Program(
         "latency": "time each block of a space on this device, and check that sums predict networks",
         "evolve": "search networks with a supernet's scores: NSGA-II beside random search",
         "ablate": "train supernets with and without stabilizers over seeds, and measure them",
-        "retrain": "train one network, from scratch or from weights, and export it",
+        "retrain": "train one network from its genotype, and export it",
         "report": "one self-contained page about a search: curves, fronts, networks, options",
         "export": "write a network for timm, ONNX and people: genotype and supernet, retrained folder, or name",
         "run": "the whole search on your own images: train, evolve, pick, retrain, export, report",
@@ -27,20 +28,20 @@ PROGRAM = Program(
     },
     modules={
         "space": "scarlet_models.search.commands.space",
-        "train": "scarlet_models.search.supernet.training",
+        "train": "scarlet_models.search.commands.train",
         "rank": "scarlet_models.search.scoring.rank",
         "similarity": "scarlet_models.search.scoring.similarity",
         "latency": "scarlet_models.search.latency.bench",
         "evolve": "scarlet_models.search.evolution.search",
         "ablate": "scarlet_models.search.ablation.study",
-        "retrain": "scarlet_models.training.classification",
+        "retrain": "scarlet_models.search.commands.retrain",
         "report": "scarlet_models.search.report.page",
         "export": "scarlet_models.search.retraining.export",
         "run": "scarlet_models.search.pipeline.run",
         "reproduce": "scarlet_models.search.pipeline.reproduce",
         "quickstart": "scarlet_models.search.pipeline.quickstart",
     },
-    recipes=Path(__file__).parent / "recipes",
+    recipes=[Path(__file__).parent / "recipes", Path(training.__file__).parent / "recipes"],
     recipes_of={
         "run": ["digits", "imagenette", "search_cifar10_cpu", "paper_imagenet"],
         "train": ["supernet_imagenet", "supernet_imagenette", "supernet_nas_bench_macro"],

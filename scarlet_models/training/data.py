@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from scarlet_models.errors import UserError, first_line
 
-from .options import DataOptions
+from .options import DataOptions, TrainData
 
 # What Pillow raises for files that it cannot decode.
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
@@ -31,7 +31,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         classes: The name of each class.
     """
 
-    def __init__(self, options: DataOptions, split: str) -> None:
+    def __init__(self, options: TrainData, split: str) -> None:
         self.source = _open(options, split)
         _check_one_split(self.source, options, split)
         self.ids = _ids(self.source)
@@ -82,7 +82,7 @@ def check_test_split(options: DataOptions, train: LabelledImages) -> None:
         )
 
 
-def _open(options: DataOptions, split: str) -> Any:
+def _open(options: TrainData, split: str) -> Any:
     where = " ".join(filter(None, [options.dataset, options.data_dir])) or "nothing"
     if not options.dataset and not Path(options.data_dir or "-").exists():
         raise UserError(
@@ -103,7 +103,7 @@ def _open(options: DataOptions, split: str) -> Any:
     return _index_stream(source, where) if isinstance(source, IterableDataset) else source
 
 
-def _check_one_split(source: Any, options: DataOptions, split: str) -> None:
+def _check_one_split(source: Any, options: TrainData, split: str) -> None:
     """Refuses what timm makes of a split that it does not find: all of a tar, all of a folder.
 
     Raises:

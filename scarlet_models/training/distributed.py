@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .device import keep_freed_memory, pick_device
-from .progress import log_to_stderr
 
 
 @dataclass(frozen=True)
@@ -112,8 +111,7 @@ def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
 
 @contextmanager
 def start_training(device: str, threads: int) -> Iterator[World]:
-    """`start` for what trains: the log goes to stderr, on rank 0 alone; on a CPU only deterministic algorithms."""
-    log_to_stderr()
+    """`start` for what trains: only rank 0 logs what is no warning; on a CPU only deterministic algorithms run."""
     with start(device, threads) as world:
         if not world.is_main:
             logging.disable(logging.INFO)

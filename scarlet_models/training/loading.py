@@ -7,6 +7,7 @@ interrupted changes an image.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -84,6 +85,12 @@ class _Loader(DataLoader[Any]):
             raise UserError(last.removeprefix("scarlet_models.errors.UserError: ")) from None
 
 
+def _leave_group(_: int) -> None:
+    """Ctrl-C reaches the whole process group; a worker outside goes on while the main process finishes its step."""
+    if os.name == "posix":
+        os.setpgrp()
+
+
 def load_batches(
     dataset: Dataset[Any],
     batches: Sequence[Sequence[int]],
@@ -103,6 +110,7 @@ def load_batches(
         num_workers=workers,
         pin_memory=pin_memory,
         collate_fn=collate,
+        worker_init_fn=_leave_group,
         generator=torch.Generator(),  # else starting the workers would advance the global generator
     )
 

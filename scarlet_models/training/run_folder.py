@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_json, write_text
@@ -31,18 +32,23 @@ class RunFolder:
     changes neither.
     """
 
-    def __init__(self, options: RunOptions, world: World) -> None:
+    def __init__(self, options: RunOptions, world: World, command: str) -> None:
         """Opens the folder, and refuses what would mix two runs.
+
+        Args:
+            options: Of the run; config.yaml keeps them.
+            world: The processes of the run.
+            command: The command that runs, as a user types it; env.json keeps it.
 
         Raises:
             UserError: There is a run and no resume; options or environment changed; no checkpoint is whole; or the
                 name of what is exported is a path.
         """
-        self.path, self.world = Path(options.out), world
+        self.path, self.world, self.command = Path(options.out), world, command
         self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics: MetricsTable | None = None
-        self.events: SummaryWriter | None = None
+        self._events: Any = None  # of TensorBoard, where that is installed
         self._state: dict[str, Any] | None = None
         if world.is_main:
             self._open(options)
@@ -51,7 +57,8 @@ class RunFolder:
     def _open(self, options: RunOptions) -> None:
         config = plain(asdict(options))
         config |= dict.fromkeys(names_with(options, "once"), False)
-        environment = describe_environment(getattr(options, "workers", 0), self.world)
+        workers = getattr(options, "workers", 0)
+        environment = {"command": self.command, **describe_environment(workers, self.world)}
         self._facts = config, environment
         if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
             raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
@@ -66,7 +73,7 @@ class RunFolder:
             config["final"] = _read_yaml(self.path / "config.yaml").get("final", False)
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
-        self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1)
+        self._events = open_events(self.path / "events", step + 1)
 
     def take_state(self) -> dict[str, Any] | None:
         """What the newest checkpoint holds, None for a run that starts; handed out once, as it is large."""
@@ -78,17 +85,22 @@ class RunFolder:
         if self.world.is_main:
             save_checkpoint(self.checkpoints, step, {**state, "step": step})
             self._write_facts()
-        if self.events is not None:
-            self.events.flush()
+        if self._events is not None:
+            self._events.flush()
 
     def record(self, step: int, row: dict[str, Any]) -> None:
         """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
-        if self.metrics is None or self.events is None:
+        if self.metrics is None:
             return
         self.metrics.append({"step": step, **row})
         for key, value in row.items():
             if isinstance(value, (int, float)):
-                self.events.add_scalar(key, value, step)
+                self.add_scalar(key, value, step)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Adds a point to a curve of TensorBoard, on rank 0."""
+        if self._events is not None:
+            self._events.add_scalar(name, value, step)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a JSON file into the folder, on rank 0."""
@@ -102,15 +114,32 @@ class RunFolder:
             kept = "there was no checkpoint yet"
         return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
 
+    def resume_line(self) -> str:
+        """The line of a shell that goes on with the run."""
+        start = []
+        if self.world.size > 1:
+            start = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "--no-python"]
+        return shlex.join([*start, *self.command.split(), "--config", str(self.path / "config.yaml"), "--resume"])
+
     def close(self) -> None:
         """Closes the TensorBoard events."""
-        if self.events is not None:
-            self.events.close()
+        if self._events is not None:
+            self._events.close()
 
     def _write_facts(self) -> None:
         config, environment = self._facts
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
+
+
+def open_events(folder: Path, step: int = 0) -> Any:
+    """A writer of TensorBoard's events from a step on; None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        _logger.info("no curves for TensorBoard: it is not installed")
+        return None
+    return SummaryWriter(str(folder), purge_step=step)
 
 
 def exported_name(name: str, out: Path) -> str:

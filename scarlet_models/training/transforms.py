@@ -12,9 +12,9 @@ from timm.data import create_transform
 from timm.data.auto_augment import posterize as timm_posterize
 from torchvision import transforms
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 
-from .options import AugmentOptions
+from .options import CropOptions
 
 
 def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
@@ -44,42 +44,38 @@ class _RandomShift:
         return Image.frombytes(image.mode, (self.size, self.size), pixels.tobytes())
 
 
-def train_transform(size: int, data_config: dict[str, Any], options: AugmentOptions) -> transforms.Compose:
+def train_transform(
+    size: int, data_config: dict[str, Any], options: CropOptions, auto_augment: str = ""
+) -> transforms.Compose:
     """PIL image to a normalised, augmented float tensor (3, size, size).
 
     Args:
         size: Side in pixels.
         data_config: timm's data config of the model: mean, std, interpolation.
         options: What to vary.
+        auto_augment: timm's policy string; empty for none.
 
     Raises:
-        UserError: No such policy or interpolation.
+        UserError: timm knows no such policy.
     """
     try:
         stages = create_transform(
             size,
             is_training=True,
-            scale=options.crop_scale,
-            ratio=options.crop_ratio,
+            scale=None if options.crop == "pad" else options.crop,
             hflip=options.hflip,
             color_jitter=options.color_jitter or None,  # type: ignore[arg-type]  # timm: None switches it off
-            auto_augment=options.auto_augment or None,
-            interpolation=options.train_interpolation or data_config["interpolation"],
+            auto_augment=auto_augment or None,
+            interpolation="random",
             mean=data_config["mean"],
             std=data_config["std"],
-            re_prob=options.random_erasing,
-            re_mode="pixel",
             separate=True,
         )
     except (AssertionError, ValueError, KeyError) as error:
-        raise UserError(f"--auto-augment or --train-interpolation is unknown to timm: {error}") from error
+        raise UserError(f"--auto-augment {auto_augment!r} is unknown to timm: {first_line(error)}") from error
     if options.crop == "pad":
         mode = transforms.InterpolationMode(data_config["interpolation"])
-        pad = [
-            transforms.Resize(size, mode),
-            transforms.CenterCrop(size),
-            _RandomShift(size, size // 8),
-        ]
+        pad = [transforms.Resize(size, mode), transforms.CenterCrop(size), _RandomShift(size, size // 8)]
         stages = (transforms.Compose([*pad, transforms.RandomHorizontalFlip(options.hflip)]), *stages[1:])
     steps = [step for stage in stages for step in stage.transforms]
     for step in steps:

@@ -16,15 +16,15 @@ from scarlet_models.errors import UserError
 
 # Options of train, spelt out so that no default matters. All but the last two sample strictly fairly.
 VARIANTS: dict[str, dict[str, str]] = {
-    "skip": {"stabilizer": "false", "init": "torch", "sampling": "fair"},
-    "torch": {"stabilizer": "true", "init": "torch", "sampling": "fair"},
-    "identity": {"stabilizer": "true", "init": "identity", "sampling": "fair"},
-    "orthogonal": {"stabilizer": "true", "init": "orthogonal", "sampling": "fair"},
-    "identity_noise": {"stabilizer": "true", "init": "identity_noise", "sampling": "fair"},
+    "skip": {"stabilizer": "skip", "init": "torch", "sampling": "fair"},
+    "torch": {"stabilizer": "linear", "init": "torch", "sampling": "fair"},
+    "identity": {"stabilizer": "linear", "init": "identity", "sampling": "fair"},
+    "orthogonal": {"stabilizer": "linear", "init": "orthogonal", "sampling": "fair"},
+    "identity_noise": {"stabilizer": "linear", "init": "identity_noise", "sampling": "fair"},
     "bn": {"stabilizer": "bn", "init": "torch", "sampling": "fair"},
     "relu": {"stabilizer": "relu", "init": "torch", "sampling": "fair"},
-    "uniform": {"stabilizer": "true", "init": "torch", "sampling": "uniform"},
-    "skip_uniform": {"stabilizer": "false", "init": "torch", "sampling": "uniform"},
+    "uniform": {"stabilizer": "linear", "init": "torch", "sampling": "uniform"},
+    "skip_uniform": {"stabilizer": "skip", "init": "torch", "sampling": "uniform"},
 }
 STAGES = ("train", "calibrated", "running", "similarity")
 BATCH_NORMS = ("calibrated", "running")

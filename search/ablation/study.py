@@ -119,7 +119,7 @@ class Study:
     def _space(self) -> SearchSpace:
         """The recipe's. Reading train's options here finds mistakes in them before anything runs."""
         from scarlet_models.search.cli import PROGRAM
-        from scarlet_models.search.supernet import training as train
+        from scarlet_models.search.commands import train
 
         parsed = [PROGRAM.parse("train", train, self._commands(cell)["train"][1:]) for cell in self.cells]
         return SearchSpace.load(parsed[0].space)

@@ -76,7 +76,7 @@ def _figure(run: Run, name: str, draw: Draw, caption: str) -> Figure:
 
 
 def _training(run: Run, _: Sequence[Run]) -> Section:
-    table, info, options = run.table("metrics.csv"), run.json("supernet.json"), run.config()
+    table, info = run.table("metrics.csv"), run.json("supernet.json")
     steps = len(table.get("step", ()))
     text = [f"In progress, or stopped: {steps:,} steps so far."]
     if info:
@@ -92,7 +92,7 @@ def _training(run: Run, _: Sequence[Run]) -> Section:
         top1 = "Mean top-1 over the paths of a step, with their standard deviation as the band."
         if "holdout_top1" in table:
             top1 += (
-                f" Held out: {options['eval_paths']} fixed paths on images that training never sees, by batch "
+                " Held out: a fixed fair step of paths on images that training never sees, by batch "
                 "statistics; bars are deviations."
             )
         drawn = [
@@ -310,8 +310,7 @@ def _drawing(title: str, genotype: Genotype, setting: Setting) -> Image:
 def _retraining(run: Run, _: Sequence[Run]) -> Section:
     table, options = run.table("metrics.csv"), run.config()
     epochs = len(table.get("epoch", ()))
-    wanted = sum(count for count, _ in options["phases"]) if options["phases"] else options["epochs"]
-    text = [f"Network {options['genotype'] or options['model']}: {epochs} of {wanted} epochs on its own."]
+    text = [f"Network {options['genotype']}: {epochs} of {options['epochs']} epochs on its own."]
     if (held := holdout_top1(run)) is not None:
         text.append(f"Top-1 {held:.2f}% of the held-out images after the last epoch.")
     if final := run.json("final.json"):

@@ -213,7 +213,7 @@ def saved_folder(place: Path) -> Path:
         UserError: there is none, or there are several.
     """
     if (place / saving.CONFIG).is_file():
-        return to_device
+        return place
     found = sorted(path.parent for path in place.glob(f"exported/*/{saving.CONFIG}"))
     if len(found) > 1:
         raise UserError(f"{place} holds several networks: name one of {', '.join(map(str, found))}")

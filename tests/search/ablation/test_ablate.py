@@ -39,7 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = noise.integers(0, 120, (16, 16, 3))
             pixels[..., channel] += 100
             Image.fromarray(pixels.astype(np.uint8)).save(folder / "data" / "train" / name / f"{i}.png")
-    recipe = {"space": "mini", "image_size": 16, "batch_size": 8, "holdout": 0.5, "eval_paths": 2, "clip_grad": 5.0}
+    recipe = {"space": "mini", "image_size": 16, "batch_size": 8, "holdout": 0.5, "clip_grad": 5.0}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     space, rng = SearchSpace.load("mini"), np.random.default_rng(1)
     known = {str(space.sample(rng).canonical()): rng.uniform(60, 90) for _ in range(15)}

@@ -34,7 +34,7 @@ RECIPE: dict[str, Any] = {
     "workers": 0,
     "threads": 1,
     "name": "found",
-    "train": {"image_size": 16, "batch_size": 12, "steps": 6, "eval_paths": 0, "checkpoint_minutes": 0.0},
+    "train": {"image_size": 16, "batch_size": 12, "steps": 6, "eval_images": 0, "checkpoint_minutes": 0.0},
     "latency": {"rounds": 2, "validate": 0},
     "evolve": {"population": 6, "generations": 3, "batch_size": 12, "calibration_images": 12},
     "retrain": {"image_size": 16, "batch_size": 12, "epochs": 3, "warmup_epochs": 0.0, "color_jitter": 0.0},
