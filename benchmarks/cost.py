@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from scarlet_models import SearchSpace
+from scarlet_models.space.space import SearchSpace
 
 
 def main() -> None:

@@ -36,18 +36,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 import scarlet_models  # noqa: F401  # registers the models with timm
-from scarlet_models.search import PopulationEvaluator, Supernet
 from scarlet_models.search.evolution.variation import mutate, two_point_crossover
+from scarlet_models.search.scoring.population import PopulationEvaluator
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
-from scarlet_models.training.allocator import keep_freed_memory
-from scarlet_models.training.data import (
-    DataOptions,
-    LabelledImages,
-    Transformed,
-    eval_transform,
-    load_batches,
-    split_holdout,
-)
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.device import keep_freed_memory
+from scarlet_models.training.loading import Transformed, load_batches
+from scarlet_models.training.options import DataOptions
+from scarlet_models.training.split import split_holdout
+from scarlet_models.training.transforms import eval_transform
 
 Loader = DataLoader[tuple[Tensor, Tensor]]
 Node = tuple[int, int]  # layer and choice; the stem is layer -1, the head layer -2

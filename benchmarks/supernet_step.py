@@ -21,11 +21,12 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from scarlet_models.models import scarlet_net
-from scarlet_models.search import SearchSpace, Supernet
 from scarlet_models.search.supernet.fair_step import add_gradients
 from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.training.allocator import keep_freed_memory
+from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import SearchSpace
 from scarlet_models.training.depthwise import accelerate_depthwise
+from scarlet_models.training.device import keep_freed_memory
 
 CLASSES = 1000
 MIB = 2**20

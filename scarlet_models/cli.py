@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from scarlet_models.program import Program
 
@@ -13,6 +14,8 @@ PROGRAM = Program(
         "list": "models and tags, their cost, and which weights are here",
         "info": "a network layer by layer: choices, exact params and MACs, feature taps",
         "classify": "the most probable classes of images: files, folders, or one on stdin",
+        "train": "fine-tune or train any network of timm on a folder of images",
+        "evaluate": "top-1 and top-5 of a network on held-out images or the test split",
         "convert": "turn a published checkpoint into safetensors",
         "weights": "the local store: list, dir, verify, install",
         "publish": "push a network to the Hugging Face Hub",
@@ -22,6 +25,8 @@ PROGRAM = Program(
         "detect": "train, evaluate and use object detectors: train, eval, predict",
         "env": "versions, machine, threads and store folder, for bug reports",
     },
+    recipes=[Path(__file__).parent / "training" / "recipes"],
+    recipes_of={"train": ["imagenet_mnasnet", "cifar10_cpu"]},
 )
 
 

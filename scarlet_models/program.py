@@ -31,7 +31,7 @@ class Program:
         package: Package of the subcommands' modules.
         commands: Subcommand -> one line of help.
         modules: Subcommand -> module, where that has another name.
-        recipes: Folder of YAML files that --config knows by their bare names.
+        recipes: Folders of YAML files that --config knows by their bare names.
         recipes_of: Subcommand -> names of its recipes.
         extra: Extra of scarlet-models that has what the subcommands import.
         example: Shown below the overview.
@@ -41,7 +41,7 @@ class Program:
     package: str
     commands: Mapping[str, str]
     modules: Mapping[str, str] = field(default_factory=dict)
-    recipes: Path | None = None
+    recipes: Sequence[Path] = ()
     recipes_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     extra: str = ""
     example: str = ""
@@ -89,7 +89,8 @@ class Program:
 
         own, recipe = self.recipes_of.get(command, ()), name.removesuffix(".yaml")
         if recipe in own and not Path(name).is_file():  # a folder of that name is no matter
-            return dict(read_yaml(f"{self.recipes}/{recipe}.yaml", dict))
+            files = (folder / f"{recipe}.yaml" for folder in self.recipes)
+            return dict(read_yaml(next(file for file in files if file.is_file()), dict))
         if Path(name).is_file() or not self.recipes_of:
             return dict(read_yaml(name, dict))
         wrong = f"there is no recipe {name} and no such file"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from scarlet_models import training
 from scarlet_models.program import Program
 
 PROGRAM = Program(
     "scarlet-search",
-    "scarlet_models.search",
+    "scarlet_models.search.commands",
     {
         "space": "layers, choices, size and costs of a search space, and whether limits can be met",
         "train": "train a supernet: strictly fair steps of paths, with stabilizers",
@@ -18,29 +19,14 @@ PROGRAM = Program(
         "latency": "time each block of a space on this device, and check that sums predict networks",
         "evolve": "search networks with a supernet's scores: NSGA-II beside random search",
         "ablate": "train supernets with and without stabilizers over seeds, and measure them",
-        "retrain": "train one network, from scratch or from weights, and export it",
+        "retrain": "train one network from its genotype, and export it",
         "report": "one self-contained page about a search: curves, fronts, networks, options",
         "export": "write a network for timm, ONNX and people: genotype and supernet, retrained folder, or name",
         "run": "the whole search on your own images: train, evolve, pick, retrain, export, report",
         "reproduce": "find a released network anew, or train it from its genotype",
         "quickstart": "the whole search in minutes on handwritten digits, each step explained",
     },
-    modules={
-        "space": "scarlet_models.search.commands.space",
-        "train": "scarlet_models.search.supernet.training",
-        "rank": "scarlet_models.search.commands.rank",
-        "similarity": "scarlet_models.search.commands.similarity",
-        "latency": "scarlet_models.search.commands.latency",
-        "evolve": "scarlet_models.search.commands.evolve",
-        "ablate": "scarlet_models.search.commands.ablate",
-        "retrain": "scarlet_models.training.classification",
-        "report": "scarlet_models.search.commands.report",
-        "export": "scarlet_models.search.commands.export",
-        "run": "scarlet_models.search.commands.run",
-        "reproduce": "scarlet_models.search.commands.reproduce",
-        "quickstart": "scarlet_models.search.commands.quickstart",
-    },
-    recipes=Path(__file__).parent / "recipes",
+    recipes=[Path(__file__).parent / "recipes", Path(training.__file__).parent / "recipes"],
     recipes_of={
         "run": ["digits", "imagenette", "search_cifar10_cpu", "paper_imagenet"],
         "train": ["supernet_imagenet", "supernet_imagenette", "supernet_nas_bench_macro"],

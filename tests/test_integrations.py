@@ -20,7 +20,8 @@ from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 import scarlet_models.models  # noqa: F401  # registers the networks with timm
-from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.options import DataOptions
 
 CHANNELS = {1: 16, 2: 32, 3: 40, 4: 96, 5: 320}  # of SCARLET-A's maps at 1/2 to 1/32
 

@@ -16,8 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import scarlet_models
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
+from scarlet_models.space.space import Genotype, SearchSpace
 
 MINI = "2,3,1,0,3"
 MACRO = "0,1,2,0,1,2,0,0"

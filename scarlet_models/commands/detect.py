@@ -15,11 +15,11 @@ PROGRAM = Program(
         "predict": "find things on images: draw their boxes, print them as JSON",
     },
     modules={
-        "train": "scarlet_models.detection.training",
+        "train": "scarlet_models.commands.detect_train",
         "eval": "scarlet_models.commands.detect_eval",
         "predict": "scarlet_models.commands.detect_predict",
     },
-    recipes=Path(__file__).parents[1] / "detection" / "recipes",
+    recipes=[Path(__file__).parents[1] / "detection" / "recipes"],
     recipes_of={"train": ["bccd_cpu", "retinanet_coco_1x"]},
     extra="detection",
     example="""  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd

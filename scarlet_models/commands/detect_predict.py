@@ -24,7 +24,7 @@ EXAMPLE = """  scarlet-models detect predict photos/ cat.jpg --model runs/coco/e
   scarlet-models detect predict photos/ --model runs/coco/exported/coco --threshold 0.3 --json > found.jsonl"""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Options:
     """Options of detect predict.
 

@@ -1,6 +1,20 @@
-"""SCARLET networks as backbones of torchvision's detectors. Importing it imports torch."""
+"""SCARLET networks as backbones of torchvision's detectors, their training and their evaluation."""
 
-from .backbone import ScarletFPN
-from .models import fasterrcnn_scarlet, retinanet_scarlet, ssdlite_scarlet
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backbone import ScarletFPN
+    from .models import fasterrcnn_scarlet, retinanet_scarlet, ssdlite_scarlet
 
 __all__ = ["ScarletFPN", "fasterrcnn_scarlet", "retinanet_scarlet", "ssdlite_scarlet"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs torch when it is first used, so that options of commands are read without it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "backbone" if name == "ScarletFPN" else "models"
+    return getattr(importlib.import_module(f".{module}", __name__), name)

@@ -12,8 +12,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from scarlet_models.errors import UserError
-from scarlet_models.training.data import load_batches, seeded, shard
 from scarlet_models.training.distributed import World
+from scarlet_models.training.loading import load_batches, seeded, shard
 
 from .average_precision import average_precision
 from .coco import CocoImages

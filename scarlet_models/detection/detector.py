@@ -67,7 +67,7 @@ class Detector:
         self.categories: list[dict[str, Any]] = config["categories"]
         kind, short, long = config["detector"], config["short_side"], config["long_side"]
         if not 0 < short < long:
-            raise UserError(f"--short-side {short} must be above 0 and below --long-side {long}")
+            raise UserError(f"--image-size [{short}, {long}]: the shorter side must be above 0 and below the longer")
         square = kind == "ssdlite"
         self.resize = v2.Resize((short, short)) if square else v2.Resize(short, max_size=long)
         network = dict(config["network"])
@@ -127,7 +127,6 @@ class Detector:
 def describe(
     detector: str,
     network: str,
-    space: str,
     arguments: Mapping[str, Any],
     sides: tuple[int, int],
     categories: Sequence[Mapping[str, Any]],
@@ -136,8 +135,7 @@ def describe(
 
     Args:
         detector: A key of DETECTORS.
-        network: A released name, a genotype, local-dir:FOLDER, or any name of timm.
-        space: Search space of a genotype.
+        network: A released name, a genotype of the space scarlet, local-dir:FOLDER, or any name of timm.
         arguments: Of the detector's function.
         sides: Shorter and longer side of the images that it sees; for ssdlite the first is that of a square.
         categories: id and name of each, in the order of labels.
@@ -145,7 +143,7 @@ def describe(
     Raises:
         UserError: There is no such network.
     """
-    genotype = genotype_of(network, space)
+    genotype = genotype_of(network)
     inline = {"name": str(genotype), "space": genotype.space.to_dict()} if genotype else {"name": network}
     parts = (detector, inline, dict(arguments), *sides, list(categories))
     return dict(zip(_KEYS, parts, strict=True))

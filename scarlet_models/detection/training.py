@@ -1,285 +1,146 @@
-"""Trains a detector over a network on images with boxes in COCO's format, and exports it.
-
-One process a GPU or CPU: start it plainly, or with torchrun. Killed at any moment, --resume goes on to the same result.
-The run's folder gets metrics.csv with average precision on the validation images, TensorBoard events, and the
-detector, which eval and predict take.
-"""
+"""Training a detector: the task, and `train_detector`, which carries it out and exports the detector."""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import option
-from scarlet_models.training import distributed
-from scarlet_models.training.checkpoint import restore_parts
-from scarlet_models.training.data import epoch_batches, load_batches, mix_seed
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World
-from scarlet_models.training.optim import (
-    OptimizerOptions,
-    apply_gradients,
-    autocast,
-    average,
-    local_batch,
-    make_optimizer,
-    make_scheduler,
-)
-from scarlet_models.training.progress import Progress
-from scarlet_models.training.run_folder import RunFolder, RunOptions
+from scarlet_models.training.optim import autocast, local_batch
+from scarlet_models.training.task import Scale, Task
+from scarlet_models.training.trainer import Trainer
 
 from .average_precision import FIGURES
 from .coco import CocoImages
 from .data import Augmented, Target, score, train_transform, transpose
 from .detector import Detector, describe
-
-EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd
-  scarlet-models detect train --config runs/bccd/config.yaml --resume
-  torchrun --nproc-per-node 8 --no-python scarlet-models detect train --config retinanet_coco_1x \\
-      --images train2017 --annotations instances_train2017.json --val-images val2017 \\
-      --val-annotations instances_val2017.json --out runs/coco"""
+from .options import DetectOptions
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Options(OptimizerOptions, RunOptions):  # fields: last base first
-    """Options of detect train.
+def train_detector(options: DetectOptions, world: World, command: str) -> tuple[Path, dict[str, Any]]:
+    """Trains to the end and exports the detector.
 
-    Args:
-        images: Folder or uncompressed tar of the images.
-        annotations: Their boxes: JSON in COCO's instances format.
-        split: Train on this split of the JSON's own "splits"; empty for all images.
-        val_images: Images to measure on after epochs; those of --images if empty.
-        val_annotations: Their boxes; those of --annotations if empty.
-        val_split: Split to measure on. With neither this nor --val-annotations nothing is measured.
-        val_every: Epochs between measurements; the last epoch is always measured.
-        workers: Processes that decode and augment images; 0 does it in the main process.
-        detector: What is built over the network's features.
-        model: The network: a name, a genotype, or local-dir:FOLDER of a trained one.
-        space: Search space of a genotype: a name or a YAML file.
-        pretrained: Start from the network's weights.
-        detector_args: More arguments of the detector: out_channels, taps, extra_levels, anchor_scale, trainable_stages,
-            frozen_norm, and torchvision's own.
-        short_side: Shorter side in pixels that images are resized to; for ssdlite the side of a square.
-        long_side: Where the longer side would exceed this, it becomes this.
-        hflip: Probability of a horizontal flip.
-        vflip: Probability of a vertical flip.
-        color_jitter: Strength of brightness, contrast and saturation changes; 0 for none.
-        epochs: How often to see every training image.
-        decay_milestones: Epochs after which schedule "multistep" lowers the learning rate.
-        decay_rate: Factor of each of these drops.
-        channels_last: Memory layout of convolutions.
-        fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
-        name: Name of the exported folder; empty for the name of --out.
-    """
-
-    out: str = option("runs/detect", free=True)
-    images: str = option("", free=True)
-    annotations: str = option("", free=True)
-    split: str = ""
-    val_images: str = option("", free=True)
-    val_annotations: str = option("", free=True)
-    val_split: str = ""
-    val_every: int = 1
-    workers: int = option(2, least=0, free=True)
-    detector: Literal["retinanet", "fasterrcnn", "ssdlite"] = "retinanet"
-    model: str = "scarlet_a"
-    space: str = "scarlet"
-    pretrained: bool = True
-    detector_args: dict[str, Any] = field(default_factory=dict)
-    short_side: int = 800
-    long_side: int = 1333
-    hflip: float = option(0.5, least=0, most=1)
-    vflip: float = option(0.0, least=0, most=1)
-    color_jitter: float = option(0.0, least=0)
-    epochs: int = 12
-    batch_size: int = option(16, least=1)
-    lr: float = option(0.01, least=0)
-    weight_decay: float = option(0.0001, least=0)
-    decay_milestones: list[float] = field(default_factory=list)
-    decay_rate: float = option(0.1, least=0)
-    channels_last: bool = False
-    fast_depthwise: bool = True
-    name: str = option("", free=True)
-
-
-def main(options: Options) -> None:
-    """Trains to the end and exports.
+    Returns:
+        Its folder, and the number of steps with the last figures of average precision.
 
     Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, a loss that is not finite.
+        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
-    with distributed.start_training(options.device, options.threads) as world:
-        training = Training(options, world)
-        training.run()
-        report = training.export()
-        if world.is_main and options.json:
-            print(json.dumps(report))
+    task = Detection(options, world)
+    trainer = Trainer(task, command)
+    trainer.run()
+    folder = trainer.folder.exported
+    with world.main_first():
+        if world.is_main:
+            task.detector.save(folder)
+            _logger.info("exported the detector to %s", folder)
+    return folder, {"steps": trainer.step, **task.results}
 
 
-class Training:
-    """A run: the detector, what trains it, and how far it is.
+class Detection(Task):
+    """Images with boxes and a detector over a network that finds them.
 
-    Randomness is no part of the state: every step and every image seeds its own from the seed and its number.
+    Args:
+        options: Of the training.
+        world: The processes that train together.
+
+    Raises:
+        UserError: A bad option, or unreadable data or weights.
     """
 
-    def __init__(self, options: Options, world: World) -> None:
+    FIXED: ClassVar = {"data": "was trained on other images or boxes: restore its data"}
+    collate = staticmethod(transpose)
+
+    def __init__(self, options: DetectOptions, world: World) -> None:
         self.options, self.world = options, world
         self.local_batch = local_batch(options, world.size)
         self.images = CocoImages(options.images, options.annotations, options.split)
         self.validation = _validation(options)
+        self.indices = range(len(self.images))
         self.steps_per_epoch = len(self.images) // options.batch_size
-        if self.steps_per_epoch < 1 or options.epochs < 1 or options.val_every < 1:
+        self.epochs = options.epochs
+        self.steps = self.epochs * self.steps_per_epoch
+        if not self.steps:
             raise UserError(
                 f"nothing to train: {options.epochs} epochs of {len(self.images)} images in batches of "
-                f"{options.batch_size}; change --epochs, --batch-size or --val-every"
+                f"{options.batch_size}; change --epochs or --batch-size"
             )
-        self._build()
-        self.run_folder = RunFolder(options, world, "scarlet-models detect train")
-        self.step = 0
+        self.sched, self.sched_args = options.sched, options.sched_args
+        self.warmup_steps = options.warmup_epochs * self.steps_per_epoch
+        torch.manual_seed(options.seed)
+        with world.main_first():
+            self.detector = _build(options, self.images)
+        origin = "its own weights" if options.pretrained else "random weights"
+        _logger.info("the backbone %s starts from %s", options.model, origin)
+        self.model = to_device(self.detector.model, world.device)
+        self.transform = train_transform(self.detector.resize, *options.flip, options.color_jitter)
         self.sums: dict[str, float] = {}  # losses of the epoch so far, times images
         self.results: dict[str, Any] = {}  # of the last measurement
-        self.saved = time.monotonic()
-        if state := self.run_folder.take_state():
-            self._restore(state)
 
-    def _build(self) -> None:
-        options, device = self.options, self.world.device
-        torch.manual_seed(options.seed)
-        sides = (options.short_side, options.long_side)
-        arguments = (options.model, options.space, options.detector_args, sides, self.images.categories)
-        with self.world.main_first():
-            self.detector = Detector(
-                describe(options.detector, *arguments), options.model if options.pretrained else ""
-            )
-        self.model: nn.Module = self.detector.model
-        to_device(self.model, device, options.channels_last, options.fast_depthwise)
-        self.transform = train_transform(self.detector.resize, options.hflip, options.vflip, options.color_jitter)
-        self.optimizer = make_optimizer(self.model, options)
-        drops = {"decay_milestones": options.decay_milestones, "decay_rate": options.decay_rate}
-        self.scheduler = make_scheduler(
-            self.optimizer, options, options.epochs, self.steps_per_epoch, options.warmup_epochs, **drops
-        )
-        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+    def dataset(self, epoch: int) -> Dataset[Any]:
+        """The images of an epoch, augmented, with their boxes."""
+        return Augmented(self.images, self.transform, self.options.seed, epoch)
 
-    def run(self) -> None:
-        """All epochs that remain."""
-        total = self.options.epochs * self.steps_per_epoch
-        with Progress(total, self.step, self.run_folder.path.name, quiet=not self.world.is_main) as progress:
-            while self.step < total:
-                epoch = self.step // self.steps_per_epoch
-                speed = self._train_epoch(epoch, progress)
-                row = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
-                seen = self.steps_per_epoch * self.options.batch_size
-                row |= {name: value / seen for name, value in self.sums.items()}
-                if (epoch + 1) % self.options.val_every == 0 or self.step == total:
-                    row |= self._measure()
-                self.run_folder.record(self.step, {**row, "images_per_second": round(speed, 2)})
-                self.sums = {}
-                self._checkpoint()
-                figures = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name not in ("epoch", "lr"))
-                _logger.info("epoch %d/%d  %s  %.1f images/s", epoch + 1, self.options.epochs, figures, speed)
-        self.run_folder.close()
-
-    def _train_epoch(self, epoch: int, progress: Progress) -> float:
-        """The steps of an epoch that remain. Returns images per second."""
-        options, world = self.options, self.world
-        first = self.step % self.steps_per_epoch
-        batches = epoch_batches(range(len(self.images)), options.batch_size, options.seed, epoch)[first:]
-        parts = batches[:, world.rank :: world.size].reshape(-1, self.local_batch)
-        dataset = Augmented(self.images, self.transform, options.seed, epoch)
-        pin = world.device.type == "cuda"
-        loader = iter(load_batches(dataset, parts.tolist(), options.workers, pin, collate=transpose))
-        started = time.monotonic()
-        for _ in range(len(batches)):
-            loss = self._train_step(loader)
-            progress.advance(f"epoch {epoch + 1}/{options.epochs}  loss {loss:.3f}")
-            within = self.step % self.steps_per_epoch  # the end of an epoch is saved once its figures are recorded
-            if within and time.monotonic() - self.saved > 60 * options.checkpoint_minutes:
-                self._checkpoint()
-        return len(batches) * options.batch_size / (time.monotonic() - started)
-
-    def _train_step(self, loader: Iterator[tuple[list[Tensor], list[Target]]]) -> float:
-        """One optimizer step, over the parts of a batch and over all ranks. Returns the loss before it."""
-        options, world = self.options, self.world
-        self.scheduler.step_update(self.step)
-        torch.manual_seed(mix_seed(options.seed, self.step, world.rank))  # Faster R-CNN draws the regions it trains on
-        self.model.train()
-        losses: dict[str, Tensor] = {}
-        for _ in range(options.accumulate):
-            part = self._forward(*next(loader))
-            self.scaler.scale(part["loss"] / options.accumulate).backward()
-            for name, value in part.items():
-                losses[name] = losses.get(name, 0) + value.detach() / options.accumulate
-        average(self.model, world, *losses.values())
-        self._update(losses["loss"])
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item() * options.batch_size
-        return losses["loss"].item()
-
-    def _forward(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
-        """The detector's losses, and "loss", their sum."""
+    def add_gradients(self, batch: tuple[list[Tensor], list[Target]], scale: Scale) -> dict[str, Tensor]:
+        """Of the sum of the detector's losses; each of them is a figure too."""
         device = self.world.device
-        moved = [{key: value.to(device, non_blocking=True) for key, value in target.items()} for target in targets]
+        images = [image.to(device, non_blocking=True) for image in batch[0]]
+        targets = [{key: value.to(device, non_blocking=True) for key, value in target.items()} for target in batch[1]]
         with autocast(self.options.amp, device):
-            losses: dict[str, Tensor] = self.model([image.to(device, non_blocking=True) for image in images], moved)
-        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+            losses: dict[str, Tensor] = self.model(images, targets)
+            loss = torch.stack(list(losses.values())).sum()
+        scale(loss).backward()
+        figures = {"loss": loss, **losses}
+        return {name: value.detach() / self.options.accumulate for name, value in figures.items()}
 
-    def _update(self, loss: Tensor) -> None:
-        """Applies the gradients, unless the loss or they are not finite: then nothing changes and the run stops."""
-        apply_gradients(
-            self.model,
-            self.optimizer,
-            self.scaler,
-            self.options.clip_grad,
-            loss,
-            lambda what: self.run_folder.diverged(what, self.step + 1),
-        )
-        self.step += 1
+    def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
+        """Adds to the sums of the epoch."""
+        for name, value in figures.items():
+            if name != "grad_norm":
+                self.sums[name] = self.sums.get(name, 0.0) + value.item() * self.options.batch_size
+        return {}
 
-    def _measure(self) -> dict[str, float]:
-        """COCO's figures on the validation images, where there are any."""
-        if self.validation is None:
-            return {}
+    def measure(self, epoch: int) -> dict[str, float]:
+        """Mean losses of the epoch, and every few epochs COCO's figures on the validation images."""
+        images = self.steps_per_epoch * self.options.batch_size
+        row = {name: value / images for name, value in self.sums.items()}
+        self.sums = {}
+        due = (epoch + 1) % self.options.val_every == 0 or epoch + 1 == self.epochs
+        if self.validation is None or not due:
+            return row
         self.results, _ = score(self.detector, self.validation, self.local_batch, self.options.workers, self.world)
-        return {f"val_{name}": self.results[name] for name in FIGURES if self.results[name] is not None}
+        return row | {f"val_{name}": self.results[name] for name in FIGURES if self.results[name] is not None}
 
-    def export(self) -> dict[str, Any]:
-        """Writes the detector on rank 0. Returns where it is, and the last figures."""
-        folder = self.run_folder.exported
-        with self.world.main_first():
-            if self.world.is_main:
-                self.detector.save(folder)
-                _logger.info("exported the detector to %s", folder)
-        return {"exported": str(folder), "steps": self.step, **self.results}
+    def state(self) -> dict[str, Any]:
+        """The sums of the epoch so far, and the last figures of average precision."""
+        return {"sums": self.sums, "results": self.results}
 
-    def _parts(self) -> dict[str, Any]:
-        return {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes them back."""
+        self.sums, self.results = state["sums"], state["results"]
 
-    def _checkpoint(self) -> None:
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        more = {"sums": self.sums, "results": self.results, "data": self.images.digest()}
-        self.run_folder.save(self.step, {**state, **more})
-        self.saved = time.monotonic()
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        if state["data"] != self.images.digest():
-            raise UserError(f"{self.run_folder.path} was trained on other images or boxes: restore its data")
-        restore_parts(self._parts(), state)
-        self.step, self.sums, self.results = state["step"], state["sums"], state["results"]
-        _logger.info("resumed at step %d of %d", self.step, self.options.epochs * self.steps_per_epoch)
+    def fixed(self) -> dict[str, Any]:
+        """The images and their boxes."""
+        return {"data": self.images.digest()}
 
 
-def _validation(options: Options) -> CocoImages | None:
+def _build(options: DetectOptions, images: CocoImages) -> Detector:
+    name = f"local-dir:{options.model}" if Path(options.model).is_dir() else options.model
+    config = describe(options.detector, name, options.detector_args, options.image_size, images.categories)
+    return Detector(config, name if options.pretrained else "")
+
+
+def _validation(options: DetectOptions) -> CocoImages | None:
     if not (options.val_annotations or options.val_split):
         return None
     images, annotations = options.val_images or options.images, options.val_annotations or options.annotations

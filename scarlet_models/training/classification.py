@@ -1,228 +1,182 @@
-"""Trains one network on any data set that timm reads, from scratch or from weights, and exports it.
-
-One process a GPU or CPU: start it plainly, or with torchrun. Killed at any moment, --resume goes on to the same result.
-"""
+"""Training a classifier: the task, and `train_classifier`, which carries it out and exports the network."""
 
 from __future__ import annotations
 
-import itertools
-import json
+import csv
+import dataclasses
 import logging
-import pickle
-import shlex
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-import safetensors
-import timm
 import torch
 from timm.data import Mixup, resolve_model_data_config
-from timm.models import load_state_dict
+from timm.models import parse_model_name, split_model_name_tag
 from timm.models._efficientnet_blocks import InvertedResidual
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
+from scarlet_models import networks
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.files import sha256_of
-from scarlet_models.networks import MISTAKES
-from scarlet_models.options import option
-from scarlet_models.search.supernet.inherit import inherit_from
-from scarlet_models.space.space import Genotype
 from scarlet_models.weights import save as saving
+from scarlet_models.weights.inherit import inherit_from
 
-from . import distributed
-from .checkpoint import restore_parts
-from .data import (
-    AugmentOptions,
-    DataOptions,
-    LabelledImages,
-    Split,
-    Transformed,
-    check_test_split,
-    epoch_batches,
-    eval_transform,
-    load_batches,
-    mix_seed,
-    shard,
-    split_holdout,
-    train_transform,
-)
+from .data import LabelledImages
 from .device import to_device
 from .distributed import World
-from .optim import OptimizerOptions, apply_gradients, autocast, average, local_batch, make_optimizer, make_scheduler
-from .progress import Progress
-from .run_folder import RunFolder, RunOptions, describe_environment
-from .split_record import read_record, record, refuse_mixing
-
-EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 --model scarlet_a --out runs/a
-  scarlet-search retrain --config runs/a/config.yaml --resume
-  scarlet-search retrain --config runs/a/config.yaml --resume --final
-  scarlet-search retrain --evaluate scarlet_a.c10 --final --data-dir cifar10 --test-split test --json
-  torchrun --nproc-per-node 8 -m scarlet_models.search retrain --config imagenet_mnasnet --data-dir imagenet"""
+from .evaluation import accuracy
+from .loading import Transformed
+from .optim import autocast, automatic_batch_size, local_batch
+from .options import ClassifierOptions, sizes
+from .split import record, refuse_mixing, split_holdout
+from .task import Scale, Task
+from .trainer import Trainer
+from .transforms import eval_transform, train_transform
 
 _logger = logging.getLogger(__name__)
 
+_BASE_LR, _BASE_BATCH = 0.1, 256
+_NOT_EXPORTED = ("drop_rate", "drop_path_rate", "pretrained_cfg_overlay")  # arguments that only training needs
 
-@dataclass
-class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fields: last base first
-    """Options of retrain.
+
+@dataclass(frozen=True)
+class Start:
+    """The network to train, and what it starts from.
 
     Args:
-        model: timm's name of a network; ignored where a genotype is given.
-        genotype: Choice indices, comma-separated, of a network of the space.
-        space: Search space of the genotype: a name or a YAML file.
-        model_args: More arguments for timm.create_model.
-        weights: Start from these: "pretrained" for the model's own, a file, or a folder that retrain exported.
-        inherit: Start from another trained network of the space, layer by layer: a folder that retrain exported, or
-            timm's name of a network that has weights.
-        name: Name of the exported folder; empty for the name of --out.
-        epochs: How often to see every training image.
-        image_size: Side of the images in pixels; 0 for the model's own.
-        phases: Progressive image size: [[epochs, size], ...] instead of epochs and image_size. The last is exported.
-        decay_epochs: Epochs between the drops of schedule "step".
-        decay_rate: Factor of each drop of schedule "step".
-        zero_init: From scratch, start every residual branch at zero, so that training begins with a shallow network.
-        label_smoothing: Share of the target spread over all classes.
-        mixup: Alpha of mixup; 0 for none.
-        cutmix: Alpha of cutmix; 0 for none.
-        drop_rate: Dropout before the classifier.
-        drop_path_rate: Stochastic depth.
-        ema_decay: Of the moving average of the weights; 0 for none.
-        ema_warmup: Let the decay rise to ema_decay as training goes on.
-        channels_last: Memory layout of images and convolutions.
-        fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
-        interpolation: Of resizing in evaluation; empty for the model's own.
-        crop_pct: Share of the resized image that evaluation looks at; 0 for the model's own.
-        half: Export float16 weights.
-        final: Afterwards score the exported network on the test split, once, and write final.json. A run that begins
-            with it keeps it in config.yaml: leave it out of what starts from that file with --no-final.
-        evaluate: Train nothing; score this network on the held-out images, or on the test split with --final: an
-            exported folder, or timm's name of a network that has weights. Its own image size and transform hold;
-            options of the network, of its images and of training count for nothing.
+        network: A name that timm knows, `local-dir:FOLDER`, or a genotype.
+        pretrained: Whether it starts from its own weights.
+        inherit: Folder or name of another network to inherit from, layer by layer; empty for none.
+        space: Search space of a genotype.
     """
 
-    model: str = "scarlet_a"
-    genotype: str = ""
-    space: str = "scarlet"
-    model_args: dict[str, Any] = field(default_factory=dict)
-    weights: str = ""
+    network: str
+    pretrained: bool = False
     inherit: str = ""
-    name: str = option("", free=True)
-    epochs: int = 100
-    image_size: int = option(0, least=0)
-    phases: list[tuple[int, int]] = option([], least=0)
-    warmup_epochs: float = option(1.0, least=0)
-    decay_epochs: float = option(2.4, least=0.001)
-    decay_rate: float = option(0.97, least=0)
-    zero_init: bool = False
-    label_smoothing: float = option(0.1, least=0, most=1)
-    mixup: float = option(0.0, least=0)
-    cutmix: float = option(0.0, least=0)
-    drop_rate: float = option(0.0, least=0, most=1)
-    drop_path_rate: float = option(0.0, least=0, most=1)
-    ema_decay: float = option(0.9998, least=0, most=1)
-    ema_warmup: bool = True
-    channels_last: bool = False
-    fast_depthwise: bool = True
-    interpolation: str = ""
-    crop_pct: float = option(0.0, least=0, most=1)
-    half: bool = False
-    final: bool = option(False, free=True)
-    evaluate: str = ""
+    space: str = "scarlet"
+
+    @classmethod
+    def of_model(cls, model: str, pretrained: bool = False, inherit: str = "") -> Start:
+        """What a user means by a model: a folder and a name with a tag come with weights.
+
+        Raises:
+            UserError: Weights of its own and of another network are asked for at once.
+        """
+        name = f"local-dir:{model}" if Path(model).is_dir() else model
+        source, known_as = parse_model_name(name)
+        pretrained = pretrained or bool(source) or bool(split_model_name_tag(known_as)[1])
+        if pretrained and inherit:
+            raise UserError(f"{model} has weights of its own: leave --inherit out, or give its plain name")
+        return cls(name, pretrained, inherit)
+
+    def __str__(self) -> str:
+        own = "its own weights" if self.pretrained else "random weights"
+        origin = f"the weights of {self.inherit}, layer by layer" if self.inherit else own
+        return f"{self.network} starts from {origin}"
 
 
-def main(options: Options) -> None:
-    """Trains and exports, or only scores, as the options say.
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of a training.
+
+    Args:
+        folder: The exported network, which `evaluate` and `timm.create_model("local-dir:FOLDER", ...)` take.
+        top1: Its top-1 in percent on the held-out images; None if there are none.
+        history: The rows of metrics.csv.
+    """
+
+    folder: Path
+    top1: float | None
+    history: list[dict[str, float]] = field(repr=False)
+
+
+def train_classifier(options: ClassifierOptions, start: Start, world: World, command: str) -> TrainResult:
+    """Trains to the end and exports the network.
 
     Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, a loss that is not finite.
+        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
-    with distributed.start_training(options.device, options.threads) as world:
-        report = score(options, options.evaluate, world) if options.evaluate else retrain(options, world)
-        if world.is_main and options.json:
-            print(json.dumps(report))
-
-
-def retrain(options: Options, world: World) -> dict[str, Any]:
-    """Trains to the end, exports, and scores the export under --final. Returns what it measured."""
-    training = Training(options, world)
-    training.run()
-    folder = training.run_folder.exported
+    task = Classification(options, start, world)
+    trainer = Trainer(task, command)
+    trainer.run()
+    folder = trainer.folder.exported
     with world.main_first():
         if world.is_main:
-            training.export(folder)
-    report: dict[str, Any] = {"exported": str(folder), **training.results}
-    if options.final:
-        report["final"] = _score_once(options, folder, training.run_folder, world)
-    return report
+            task.export(folder, trainer.row)
+    with (trainer.folder.path / "metrics.csv").open(newline="") as file:
+        history = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return TrainResult(folder, max(_held_out_top1(trainer.row).values(), default=None), history)
 
 
-class Training:
-    """A run: the network, what trains it, and how far it is.
+class Classification(Task):
+    """Images of classes and a network that tells them apart, with a moving average of its weights.
 
-    Randomness is no part of the state: every step and every image seeds its own from the seed and its number.
+    Args:
+        options: As the user gave them; `batch_size` and `lr` are resolved.
+        start: The network.
+        world: The processes that train together.
+
+    Raises:
+        UserError: A bad option, unreadable data or weights, or images that the network cannot see.
     """
 
-    def __init__(self, options: Options, world: World) -> None:
-        self.options, self.world = options, world
-        self.phases = options.phases or [(options.epochs, options.image_size)]
-        self.local_batch = local_batch(options, world.size)
+    FIXED: ClassVar = {"split": "holds out other images: restore its --holdout, --split-seed and data"}
+
+    def __init__(self, options: ClassifierOptions, start: Start, world: World) -> None:
+        self.world = world
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
-            if options.final:
-                check_test_split(options, self.images)
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
-        weights = options.model if options.weights == "pretrained" else options.weights
-        for source in (weights, options.inherit):
+        for source in (start.network, start.inherit):
             refuse_mixing(source, self.split)
-        self.epochs = sum(count for count, _ in self.phases)
-        self.steps_per_epoch = len(self.split.train) // options.batch_size
-        if self.steps_per_epoch < 1 or self.epochs < 1:
+        self.indices = self.split.train
+        self.options = options = _resolved(options, len(self.indices), world)
+        self.local_batch = local_batch(options, world.size)
+        self.steps_per_epoch = len(self.indices) // options.batch_size
+        self.epochs, self.sizes = options.epochs, sizes(options.image_size, options.epochs)
+        self.steps = self.epochs * self.steps_per_epoch
+        if not self.steps:
             raise UserError(
-                f"nothing to train: {self.epochs} epochs of {len(self.split.train)} images in batches of "
-                f"{options.batch_size}; change --epochs, --phases or --batch-size"
+                f"nothing to train: {self.epochs} epochs of {len(self.indices)} images in batches of "
+                f"{options.batch_size}; change --epochs or --batch-size"
             )
-        self._build()
-        self.run_folder = RunFolder(options, world, "scarlet-search retrain")
-        self.step = 0
+        self.sched, self.sched_args = options.sched, options.sched_args
+        self.warmup_steps = options.warmup_epochs * self.steps_per_epoch
+        self._build(options, start)
         self.sums = {"loss": 0.0, "correct": 0.0, "images": 0}  # of the epoch so far
-        self.results: dict[str, float] = {}  # of the last whole epoch
-        self.saved = time.monotonic()
-        if state := self.run_folder.take_state():
-            self._restore(state)
 
-    def _build(self) -> None:
-        options, device = self.options, self.world.device
+    def _build(self, options: ClassifierOptions, start: Start) -> None:
+        classes = len(self.images.classes)
         torch.manual_seed(options.seed)
-        self.model, self.model_args = build_model(options, len(self.images.classes))
-        self.data_config = _data_config(self.model, options, self.phases[-1][1])
-        self._check_network()
-        fill_model(self.model, options)
-        to_device(self.model, device, options.channels_last, options.fast_depthwise)
-        train_transform(self._image_size(0), self.data_config, options)  # here a bad policy costs nothing yet
-        self.ema = None
-        if options.ema_decay:
-            self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=options.ema_warmup)
-        self.optimizer = make_optimizer(self.model, options)
-        drops = {"decay_epochs": options.decay_epochs, "decay_rate": options.decay_rate}
-        self.scheduler = make_scheduler(
-            self.optimizer, options, self.epochs, self.steps_per_epoch, options.warmup_epochs, **drops
+        self.model = networks.create(
+            start.network, start.space, start.pretrained, num_classes=classes, **options.model_args
         )
-        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+        self.data_config = _data_config(self.model, options)
+        self._check_network(start.network)
+        if start.inherit:
+            inherit_from(self.model, start.network, start.space, start.inherit)
+        elif options.zero_init and not start.pretrained:
+            silence_branches(self.model)
+        cfg: Any = self.model.pretrained_cfg
+        new = (
+            f", with a new classifier for {classes} classes"
+            if start.pretrained and cfg.get("num_classes") != classes
+            else ""
+        )
+        _logger.info("%s%s", start, new)
+        to_device(self.model, self.world.device)
+        self.dataset(0)  # here a bad policy costs nothing yet
+        self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=True) if options.ema_decay else None
         self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.mixup = None
         if options.mixup or options.cutmix:
             if self.local_batch % 2:
                 raise UserError(f"--mixup and --cutmix need an even number of images a part, not {self.local_batch}")
-            classes = len(self.images.classes)
             self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes)
 
-    def _check_network(self) -> None:
+    def _check_network(self, name: str) -> None:
         """Shows the network a black image of each size.
 
         Raises:
@@ -231,189 +185,88 @@ class Training:
         self.model.eval()
         try:
             with torch.no_grad():
-                for size in {self._size(size) for _, size in self.phases}:
+                for size in {self._image_size(epoch) for epoch in range(self.epochs)}:
                     logits = self.model(torch.zeros(1, 3, size, size))
                     if getattr(logits, "shape", None) != (1, len(self.images.classes)):
                         raise ValueError("it does not give each class a score")
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-            name = self.options.genotype or self.options.model
             raise UserError(f"{name} cannot see such images: {first_line(error)}") from error
 
-    def run(self) -> None:
-        """All epochs that remain."""
-        total = self.epochs * self.steps_per_epoch
-        with Progress(total, self.step, self.run_folder.path.name, quiet=not self.world.is_main) as progress:
-            while self.step < total:
-                epoch = self.step // self.steps_per_epoch
-                size = self._image_size(epoch)
-                speed = self._train_epoch(epoch, size, progress)
-                self.results = self._measure(size)
-                row = {"epoch": epoch + 1, "image_size": size, "lr": self.optimizer.param_groups[0]["lr"]}
-                self.run_folder.record(self.step, {**row, **self.results, "images_per_second": round(speed, 1)})
-                self.sums = dict.fromkeys(self.sums, 0)
-                self._checkpoint()
-                figures = "  ".join(f"{key} {value:.3f}" for key, value in self.results.items())
-                _logger.info("epoch %d/%d  %s  %.0f images/s", epoch + 1, self.epochs, figures, speed)
-        self.run_folder.close()
+    def dataset(self, epoch: int) -> Dataset[Any]:
+        """The images of an epoch, augmented, at its size."""
+        transform = train_transform(self._image_size(epoch), self.data_config, self.options, self.options.auto_augment)
+        return Transformed(self.images, transform, self.options.seed, epoch)
 
-    def _train_epoch(self, epoch: int, size: int, progress: Progress) -> float:
-        """The steps of an epoch that remain. Returns images per second."""
-        options, world = self.options, self.world
-        first = self.step % self.steps_per_epoch
-        batches = epoch_batches(self.split.train, options.batch_size, options.seed, epoch)[first:]
-        parts = batches[:, world.rank :: world.size].reshape(-1, self.local_batch)
-        transform = train_transform(size, self.data_config, options)
-        dataset = Transformed(self.images, transform, options.seed, epoch)
-        loader = iter(load_batches(dataset, parts.tolist(), options.workers, pin_memory=world.device.type == "cuda"))
-        started = time.monotonic()
-        for _ in range(len(batches)):
-            loss = self._train_step(loader)
-            progress.advance(f"epoch {epoch + 1}/{self.epochs}  loss {loss:.3f}")
-            within = self.step % self.steps_per_epoch  # the end of an epoch is saved once its figures are recorded
-            if within and time.monotonic() - self.saved > 60 * options.checkpoint_minutes:
-                self._checkpoint()
-        return len(batches) * options.batch_size / (time.monotonic() - started)
-
-    def _train_step(self, loader: Iterator[tuple[Tensor, Tensor]]) -> float:
-        """One optimizer step, over the parts of a batch and over all ranks. Returns the loss before it."""
-        options, world = self.options, self.world
-        self.scheduler.step_update(self.step)
-        seed = mix_seed(options.seed, self.step, world.rank)
-        torch.manual_seed(seed)  # dropout and stochastic depth
-        np.random.seed(seed & 0xFFFFFFFF)  # mixup
-        self.model.train()
-        loss, correct = torch.zeros((), device=world.device), torch.zeros((), device=world.device)
-        for _ in range(options.accumulate):
-            part_loss, part_correct = self._forward(*next(loader))
-            self.scaler.scale(part_loss / options.accumulate).backward()
-            loss += part_loss.detach() / options.accumulate
-            correct += part_correct
-        average(self.model, world, loss, correct)
-        self._update(loss)
-        self.sums["loss"] += loss.item() * options.batch_size
-        self.sums["correct"] += correct.item() * world.size
-        self.sums["images"] += options.batch_size
-        return loss.item()
-
-    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss, and how many of the (unmixed) labels are met."""
-        images = images.to(self.world.device, non_blocking=True)
-        labels = labels.to(self.world.device, non_blocking=True)
-        if self.options.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        targets = labels
-        if self.mixup:
-            images, targets = self.mixup(images, labels)
-        with autocast(self.options.amp, self.world.device):
+    def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
+        """Of the mean loss. Also counts the images whose own label, not a mixed one, scores highest."""
+        device = self.world.device
+        images, labels = (part.to(device, non_blocking=True) for part in batch)
+        images = images.contiguous(memory_format=torch.channels_last)
+        images, targets = self.mixup(images, labels) if self.mixup else (images, labels)
+        with autocast(self.options.amp, device):
             logits = self.model(images)
-            return self.loss(logits, targets), (logits.argmax(1) == labels).sum()
+            loss = self.loss(logits, targets)
+            correct = (logits.argmax(1) == labels).sum()
+        scale(loss).backward()
+        return {"loss": loss.detach() / self.options.accumulate, "correct": correct.float()}
 
-    def _update(self, loss: Tensor) -> None:
-        """Applies the gradients, unless the loss or they are not finite: then nothing changes and the run stops."""
-        apply_gradients(
-            self.model,
-            self.optimizer,
-            self.scaler,
-            self.options.clip_grad,
-            loss,
-            lambda what: self.run_folder.diverged(what, self.step + 1),
-        )
-        self.step += 1
+    def end_step(self, step: int) -> None:
+        """Updates the moving average."""
         if self.ema:
-            self.ema.update(self.model, step=self.step)
+            self.ema.update(self.model, step=step)
 
-    def _measure(self, size: int) -> dict[str, float]:
+    def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
+        """Adds to the sums of the epoch."""
+        self.sums["loss"] += figures["loss"].item() * self.options.batch_size
+        self.sums["correct"] += figures["correct"].item() * self.world.size
+        self.sums["images"] += self.options.batch_size
+        return {}
+
+    def measure(self, epoch: int) -> dict[str, float]:
         """Training figures of the epoch, and top-1 in percent on the held-out images."""
-        results = {
-            "train_loss": self.sums["loss"] / self.sums["images"],
-            "train_top1": 100 * self.sums["correct"] / self.sums["images"],
-        }
+        size = self._image_size(epoch)
+        loss, correct, images = self.sums.values()
+        self.sums = dict.fromkeys(self.sums, 0)
+        results = {"image_size": size, "train_loss": loss / images, "train_top1": 100 * correct / images}
         held = Transformed(self.images, eval_transform(size, self.data_config))
-        networks = {"holdout_top1": self.model} | ({"ema_holdout_top1": self.ema.module} if self.ema else {})
-        if self.split.holdout:
-            for name, network in networks.items():
-                results[name] = evaluate(network, held, self.split.holdout, self.options, self.world)["top1"]
+        models = {"holdout_top1": self.model} | ({"ema_holdout_top1": self.ema.module} if self.ema else {})
+        for name, model in models.items() if self.split.holdout else ():
+            results[name] = accuracy(model, held, self.split.holdout, self.world, self.options.workers)["top1"]
         return results
 
-    def export(self, folder: Path) -> None:
+    def export(self, folder: Path, row: Mapping[str, float]) -> None:
         """Writes the moving average of the weights, or the last weights if they do better on the held-out images."""
-        use_ema = self.ema and self.results.get("ema_holdout_top1", 0) >= self.results.get("holdout_top1", 0)
-        network = self.ema.module if self.ema and use_ema else self.model
+        known = _held_out_top1(row)
+        use_ema = self.ema is not None and known.get("ema_holdout_top1", 0) >= known.get("holdout_top1", 0)
+        arguments = {key: value for key, value in self.options.model_args.items() if key not in _NOT_EXPORTED}
         saving.save(
-            network,
+            self.ema.module if self.ema and use_ema else self.model,
             folder,
-            self.model_args,
+            arguments,
             self.data_config,
             self.images.classes,
-            self.options.half,
             notes=record(self.split),
         )
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
 
     def _image_size(self, epoch: int) -> int:
-        ends = itertools.accumulate(count for count, _ in self.phases)
-        return self._size(next(size for end, (_, size) in zip(ends, self.phases, strict=True) if epoch < end))
+        return self.sizes[epoch] or int(self.data_config["input_size"][-1])
 
-    def _size(self, size: int) -> int:
-        return size or int(self.data_config["input_size"][-1])
+    def parts(self) -> dict[str, Any]:
+        """The moving average."""
+        return {"ema": self.ema.module} if self.ema else {}
 
-    def _parts(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
-        return parts | ({"ema": self.ema.module} if self.ema else {})
+    def state(self) -> dict[str, Any]:
+        """The sums of the epoch so far."""
+        return {"sums": self.sums}
 
-    def _checkpoint(self) -> None:
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        self.run_folder.save(self.step, {**state, "sums": self.sums, "results": self.results, "split": self.split.hash})
-        self.saved = time.monotonic()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back the sums."""
+        self.sums = state["sums"]
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        if state["split"] != self.split.hash:
-            raise UserError(
-                f"{self.run_folder.path} holds out other images: restore its --holdout, --split-seed and data"
-            )
-        restore_parts(self._parts(), state)
-        self.step, self.sums, self.results = state["step"], state["sums"], state["results"]
-        _logger.info("resumed at step %d of %d", self.step, self.epochs * self.steps_per_epoch)
-
-
-def build_model(options: Options, num_classes: int) -> tuple[nn.Module, dict[str, Any]]:
-    """The network to train, and what create_model needs besides its name to build it again.
-
-    Raises:
-        UserError: There is no such network, or the options name two kinds of first weights.
-    """
-    if options.weights and options.inherit:
-        raise UserError("--weights and --inherit both say where to start: leave one out")
-    name, arguments = options.model, dict(options.model_args)
-    if options.genotype:
-        genotype = Genotype.parse(options.genotype, options.space)
-        name, arguments = "scarlet_net", arguments | {"genotype": str(genotype), "space": genotype.space.to_dict()}
-    try:
-        model = timm.create_model(
-            name,
-            pretrained=options.weights == "pretrained",
-            num_classes=num_classes,
-            drop_rate=options.drop_rate or None,
-            drop_path_rate=options.drop_path_rate or None,
-            **arguments,
-        )
-    except MISTAKES as error:
-        raise UserError(f"cannot build {name}: {first_line(error)}") from error
-    return model, arguments
-
-
-def fill_model(model: nn.Module, options: Options) -> None:
-    """Gives a network that create_model has built the first weights that the options name.
-
-    Raises:
-        UserError: The weights are absent, damaged, or of another network.
-    """
-    if options.weights not in ("", "pretrained"):
-        load_weights(model, Path(options.weights))
-    elif options.inherit:
-        inherit_from(model, options.genotype or options.model, options.space, options.inherit)
-    elif options.zero_init and not options.weights:
-        silence_branches(model)
+    def fixed(self) -> dict[str, Any]:
+        """The hold-out split."""
+        return {"split": self.split.hash}
 
 
 def silence_branches(model: nn.Module) -> None:
@@ -423,168 +276,37 @@ def silence_branches(model: nn.Module) -> None:
             nn.init.zeros_(block.bn3.weight)
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fills the model from a file of weights or an exported folder; a classifier of another size starts anew.
+def _resolved(options: ClassifierOptions, images: int, world: World) -> ClassifierOptions:
+    """The options with the automatic batch size and learning rate filled in.
 
     Raises:
-        UserError: The file is absent, damaged, or of another network.
+        UserError: The sizes of the images do not begin with the first epoch, or do not ascend.
     """
-    file = path / saving.WEIGHTS if path.is_dir() else path
-    try:
-        if not file.is_file():
-            raise FileNotFoundError("there is no such file")
-        state = load_state_dict(str(file), weights_only=True)
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise UserError(f"--weights {path}: {first_line(error)}") from error
-    own = model.state_dict()
-    head = model.get_classifier()  # type: ignore[operator]  # every timm model has it, nn.Module does not
-    names = [name for name, module in model.named_modules() if module is head]
-    head_keys = {f"{name}.{key}" for name in names for key in head.state_dict()}
-    wrong = {key for key in own.keys() | state.keys() if _shape(own, key) != _shape(state, key)}
-    if wrong - head_keys:
-        count, first = len(wrong - head_keys), min(wrong - head_keys)
-        raise UserError(f"--weights {path} is of another network: {count} tensors do not fit, {first} for one")
-    model.load_state_dict({key: tensor for key, tensor in state.items() if key not in wrong}, strict=False)
-    if wrong:
-        _logger.info("the classifier of %s has other classes; a new one is trained", path)
+    if not isinstance(options.image_size, int):
+        firsts = [first for first, _ in options.image_size]
+        if firsts[:1] != [0] or firsts != sorted(set(firsts)):
+            raise UserError(f"--image-size: epochs {firsts} do not ascend from 0, as in [[0, 48], [3, 64]]")
+    batch = options.batch_size or automatic_batch_size(images, world.size * max(options.accumulate, 1))
+    return dataclasses.replace(options, batch_size=batch, lr=options.lr or _BASE_LR * batch / _BASE_BATCH)
 
 
-def _shape(state: dict[str, Tensor], key: str) -> torch.Size | None:
-    return state[key].shape if key in state else None
+def _held_out_top1(row: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name.endswith("holdout_top1")}
 
 
-def _data_config(model: nn.Module, options: Options, size: int) -> dict[str, Any]:
-    """timm's data config of the network that will be exported."""
-    wanted: dict[str, Any] = {"interpolation": options.interpolation, "crop_pct": options.crop_pct}
-    if size:
-        wanted["input_size"] = (3, size, size)
-    config: dict[str, Any] = resolve_model_data_config(model, args={k: v for k, v in wanted.items() if v})
+def _data_config(model: nn.Module, options: ClassifierOptions) -> dict[str, Any]:
+    """timm's data config of the network that will be exported.
+
+    Raises:
+        UserError: It names an interpolation that there is not.
+    """
+    last = sizes(options.image_size, options.epochs)[-1]
+    wanted = {"crop_pct": options.crop_pct, "input_size": (3, last, last) if last else ()}
+    config: dict[str, Any] = resolve_model_data_config(
+        model, args={key: value for key, value in wanted.items() if value}
+    )
     try:
         eval_transform(config["input_size"][-1], config)
     except KeyError as error:
-        raise UserError(f"--interpolation {error} is unknown; it is bilinear, bicubic, ...") from error
+        raise UserError(f"interpolation {error} is unknown; it is bilinear, bicubic, ...") from error
     return config
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module, dataset: Transformed, indices: Sequence[int], options: Options, world: World
-) -> dict[str, float]:
-    """Top-1 and top-5 in percent over these images, shared among the ranks with none left out, and their number."""
-    model.eval()
-    top1 = top5 = count = 0
-    for images, labels in load_batches(dataset, shard(indices, world.rank, world.size, 250), options.workers):
-        if options.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        logits = model(images.to(world.device))
-        hits = logits.topk(min(5, logits.shape[1])).indices == labels.to(world.device)[:, None]
-        top1 += int(hits[:, 0].sum())
-        top5 += int(hits.any(1).sum())
-        count += len(labels)
-    top1_sum, top5_sum, total = world.sum([top1, top5, count])
-    return {"top1": 100 * top1_sum / total, "top5": 100 * top5_sum / total, "images": int(total)}
-
-
-def score(options: Options, source: str, world: World) -> dict[str, Any]:
-    """What a network reaches on the held-out images, or on the test split under --final.
-
-    Args:
-        options: Where the images are, and how to run.
-        source: An exported folder, or timm's name of a network that has weights.
-        world: The processes that share the work.
-
-    Raises:
-        UserError: There is no such network, the data has other classes, or nothing is held out.
-    """
-    model = saving.load(source) if Path(source).is_dir() else _with_own_weights(source)
-    model.to(world.device)
-    data_config = resolve_model_data_config(model)
-    if (channels := data_config["input_size"][0]) != 3:
-        raise UserError(f"{source} takes images of {channels} channels, and those of the data have 3")
-    split = options.test_split if options.final else options.train_split
-    images = LabelledImages(options, split)
-    _check_classes(source, model, images, options.dataset)
-    indices: Sequence[int] = range(len(images))
-    if not options.final:
-        held = split_holdout(images.ids, images.labels, options.holdout, options.split_seed)
-        indices = _held_out_of(source, held)
-    dataset = Transformed(images, eval_transform(data_config["input_size"][-1], data_config))
-    report = {
-        "network": source,
-        "split": split if options.final else f"holdout of {split}",
-        **evaluate(model, dataset, indices, options, world),
-        "weights_sha256": _weights_sha256(source, model),
-        "command": shlex.join(sys.argv),
-        "seed": options.seed,
-        "machine": describe_environment(options.workers, world),
-    }
-    _logger.info("%s: top-1 %.2f%%, top-5 %.2f%% of %d images (%s)", source, *_figures(report))
-    return report
-
-
-def _held_out_of(source: str, held: Split) -> list[int]:
-    """The held-out images, which the network must not have been trained on.
-
-    Raises:
-        UserError: there are none, or it was.
-    """
-    if not held.holdout:
-        raise UserError("--holdout 0 leaves no images to score on; give a share, or --final for the test split")
-    kept = read_record(source)
-    if not kept:
-        _logger.warning("it is not on record which images %s was trained on: these may be among them", source)
-    elif kept["held_out"] != held.hash:
-        raise UserError(
-            f"{source} held out other images: give the data, --holdout and --split-seed of its training, or --final"
-        )
-    return held.holdout
-
-
-def _check_classes(source: str, model: Any, images: LabelledImages, dataset: str) -> None:
-    """Compares numbers of classes, and in folders and tars names: a named data set may call the same ones otherwise.
-
-    Raises:
-        UserError: they differ.
-    """
-    known, there = list(model.pretrained_cfg.get("label_names") or ()), images.classes
-    if len(there) != model.num_classes:
-        raise UserError(f"{source} knows {model.num_classes} classes, the data has {len(there)}")
-    if dataset or any(all(map(str.isdigit, names)) for names in (known, there)):  # numbers stand for unknown names
-        return
-    for ours, theirs in zip(known, there, strict=False):
-        if ours != theirs:
-            raise UserError(
-                f"{source} knows other classes, or in another order: {ours!r} where the data has {theirs!r}; if only "
-                "the names differ, rename the folders"
-            )
-
-
-def _with_own_weights(name: str) -> nn.Module:
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=True)
-    except MISTAKES as error:
-        reason = first_line(error)
-        raise UserError(f"{name} is neither an exported folder nor a network with weights: {reason}") from error
-    return model
-
-
-def _weights_sha256(source: str, model: Any) -> str:
-    """Of the file that the weights came from, where it is known."""
-    file = Path(source) / saving.WEIGHTS if Path(source).is_dir() else Path(model.pretrained_cfg.get("file") or "")
-    return sha256_of(file) if file.is_file() else ""
-
-
-def _figures(report: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(report[key] for key in ("top1", "top5", "images", "split"))
-
-
-def _score_once(options: Options, folder: Path, run: RunFolder, world: World) -> dict[str, Any]:
-    """The test figures in final.json, measured unless they are there for these very weights."""
-    path = run.path / "final.json"
-    if path.exists():
-        known: dict[str, Any] = json.loads(path.read_text())
-        if known["weights_sha256"] == sha256_of(folder / saving.WEIGHTS):
-            return known
-    report = score(options, str(folder), world)
-    run.write_json("final.json", report)
-    return report

@@ -13,10 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from scarlet_models.errors import UserError, first_line
-
-from .allocator import keep_freed_memory
-from .progress import log_to_stderr
+from .device import keep_freed_memory, pick_device
 
 
 @dataclass(frozen=True)
@@ -114,31 +111,9 @@ def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
 
 @contextmanager
 def start_training(device: str, threads: int) -> Iterator[World]:
-    """`start` for what trains: the log goes to stderr, on rank 0 alone; on a CPU only deterministic algorithms."""
-    log_to_stderr()
+    """`start` for what trains: only rank 0 logs what is no warning; on a CPU only deterministic algorithms run."""
     with start(device, threads) as world:
         if not world.is_main:
             logging.disable(logging.INFO)
         torch.use_deterministic_algorithms(world.device.type == "cpu", warn_only=True)  # costs nothing there
         yield world
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name, which is made this process's current one; "auto" as in `start`.
-
-    Raises:
-        UserError: The device is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = first_line(error)
-        raise UserError(f"--device {name} cannot be used here ({reason}); try --device cpu") from error
-    return device

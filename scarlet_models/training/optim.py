@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -14,47 +14,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.options import Ranged, option
 
 from .distributed import World
+from .options import OptimizerOptions
 
 _DROPS = {"step": "decay_epochs", "multistep": "decay_milestones"}  # schedules and what says when they drop
+_LENGTHS = ("decay_epochs", "decay_milestones", "cooldown_epochs", "stable_timescale")  # timm's, in epochs
 
 
-@dataclass
-class OptimizerOptions(Ranged):
-    """Options of an update.
+def automatic_batch_size(images: int, parts: int) -> int:
+    """A batch size for a number of images: a power of two from 8 to 256 that gives an epoch 16 updates if it can.
 
     Args:
-        batch_size: Images in an update, over all processes and accumulated parts.
-        accumulate: Parts in which each process works through its share of a batch.
-        opt: timm's name of an optimizer; momentum is SGD without Nesterov's.
-        lr: Highest learning rate.
-        momentum: Of the optimizer, where it has one.
-        weight_decay: Of weights; biases and norms are not decayed.
-        opt_args: More arguments for the optimizer.
-        sched: timm's name of a schedule; it steps with every update. Step and multistep are for commands that have
-            options for when they drop.
-        warmup_epochs: Linear rise of the learning rate at the start.
-        warmup_lr: Where the rise begins.
-        min_lr: Where the cosine ends.
-        clip_grad: Largest norm of the gradient; 0 for no limit.
-        amp: Reduced precision on a GPU.
+        images: Images of an epoch.
+        parts: What the batch must divide into.
     """
-
-    batch_size: int = option(256, least=1)
-    accumulate: int = 1
-    opt: str = "sgd"
-    lr: float = option(0.1, least=0)
-    momentum: float = option(0.9, least=0, most=1)
-    weight_decay: float = option(4e-05, least=0)
-    opt_args: dict[str, Any] = field(default_factory=dict)
-    sched: str = "cosine"
-    warmup_epochs: float = option(0.0, least=0)
-    warmup_lr: float = option(0.0001, least=0)
-    min_lr: float = option(0.0, least=0)
-    clip_grad: float = option(0.0, least=0)
-    amp: Literal["none", "bf16", "fp16"] = "none"
+    size = min(2 ** int(math.log2(min(max(images / 16, 8), 256))), max(images, 1))
+    return max(size // parts, 1) * parts
 
 
 def local_batch(options: OptimizerOptions, processes: int) -> int:
@@ -78,59 +54,51 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
     Raises:
         UserError: timm knows no such optimizer, or it refuses an argument.
     """
+    arguments = {"momentum": 0.9, **options.opt_args}
     try:
-        return create_optimizer_v2(
-            model,
-            options.opt,
-            lr=options.lr,
-            weight_decay=options.weight_decay,
-            momentum=options.momentum,
-            **options.opt_args,
-        )
+        return create_optimizer_v2(model, options.opt, lr=options.lr, weight_decay=options.weight_decay, **arguments)
     except (ValueError, TypeError, AssertionError) as error:
         raise UserError(f"cannot make optimizer {options.opt}: {first_line(error)}") from error
 
 
 def make_scheduler(
-    optimizer: Optimizer,
-    options: OptimizerOptions,
-    epochs: int,
-    updates_per_epoch: int,
-    warmup_epochs: float,
-    **more: Any,
+    optimizer: Optimizer, name: str, steps: int, warmup_steps: float, steps_per_epoch: int, arguments: Mapping[str, Any]
 ) -> Scheduler:
     """The schedule of the learning rate, which steps with every update.
 
     Args:
-        optimizer: What it sets the learning rate of.
-        options: Its name and ends.
-        epochs: Its length.
-        updates_per_epoch: The unit of the lengths here.
-        warmup_epochs: Length of the rise at the start; fractions work, as updates are counted.
-        more: Arguments that only some schedules read.
+        optimizer: Its learning rates are set.
+        name: timm's name of the schedule.
+        steps: Updates of the whole run.
+        warmup_steps: Updates of the linear rise at the start; fractions work.
+        steps_per_epoch: Updates of an epoch.
+        arguments: More of timm's arguments; lengths are in epochs.
 
     Raises:
-        UserError: timm knows no such schedule, or it refuses an argument; or nothing says when it drops.
+        UserError: timm knows no such schedule or argument, or nothing says when the rate drops.
     """
-    if options.sched in _DROPS and not more.get(_DROPS[options.sched]):
-        raise UserError(f"cannot make schedule {options.sched} without {_DROPS[options.sched]}; take cosine")
+    if name in _DROPS and not arguments.get(_DROPS[name]):
+        raise UserError(f"cannot make schedule {name} without {_DROPS[name]} in --sched-args; take cosine")
     try:
+        lengths = {key: _times(arguments[key], steps_per_epoch) for key in _LENGTHS if key in arguments}
         scheduler, _ = create_scheduler_v2(
             optimizer,
-            options.sched,
-            num_epochs=epochs,
-            warmup_epochs=warmup_epochs,  # type: ignore[arg-type]  # annotated int, yet only multiplied
-            warmup_lr=options.warmup_lr,
-            min_lr=options.min_lr,
+            name,
+            num_epochs=steps,  # timm's epochs are our updates
+            warmup_epochs=warmup_steps,  # type: ignore[arg-type]  # annotated int, yet only multiplied
             step_on_epochs=False,
-            updates_per_epoch=updates_per_epoch,
-            **more,
+            updates_per_epoch=1,
+            **{"warmup_lr": 0.0001, **arguments, **lengths},
         )
-    except (ValueError, AssertionError) as error:
-        raise UserError(f"cannot make schedule {options.sched}: {error}") from error
+    except (ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"cannot make schedule {name}: {first_line(error)}") from error
     if scheduler is None:
-        raise UserError(f"cannot make schedule {options.sched}: timm has none of that name; take cosine")
+        raise UserError(f"cannot make schedule {name}: timm has none of that name; take cosine")
     return scheduler
+
+
+def _times(length: Any, factor: int) -> Any:
+    return [part * factor for part in length] if isinstance(length, list | tuple) else length * factor
 
 
 def autocast(amp: str, device: torch.device) -> torch.autocast:
@@ -149,32 +117,18 @@ def average(model: nn.Module, world: World, *figures: Tensor) -> None:
     world.mean_([*gradients, *statistics, *figures])
 
 
-def apply_gradients(
-    model: nn.Module,
-    optimizer: Optimizer,
-    scaler: torch.amp.GradScaler,
-    clip_grad: float,
-    loss: Tensor,
-    diverged: Callable[[str], UserError],
-) -> float:
-    """Clips and applies the gradients and clears them. Returns their norm before clipping.
+def apply_gradients(model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, clip_grad: float) -> Tensor:
+    """Clips, applies and clears the gradients, whatever they are. Returns their norm before clipping, on the device.
 
     Args:
-        model: What has them.
+        model: The model that has them.
         optimizer: Of its parameters.
         scaler: Of the loss; it skips a step whose gradients overflow, and lowers its scale.
         clip_grad: Largest norm; 0 for no limit.
-        loss: Of the step.
-        diverged: Makes the error from what is not finite.
-
-    Raises:
-        UserError: The loss or the gradients are not finite; nothing was updated.
     """
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad or float("inf"))
-    if not (loss.isfinite() and (norm.isfinite() or scaler.is_enabled())):
-        raise diverged(f"loss {loss.item():.4g}, gradient norm {norm.item():.4g}")
     scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad(set_to_none=True)
-    return norm.item()
+    return norm

@@ -1,22 +1,36 @@
-"""Progress with a remaining time: a bar on a terminal, else a plain line every half minute."""
+"""Progress with the remaining time: a bar on a terminal, else a plain line every half minute."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from contextlib import ExitStack
 from datetime import timedelta
+from typing import TextIO
 
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 _logger = logging.getLogger(__name__)
 
 
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the moment: while a bar is shown, rich puts lines above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # the base has an attribute
+        return sys.stderr
+
+
 def log_to_stderr() -> None:
     """Sends log messages with the time of day to stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Stderr()], force=True
+    )
     for chatty in ("timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -36,25 +50,32 @@ class Progress:
         self.total, self.done, self.label, self.every = total, done, label, every
         self.first, self.started, self.logged = done, time.monotonic(), time.monotonic()
         self.quiet = quiet
-        self.bar = tqdm(total=total, initial=done, desc=label, disable=quiet or not sys.stderr.isatty(), smoothing=0.05)
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=Console(stderr=True),
+            redirect_stdout=False,
+            disable=quiet or not sys.stderr.isatty(),
+        )
+        self.bar = self.bars.add_task(label, total=total, completed=done, note="")
 
     def __enter__(self) -> Progress:
-        self.stack = ExitStack()
-        self.stack.enter_context(self.bar)
-        if not self.bar.disable:
-            self.stack.enter_context(logging_redirect_tqdm())
+        self.bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stack.close()
+        self.bars.stop()
 
     def advance(self, note: str) -> None:
         """One step is done; `note` is what to show beside the count."""
         self.done += 1
-        self.bar.set_postfix_str(note, refresh=False)
-        self.bar.update()
+        self.bars.update(self.bar, advance=1, note=note)
         now = time.monotonic()
-        if self.bar.disable and not self.quiet and now - self.logged >= self.every:
+        if self.bars.disable and not self.quiet and now - self.logged >= self.every:
             self.logged = now
             remaining = (now - self.started) / (self.done - self.first) * (self.total - self.done)
             eta = timedelta(seconds=round(remaining))

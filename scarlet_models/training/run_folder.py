@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import logging
-import platform
-import subprocess
-from dataclasses import asdict, dataclass
+import os
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_json, write_text
-from scarlet_models.options import Ranged, names_with, option
+from scarlet_models.options import names_with
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
 from .distributed import World
+from .environment import FREE_ENVIRONMENT, describe_environment
+from .options import RunOptions
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass
-class RunOptions(Ranged):
-    """Where a run is kept and how it goes on.
-
-    Args:
-        out: The run's folder, such as runs/NAME.
-        resume: Go on from the newest checkpoint in the folder; start anew where there is none yet.
-        allow_drift: Resume although options or the environment changed; the result is then another.
-        seed: Of everything random but the held-out split.
-        threads: CPU threads for torch; 0 leaves its own choice.
-        device: auto, cpu, cuda or cuda:N.
-        checkpoint_minutes: Longest time between checkpoints; one is also written after each epoch.
-        json: Print the result as one JSON object on stdout.
-    """
-
-    out: str = option("runs/retrain", free=True)
-    resume: bool = option(False, once=True)
-    allow_drift: bool = option(False, once=True)
-    seed: int = option(0, least=0, most=2**63 - 1)
-    threads: int = option(0, least=0, free=True)
-    device: str = option("auto", free=True)
-    checkpoint_minutes: float = option(5.0, least=0, free=True)
-    json: bool = option(False, once=True)
-
-
-FREE_ENVIRONMENT = {"git_commit", "host"}
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")
 
 
 class RunFolder:
@@ -78,7 +48,7 @@ class RunFolder:
         self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics: MetricsTable | None = None
-        self.events: SummaryWriter | None = None
+        self._events: Any = None  # of TensorBoard, where that is installed
         self._state: dict[str, Any] | None = None
         if world.is_main:
             self._open(options)
@@ -103,7 +73,7 @@ class RunFolder:
             config["final"] = _read_yaml(self.path / "config.yaml").get("final", False)
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
-        self.events = SummaryWriter(str(self.path / "events"), purge_step=step + 1)
+        self._events = open_events(self.path / "events", step + 1)
 
     def take_state(self) -> dict[str, Any] | None:
         """What the newest checkpoint holds, None for a run that starts; handed out once, as it is large."""
@@ -115,17 +85,22 @@ class RunFolder:
         if self.world.is_main:
             save_checkpoint(self.checkpoints, step, {**state, "step": step})
             self._write_facts()
-        if self.events is not None:
-            self.events.flush()
+        if self._events is not None:
+            self._events.flush()
 
     def record(self, step: int, row: dict[str, Any]) -> None:
         """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
-        if self.metrics is None or self.events is None:
+        if self.metrics is None:
             return
         self.metrics.append({"step": step, **row})
         for key, value in row.items():
             if isinstance(value, (int, float)):
-                self.events.add_scalar(key, value, step)
+                self.add_scalar(key, value, step)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Adds a point to a curve of TensorBoard, on rank 0."""
+        if self._events is not None:
+            self._events.add_scalar(name, value, step)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes a JSON file into the folder, on rank 0."""
@@ -139,15 +114,32 @@ class RunFolder:
             kept = "there was no checkpoint yet"
         return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
 
+    def resume_line(self) -> str:
+        """The line of a shell that goes on with the run."""
+        start = []
+        if self.world.size > 1:
+            start = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "--no-python"]
+        return shlex.join([*start, *self.command.split(), "--config", str(self.path / "config.yaml"), "--resume"])
+
     def close(self) -> None:
         """Closes the TensorBoard events."""
-        if self.events is not None:
-            self.events.close()
+        if self._events is not None:
+            self._events.close()
 
     def _write_facts(self) -> None:
         config, environment = self._facts
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
+
+
+def open_events(folder: Path, step: int = 0) -> Any:
+    """A writer of TensorBoard's events from a step on; None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        _logger.info("no curves for TensorBoard: it is not installed")
+        return None
+    return SummaryWriter(str(folder), purge_step=step)
 
 
 def exported_name(name: str, out: Path) -> str:
@@ -224,39 +216,6 @@ class MetricsTable:
 
 def _number(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def describe_environment(workers: int, world: World) -> dict[str, Any]:
-    """Everything besides the options that can change a result bit for bit, and where the run ran."""
-    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else world.device.type
-    return {
-        **{name: _version(name) for name in _PACKAGES},
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-        "workers": workers,
-        "world_size": world.size,
-        "device": device,
-        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "git_commit": _git_commit(),
-        "host": platform.node(),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _git_commit() -> str:
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 def plain(value: Any) -> Any:

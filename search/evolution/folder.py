@@ -12,12 +12,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.files import remove, write_json, write_text
 from scarlet_models.options import names_with
-from scarlet_models.training.run_folder import (
-    FREE_ENVIRONMENT,
-    MetricsTable,
-    plain,
-    refuse_changes,
-)
+from scarlet_models.training.environment import FREE_ENVIRONMENT
+from scarlet_models.training.run_folder import MetricsTable, plain, refuse_changes
 
 
 class SearchFolder:

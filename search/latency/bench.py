@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from scarlet_models.commands.env import environment
 from scarlet_models.inspection.timing import cpu_threads
 from scarlet_models.models import scarlet_net
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
+from scarlet_models.training.environment import describe_machine
 from scarlet_models.training.progress import Progress
 
 from .additivity import compare, stratified, time_networks
@@ -114,7 +114,7 @@ class Bench:
 
     def facts(self) -> dict[str, Any]:
         """What the times hold for, and what may have disturbed them."""
-        options, packages = self.options, environment()
+        options, packages = self.options, describe_machine()
         gpu = self.device.type == "cuda"
         return {
             "runtime": options.runtime,

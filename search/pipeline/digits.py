@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scarlet_models.training.data import DataOptions, LabelledImages, eval_transform
+from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.transforms import eval_transform
 
 TEST_SHARE = 0.2
 

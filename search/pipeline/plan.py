@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from scarlet_models.errors import UserError
 from scarlet_models.training.distributed import pick_device
 from scarlet_models.training.optim import local_batch
+from scarlet_models.training.options import sizes
 
 from . import estimate
 from .search import WholeSearch
@@ -107,9 +109,9 @@ class _Estimator:
         return paths / self.processes * seconds * images / batch
 
     def _retrain(self, options: Any) -> float:
-        phases, steps = options.phases or [(options.epochs, options.image_size)], self._steps_per_epoch(options)
-        batches = [(epochs, self._batch(options, size)) for epochs, size in phases]
-        return sum(epochs * steps * estimate.seconds_per_step(self.space, *batch) for epochs, batch in batches)
+        epochs, steps = Counter(sizes(options.image_size, options.epochs)), self._steps_per_epoch(options)
+        batches = [(count, self._batch(options, size)) for size, count in epochs.items()]
+        return sum(count * steps * estimate.seconds_per_step(self.space, *batch) for count, batch in batches)
 
     def _steps_per_epoch(self, options: Any) -> int:
         images = len(self.search.split.train)

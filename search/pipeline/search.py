@@ -21,8 +21,9 @@ from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.limits import read_bounds
 from scarlet_models.search.evolution.objectives import Costs, read_objectives
 from scarlet_models.space.space import Genotype, SearchSpace
-from scarlet_models.training.data import LabelledImages, check_test_split, split_holdout
+from scarlet_models.training.data import LabelledImages, check_test_split
 from scarlet_models.training.run_folder import exported_name
+from scarlet_models.training.split import split_holdout
 
 from .comparison import largest_network, random_network
 from .networks import PICKED, scored_networks, write_networks

@@ -13,6 +13,7 @@ from scarlet_models.networks import genotype_of
 from scarlet_models.search.supernet.stored import NAME as SUPERNET
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.training.options import sizes
 from scarlet_models.weights import save as saving
 
 from .runs import Run, readable
@@ -121,6 +122,5 @@ def _exported(run: Run) -> tuple[Genotype | None, int, int] | None:
 def _configured(run: Run) -> tuple[Genotype | None, int, int]:
     """The same by a training's options; 0 is the space's own."""
     options = run.config()
-    text, phases = options["genotype"], options["phases"]
-    genotype = Genotype.parse(text, options["space"]) if text else genotype_of(options["model"])
-    return genotype, phases[-1][1] if phases else options["image_size"], 0
+    genotype = Genotype.parse(options["genotype"], options["space"])
+    return genotype, sizes(options["image_size"], options["epochs"])[-1], 0

@@ -29,7 +29,7 @@ def section_of(run: Run, context: Context) -> Section:
 
 
 def _supernet(run: Run, _: Context) -> Section:
-    table, info, options = run.table("metrics.csv"), run.json("supernet.json"), run.config()
+    table, info = run.table("metrics.csv"), run.json("supernet.json")
     steps = len(table.get("step", ()))
     text = f"In progress, or stopped: {steps:,} steps so far."
     if info:
@@ -45,7 +45,7 @@ def _supernet(run: Run, _: Context) -> Section:
     top1 = "Mean top-1 over the paths of a step; the band is their standard deviation."
     if "holdout_top1" in table:
         top1 += (
-            f" Held out: {options['eval_paths']} fixed paths on images that training never sees, by batch "
+            " Held out: a fixed fair step of paths on images that training never sees, by batch "
             "statistics; bars are deviations."
         )
     drawn = [
@@ -101,8 +101,7 @@ def _latency(run: Run, _: Context) -> Section:
 def _training(run: Run, _: Context) -> Section:
     table, options = run.table("metrics.csv"), run.config()
     epochs = len(table.get("epoch", ()))
-    wanted = sum(count for count, _ in options["phases"]) if options["phases"] else options["epochs"]
-    text = [f"Network {options['genotype'] or options['model']}: {epochs} of {wanted} epochs on its own."]
+    text = [f"Network {options['genotype']}: {epochs} of {options['epochs']} epochs on its own."]
     if (held := holdout_top1(run)) is not None:
         text.append(f"Top-1 {held:.2f}% of the held-out images after the last epoch.")
     if final := run.json("final.json"):

@@ -17,7 +17,7 @@ from scarlet_models.export.programs import export_program, missing_packages, onn
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.counting import in_channels
 from scarlet_models.networks import create, is_genotype
-from scarlet_models.training.split_record import KEY, read_record
+from scarlet_models.training.split import KEY, read_record
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.card import CARD, card
 

@@ -19,7 +19,7 @@ from scarlet_models.search.supernet.folding import FoldingError
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
-from scarlet_models.training.split_record import record
+from scarlet_models.training.split import record
 
 from .export import Network, saved_folder
 

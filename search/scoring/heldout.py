@@ -18,14 +18,10 @@ import torch
 from scarlet_models.errors import UserError
 from scarlet_models.search.supernet.file import SupernetInfo
 from scarlet_models.training import distributed
-from scarlet_models.training.data import (
-    DataOptions,
-    LabelledImages,
-    Transformed,
-    eval_transform,
-    load_batches,
-    split_holdout,
-)
+from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.loading import Transformed, load_batches
+from scarlet_models.training.split import split_holdout
+from scarlet_models.training.transforms import eval_transform
 
 from .options import HeldOutOptions, ScoreOptions
 from .population import Batches

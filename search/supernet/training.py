@@ -1,144 +1,83 @@
-"""Trains a supernet on any data set that timm reads: in each step a fair step of paths, one batch and one update.
-
-One process a GPU or CPU: start it plainly, or with torchrun. Killed at any moment, --resume goes on to the same result.
-The run's folder gets metrics.csv (a row a step), choices.csv (how accurate the paths of each choice were) and, at the
-end, supernet.safetensors with supernet.json, which rank, evolve and export read.
-"""
+"""Training a supernet: the task, which makes a fair step of paths of each batch, and `train_supernet`."""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from timm.data import resolve_data_config
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import default_cfgs
-from scarlet_models.options import option
 from scarlet_models.space.space import Genotype, SearchSpace
-from scarlet_models.training import distributed
-from scarlet_models.training.checkpoint import restore_parts
-from scarlet_models.training.data import (
-    AugmentOptions,
-    DataOptions,
-    LabelledImages,
-    Transformed,
-    epoch_batches,
-    eval_transform,
-    load_batches,
-    split_holdout,
-    train_transform,
-)
+from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World
-from scarlet_models.training.optim import (
-    OptimizerOptions,
-    apply_gradients,
-    autocast,
-    average,
-    local_batch,
-    make_optimizer,
-    make_scheduler,
-)
-from scarlet_models.training.progress import Progress
-from scarlet_models.training.run_folder import MetricsTable, RunFolder, RunOptions
-from scarlet_models.training.split_record import refuse_mixing
+from scarlet_models.training.loading import Transformed, load_batches
+from scarlet_models.training.optim import autocast, local_batch
+from scarlet_models.training.run_folder import MetricsTable, RunFolder
+from scarlet_models.training.split import refuse_mixing, split_holdout
+from scarlet_models.training.task import Scale, Task
+from scarlet_models.training.trainer import Trainer
+from scarlet_models.training.transforms import eval_transform, train_transform
 
 from .fair_step import add_gradients, batch_statistics, shared_parameters
 from .file import SupernetInfo, save_supernet
 from .inherit import inherit_supernet
+from .options import SupernetOptions
 from .sampler import FairSampler, Sampler, UniformSampler
-from .stabilizer import DEFAULT_INIT
 from .supernet import Supernet
-
-EXAMPLE = """  scarlet-search train --config supernet_nas_bench_macro --data-dir cifar10 --out runs/macro
-  scarlet-search train --config runs/macro/config.yaml --resume
-  scarlet-search train --config supernet_imagenette --data-dir imagenette.tar --steps 200 --threads 1 --out runs/few
-  torchrun --nproc-per-node 8 -m scarlet_models.search train --config supernet_imagenet --data-dir imagenet"""
 
 _logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Options(OptimizerOptions, AugmentOptions, DataOptions, RunOptions):  # fields: last base first
-    """Options of train.
-
-    Args:
-        out: The run's folder, such as runs/NAME.
-        space: Search space: a name or a YAML file.
-        stabilizer: What an identity trains as: true (or linear), false (or skip), bn, relu.
-        init: How stabilizers begin: torch (as any convolution), identity, orthogonal or identity_noise.
-        inherit: Fill all choices from a trained network of the space, layer by layer, for few images or little time;
-            a folder that retrain exported, or a name that has weights.
-        sampling: "fair" runs each choice equally often (FairNAS); "uniform" draws every path on its own.
-        uniform_paths: Paths a step of sampling "uniform": 1 is SPOS, 0 as many as a fair step has.
-        epochs: How often to see every training image.
-        steps: Fair steps to train instead of epochs; 0 for epochs.
-        image_size: Side of the images in pixels; 0 for the space's own.
-        label_smoothing: Share of the target spread over all classes.
-        average_shared: Divide the gradient of stem and head, which every path adds to, by the number of paths.
-        clip_grad: Largest norm of the gradient of the whole fair step; 0 for no limit.
-        channels_last: Memory layout of images and convolutions; faster nearly everywhere.
-        fast_depthwise: Faster depthwise gradients on a CPU, equal up to rounding.
-        interpolation: Of resizing in evaluation; empty for bilinear.
-        crop_pct: Share of the resized image that evaluation looks at; 0 for 0.875.
-        choices_every: Fair steps between the rows of choices.csv.
-        eval_paths: Paths, always the same, to score on held-out images after each epoch; 0 for none.
-        eval_images: How many held-out images to score them on.
-    """
-
-    out: str = option("runs/supernet", free=True)
-    space: str = "scarlet"
-    stabilizer: bool | str = True
-    init: str = DEFAULT_INIT
-    inherit: str = ""
-    sampling: Literal["fair", "uniform"] = "fair"
-    uniform_paths: int = option(0, least=0)
-    epochs: int = 60
-    steps: int = option(0, least=0)
-    image_size: int = option(0, least=0)
-    opt: str = "momentum"
-    lr: float = option(0.045, least=0)
-    label_smoothing: float = option(0.0, least=0, most=1)
-    average_shared: bool = True
-    clip_grad: float = option(20.0, least=0)
-    channels_last: bool = True
-    fast_depthwise: bool = True
-    interpolation: str = ""
-    crop_pct: float = option(0.0, least=0, most=1)
-    choices_every: int = option(50, least=1)
-    eval_paths: int = option(8, least=0)
-    eval_images: int = option(500, least=0)
-
-
-def main(options: Options) -> None:
+def train(options: SupernetOptions, world: World, command: str) -> tuple[Path, dict[str, float]]:
     """Trains to the end and writes the supernet.
 
+    Returns:
+        The file of its weights, and the last row of metrics.csv.
+
     Raises:
-        UserError: A bad option, unreadable data, a full disk, a loss that is not finite.
+        UserError: A bad option, unreadable data, a full disk, or a loss that is not finite.
     """
-    with distributed.start_training(options.device, options.threads) as world:
-        training = Training(options, world)
-        training.run()
-        report = training.finish()
-        if world.is_main and options.json:
-            print(json.dumps(report))
+    task = FairSteps(options, world)
+    trainer = Trainer(task, command)
+    trainer.run()
+    path = trainer.folder.path
+    with world.main_first():
+        if world.is_main:
+            path = save_supernet(task.model, trainer.folder.path, task.info(trainer.step))
+            _logger.info("%d fair steps done; the supernet is %s", trainer.step, path)
+    return path, {"steps": trainer.step, **trainer.row}
 
 
-class Training:
-    """A run: the supernet, what trains it, and how far it is.
+class FairSteps(Task):
+    """A supernet that learns all its paths: each step runs some of them on one batch and adds up their gradients.
 
-    The sampler's generator is the only random state: every image seeds its own from the seed and its number.
+    The sampler of paths is the only random state of a run.
+
+    Args:
+        options: Of the training.
+        world: The processes that train together.
+
+    Raises:
+        UserError: A bad option, or unreadable data or weights.
     """
 
-    def __init__(self, options: Options, world: World) -> None:
+    model: Supernet
+    FIXED: ClassVar = {
+        "split": "holds out other images: restore its --holdout, --split-seed and data",
+        "space": "trains another space: restore its --space",
+    }
+
+    def __init__(self, options: SupernetOptions, world: World) -> None:
         self.options, self.world = options, world
         self.space = SearchSpace.load(options.space)
         self.image_size = options.image_size or self.space.input_size
@@ -146,215 +85,151 @@ class Training:
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
-        self.steps_per_epoch = len(self.split.train) // options.batch_size
+        self.indices = self.split.train
+        self.steps_per_epoch = len(self.indices) // options.batch_size
         self.steps = options.steps or options.epochs * self.steps_per_epoch
-        if self.steps_per_epoch < 1 or self.steps < 1:
+        if not self.steps_per_epoch or not self.steps:
             raise UserError(
                 f"nothing to train: {options.steps or options.epochs} {'steps' if options.steps else 'epochs'} of "
-                f"{len(self.split.train)} images in batches of {options.batch_size}; change --epochs or --batch-size"
+                f"{len(self.indices)} images in batches of {options.batch_size}; change --epochs or --batch-size"
             )
-        torch.manual_seed(options.seed)
-        self.net = Supernet(self.space, len(self.images.classes), options.stabilizer, options.init)
-        if options.inherit:
-            inherit_supernet(self.net, options.inherit)
-        refuse_mixing(options.inherit, self.split)
-        self._build()
-        self.step = 0
-        self.tally = np.zeros((len(self.space.layers), len(self.space.choices), 3))  # paths, their top-1 and its square
-        self.row: dict[str, float] = {}  # the last of metrics.csv
-        self.saved = time.monotonic()
-        self.run_folder = RunFolder(options, world, "scarlet-search train")
-        if state := self.run_folder.take_state():
-            self._restore(state)
-        self.choices = MetricsTable(self.run_folder.path / "choices.csv", self.step) if world.is_main else None
+        self.epochs = -(-self.steps // self.steps_per_epoch)
+        self.warmup_steps = round(options.warmup_epochs * self.steps_per_epoch)
+        self._build(options)
+        shape = (len(self.space.layers), len(self.space.choices), 3)
+        self.tally = np.zeros(shape)  # of each choice since its last row: paths, their top-1 and its square
+        self.choices: MetricsTable | None = None
+        self._paths: deque[Sequence[Genotype]] = deque()  # of the steps whose figures are not taken in yet
 
-    def _build(self) -> None:
-        options, device = self.options, self.world.device
-        to_device(self.net, device, options.channels_last, options.fast_depthwise)
-        self.optimizer = make_optimizer(self.net, options)
-        warmup = round(options.warmup_epochs * self.steps_per_epoch)
-        self.scheduler = make_scheduler(self.optimizer, options, self.steps, 1, warmup)  # timm's epochs are our steps
-        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+    def _build(self, options: SupernetOptions) -> None:
+        torch.manual_seed(options.seed)
+        self.model = Supernet(self.space, len(self.images.classes), options.stabilizer, options.init)
+        if options.inherit:
+            inherit_supernet(self.model, options.inherit)
+            refuse_mixing(options.inherit, self.split)
+        origin = f"the weights of {options.inherit}, layer by layer" if options.inherit else "random weights"
+        _logger.info("the supernet of space %s starts from %s", self.space.name, origin)
+        to_device(self.model, self.world.device)
         self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.sampler: Sampler = FairSampler(self.space, options.seed)
-        if options.sampling == "uniform":
-            self.sampler = UniformSampler(self.space, options.seed, options.uniform_paths or None)
-        size = (3, self.image_size, self.image_size)
-        wanted = {"input_size": size, "interpolation": options.interpolation, "crop_pct": options.crop_pct}
+        if options.sampling != "fair":
+            self.sampler = UniformSampler(self.space, options.seed, 1 if options.sampling == "single" else None)
+        wanted = {"input_size": (3, self.image_size, self.image_size), "crop_pct": options.crop_pct}
         self.data_config: dict[str, Any] = resolve_data_config(
             {key: value for key, value in wanted.items() if value},
             pretrained_cfg=default_cfgs["scarlet_net"].default.to_dict(),
         )
 
-    def run(self) -> None:
-        """All fair steps that remain."""
-        self.net.train()
-        with Progress(self.steps, self.step, self.run_folder.path.name, quiet=not self.world.is_main) as progress:
-            while self.step < self.steps:
-                epoch, first = divmod(self.step, self.steps_per_epoch)
-                count = min(self.steps_per_epoch - first, self.steps - self.step)
-                batches = self._batches(epoch, first, count)
-                for left in reversed(range(count)):
-                    started = time.monotonic()
-                    self.row = {"epoch": epoch + 1, **self.train_step(batches)}
-                    self.row["images_per_second"] = round(self.options.batch_size / (time.monotonic() - started), 1)
-                    if left == 0:
-                        self.row |= self.evaluate()
-                    self.run_folder.record(self.step, self.row)
-                    if self.step % self.options.choices_every == 0 or self.step == self.steps:
-                        self._record_choices()
-                    if left == 0 or time.monotonic() - self.saved > 60 * self.options.checkpoint_minutes:
-                        self._checkpoint()
-                    progress.advance(f"loss {self.row['loss']:.3f}  top-1 {self.row['top1']:.1f}%")
+    def open(self, folder: RunFolder, step: int) -> None:
+        """Opens choices.csv."""
+        self.folder = folder
+        self.choices = MetricsTable(folder.path / "choices.csv", step) if self.world.is_main else None
 
-    def _batches(self, epoch: int, first: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This rank's parts of `count` batches of an epoch."""
-        options, world = self.options, self.world
-        batches = epoch_batches(self.split.train, options.batch_size, options.seed, epoch)[first : first + count]
-        parts = batches[:, world.rank :: world.size].reshape(-1, self.local_batch)
-        transform = train_transform(self.image_size, self.data_config, options)
-        dataset = Transformed(self.images, transform, options.seed, epoch)
-        return iter(load_batches(dataset, parts.tolist(), options.workers, pin_memory=world.device.type == "cuda"))
+    def dataset(self, epoch: int) -> Dataset[Any]:
+        """The images of an epoch, augmented."""
+        transform = train_transform(self.image_size, self.data_config, self.options)
+        return Transformed(self.images, transform, self.options.seed, epoch)
 
-    def train_step(self, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """One fair step and one update, over the parts of a batch and over all ranks.
+    def begin_step(self) -> None:
+        """Draws the paths of the step."""
+        self._paths.append(self.sampler.fair_step())
 
-        Returns:
-            Of the step: lr, norm of the gradient, and over the paths mean loss, mean and deviation of top-1 in percent.
-
-        Raises:
-            UserError: A loss or the gradient is not finite; nothing was updated.
-        """
-        self.scheduler.step_update(self.step)
-        paths = self.sampler.fair_step()
-        losses, hits = (torch.zeros(len(paths), device=self.world.device) for _ in range(2))
-        for _ in range(self.options.accumulate):
-            part_losses, part_hits = self._add_gradients(paths, *self._move(*next(batches)))
-            losses = losses + part_losses / self.options.accumulate
-            hits = hits + part_hits
-        average(self.net, self.world, losses, hits)
-        norm = self._update(paths, losses)
-        top1 = 100 * hits.cpu().double().numpy() * self.world.size / self.options.batch_size
-        for path, value in zip(paths, top1, strict=True):
-            self.tally[np.arange(len(path)), path.choices] += (1, value, value**2)
-        lr = self.optimizer.param_groups[0]["lr"]
-        spread = {"top1": float(top1.mean()), "top1_std": float(top1.std())}
-        return {"lr": lr, "grad_norm": norm, "loss": losses.mean().item(), **spread}
-
-    def _move(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        device = self.world.device
-        layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
-        return images.to(device, non_blocking=True, memory_format=layout), labels.to(device, non_blocking=True)
-
-    def _add_gradients(self, paths: Sequence[Genotype], images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        def scale(loss: Tensor) -> Tensor:
-            return self.scaler.scale(loss / self.options.accumulate)
-
+    def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
+        """Of the sum of the paths' losses."""
+        images, labels = self._move(batch)
         precision = autocast(self.options.amp, self.world.device)
-        return add_gradients(self.net, paths, images, labels, self.loss, scale, precision)
+        losses, hits = add_gradients(self.model, self._paths[-1], images, labels, self.loss, scale, precision)
+        return {"loss": losses / self.options.accumulate, "hits": hits}
 
-    def _update(self, paths: Sequence[Genotype], losses: Tensor) -> float:
-        """Applies the gradients, unless a loss or they are not finite. Returns their norm before clipping.
+    def finish_gradients(self) -> None:
+        """Averages over the paths what all of them add to.
 
-        Blocks that no path of the next fair step uses are left untouched by it, as they have no gradients then.
+        Blocks that no path of the step uses have no gradients, so the update leaves them and their momentum untouched.
         """
-        if bad := (~losses.isfinite()).nonzero().flatten().tolist():
-            what = f"loss {losses[bad[0]].item():.4g} of path {bad[0]} ({paths[bad[0]]})"
-            raise self.run_folder.diverged(what, self.step + 1)
-        if self.options.average_shared:
-            for parameter in shared_parameters(self.net):
-                if parameter.grad is not None:
-                    parameter.grad /= len(paths)
-        norm = apply_gradients(
-            self.net,
-            self.optimizer,
-            self.scaler,
-            self.options.clip_grad,
-            losses.mean(),
-            lambda what: self.run_folder.diverged(what, self.step + 1),
-        )
-        self.step += 1
-        return norm
+        for parameter in shared_parameters(self.model) if self.options.average_shared else ():
+            if parameter.grad is not None:
+                parameter.grad /= len(self._paths[-1])
+
+    def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
+        """The gradient's norm, and over the paths mean loss, mean and deviation of top-1 in percent."""
+        top1 = 100 * figures["hits"].double().numpy() * self.world.size / self.options.batch_size
+        for path, value in zip(self._paths.popleft(), top1, strict=True):
+            self.tally[np.arange(len(path)), path.choices] += (1, value, value**2)
+        if step % self.options.choices_every == 0 or step == self.steps:
+            self._record_choices(step)
+        norm, loss = figures["grad_norm"].item(), figures["loss"].mean().item()
+        return {"grad_norm": norm, "loss": loss, "top1": float(top1.mean()), "top1_std": float(top1.std())}
+
+    def describe_loss(self, loss: Tensor) -> str:
+        """The first path whose loss is not finite."""
+        first = int((~loss.isfinite()).nonzero()[0])
+        return f"loss {loss[first].item():.4g} of path {first} ({self._paths[0][first]})"
 
     @torch.inference_mode()
-    def evaluate(self) -> dict[str, float]:
+    def measure(self, epoch: int) -> dict[str, float]:
         """Mean and deviation of fixed paths' top-1 in percent on held-out images, by batch statistics."""
-        options, world = self.options, self.world
-        paths = _fixed_paths(self.space, options.eval_paths)
-        held = np.random.default_rng(0).permutation(self.split.holdout)[: options.eval_images]
-        if not paths or not len(held):
+        world = self.world
+        held = np.random.default_rng(0).permutation(self.split.holdout)[: self.options.eval_images]
+        if not len(held):
             return {}
+        paths = FairSampler(self.space).fair_step()
         batches = np.array_split(held, -(-len(held) // self.local_batch))[world.rank :: world.size]
         dataset = Transformed(self.images, eval_transform(self.image_size, self.data_config))
-        hits = [0.0] * len(paths)
-        with batch_statistics(self.net), autocast(options.amp, self.world.device):
-            for images, labels in load_batches(dataset, [batch.tolist() for batch in batches], options.workers):
-                images, labels = self._move(images, labels)
-                features = self.net.stem(images)
-                for i, path in enumerate(paths):
-                    hits[i] += int((self.net.forward_path(features, path).argmax(1) == labels).sum())
-        top1 = 100 * np.array(world.sum(hits)) / len(held)
+        hits = torch.zeros(len(paths), device=world.device)
+        with batch_statistics(self.model), autocast(self.options.amp, world.device):
+            for batch in load_batches(dataset, [batch.tolist() for batch in batches], self.options.workers):
+                images, labels = self._move(batch)
+                features = self.model.stem(images)
+                logits = [self.model.forward_path(features, path) for path in paths]
+                hits += torch.stack([(each.argmax(1) == labels).sum() for each in logits])
+        top1 = 100 * np.array(world.sum(hits.tolist())) / len(held)
         return {"holdout_top1": float(top1.mean()), "holdout_top1_std": float(top1.std())}
 
-    def _record_choices(self) -> None:
+    def _move(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        device = self.world.device
+        moved = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return moved, labels.to(device, non_blocking=True)
+
+    def _record_choices(self, step: int) -> None:
         """Top-1 of the paths that had each choice since the last time: rows of choices.csv and TensorBoard scalars."""
-        if self.choices and self.run_folder.events:
-            for layer, choice in zip(*np.nonzero(self.tally[:, :, 0]), strict=True):
-                count, total, squares = self.tally[layer, choice]
-                mean = float(total / count)
-                deviation = max(squares / count - mean**2, 0.0) ** 0.5
-                row = {"step": self.step, "layer": layer, "choice": choice, "paths": int(count)}
+        for layer, choice in zip(*np.nonzero(self.tally[:, :, 0]), strict=True):
+            count, total, squares = self.tally[layer, choice]
+            mean = float(total / count)
+            deviation = max(squares / count - mean**2, 0.0) ** 0.5
+            row = {"step": step, "layer": layer, "choice": choice, "paths": int(count)}
+            if self.choices:
                 self.choices.append({**row, "top1": mean, "top1_std": float(deviation)})
-                self.run_folder.events.add_scalar(f"top1_of_choice/layer{layer}_{choice}", mean, self.step)
+            self.folder.add_scalar(f"top1_of_choice/layer{layer}_{choice}", mean, step)
         self.tally[:] = 0
 
-    def finish(self) -> dict[str, Any]:
-        """Writes the supernet on rank 0. Returns where it is, and the figures of the last step."""
-        self.run_folder.close()
+    def info(self, steps: int) -> SupernetInfo:
+        """What the supernet's file says beside the weights."""
         options = self.options
-        info = SupernetInfo(
+        return SupernetInfo(
             image_size=self.image_size,
             data_config=self.data_config,
             classes=self.images.classes,
             holdout=options.holdout,
             split_seed=options.split_seed,
             split_hash=self.split.hash,
-            steps=self.step,
+            steps=steps,
             sampling=options.sampling,
             train_split=options.train_split,
         )
-        path = self.run_folder.path
-        with self.world.main_first():
-            if self.world.is_main:
-                path = save_supernet(self.net, self.run_folder.path, info)
-                _logger.info("%d fair steps done; the supernet is %s", self.step, path)
-        return {"supernet": str(path), "steps": self.step, **self.row}
 
-    def _parts(self) -> dict[str, Any]:
-        return {"net": self.net, "optimizer": self.optimizer, "scaler": self.scaler, "sampler": self.sampler}
+    def parts(self) -> dict[str, Any]:
+        """The sampler."""
+        return {"sampler": self.sampler}
 
-    def _checkpoint(self) -> None:
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {"space": self.space.to_dict(), "split": self.split.hash, "options": asdict(self.options)}
-        self.run_folder.save(self.step, {**state, "tally": torch.from_numpy(self.tally), "row": self.row})
-        self.saved = time.monotonic()
+    def state(self) -> dict[str, Any]:
+        """The tally of choices."""
+        return {"tally": torch.from_numpy(self.tally.copy())}
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        if state["split"] != self.split.hash:
-            raise UserError(
-                f"{self.run_folder.path} holds out other images: restore its --holdout, --split-seed and data"
-            )
-        if state["space"] != self.space.to_dict():
-            raise UserError(f"{self.run_folder.path} trains another space {self.space.name!r}: restore its --space")
-        restore_parts(self._parts(), state)
-        self.step, self.tally, self.row = state["step"], state["tally"].numpy(), state["row"]
-        _logger.info("resumed at step %d of %d", self.step, self.steps)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes back the tally."""
+        self.tally = state["tally"].numpy()
 
-
-def _fixed_paths(space: SearchSpace, count: int) -> list[Genotype]:
-    """The first paths of a fair sampler of its own."""
-    sampler = FairSampler(space)
-    paths: list[Genotype] = []
-    while len(paths) < count:
-        paths += sampler.fair_step()
-    return paths[:count]
+    def fixed(self) -> dict[str, Any]:
+        """The hold-out split and the space."""
+        return {"split": self.split.hash, "space": self.space.to_dict()}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scarlet_models.detection import ScarletFPN
+from scarlet_models.detection.backbone import ScarletFPN
 from scarlet_models.detection.models import DETECTORS
 from scarlet_models.errors import UserError
 

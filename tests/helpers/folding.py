@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from scarlet_models.search import Supernet
 from scarlet_models.search.supernet.stabilizer import Stabilizer
+from scarlet_models.search.supernet.supernet import Supernet
 
 IDENTITY = 2  # in the spaces below
 CHAIN: dict[str, Any] = {

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scarlet_models.search import FairSampler, Supernet
+from scarlet_models.search.supernet.sampler import FairSampler
+from scarlet_models.search.supernet.supernet import Supernet
 
 Data = list[tuple[Tensor, Tensor]]
 PATHS = ["0,1,2,0,1", "0,1,2,0,2", "0,1,0,3,3", "0,3,0,3,3", "2,3,2,3,1", "2,3,2,1,3", "1,0,1,1,1"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +43,30 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
+
+
+def command_line(command: str, options: Any, *more: str, processes: int = 1) -> list[str]:
+    """The command line of a command, such as "scarlet-models train", with these options, for another process.
+
+    Args:
+        command: As a user types it.
+        options: A dataclass.
+        more: Further arguments.
+        processes: To start under torchrun.
+    """
+    arguments = []
+    for name, value in dataclasses.asdict(options).items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(f"--{'' if value else 'no-'}{flag}")
+        else:
+            arguments.append(f"--{flag}={value if isinstance(value, str) else json.dumps(value)}")
+    start = []
+    if processes > 1:
+        start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        start += ["--master-port", free_port(), "--no-python"]
+    program, *words = command.split()
+    return [*start, str(Path(sys.executable).with_name(program)), *words, *arguments, *more]
 
 
 def free_port() -> str:

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from scarlet_models import SearchSpace
 from scarlet_models.space.blocks import KERNELS
+from scarlet_models.space.space import SearchSpace
 
 seeds = st.integers(0, 2**32 - 1)
 multiples_of_8 = st.integers(1, 6).map(lambda n: 8 * n)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from scarlet_models import SearchSpace
 from scarlet_models.search.latency.table import LatencyTable, distinct_units
+from scarlet_models.space.space import SearchSpace
 
 MINI = SearchSpace.load("mini")
 

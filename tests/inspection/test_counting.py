@@ -10,10 +10,11 @@ import timm
 import torch
 from torch import nn
 
-from scarlet_models import Cost, Genotype, SearchSpace
 from scarlet_models.inspection.counting import count, count_with_thop, macs_by_module, on_meta
 from scarlet_models.inspection.layout import feature_taps, layout
 from scarlet_models.networks import create_on_meta, genotype_of
+from scarlet_models.space.cost import Cost
+from scarlet_models.space.space import Genotype, SearchSpace
 
 KNOWN = {  # the published networks, at their own image sizes
     "scarlet_a": Cost(365_307_392, 6_707_720),

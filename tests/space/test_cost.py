@@ -12,9 +12,10 @@ from helpers.spaces import seeds, spaces
 from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.sampling import enumerate_genotypes
+from scarlet_models.space.space import Genotype, SearchSpace
 
 
 def counted_macs(model: torch.nn.Module, size: int) -> int:

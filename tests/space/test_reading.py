@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scarlet_models import SearchSpace, UserError
+from scarlet_models import UserError
+from scarlet_models.space.space import SearchSpace
 
 GOOD = {
     "name": "own",

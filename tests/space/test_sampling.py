@@ -6,8 +6,9 @@ from helpers.spaces import seeds, spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scarlet_models import SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.space.sampling import Limits, enumerate_genotypes
+from scarlet_models.space.space import SearchSpace
 
 
 def test_sampling_is_uniform_and_repeatable() -> None:

@@ -9,10 +9,11 @@ from helpers.spaces import seeds, spaces
 from hypothesis import given, settings
 
 import scarlet_models
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.space.sampling import enumerate_genotypes
+from scarlet_models.space.space import Genotype, SearchSpace
 
 
 def test_scarlet_space_is_the_published_one() -> None:

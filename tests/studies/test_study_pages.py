@@ -15,8 +15,8 @@ from decomposition import Decomposition, tables
 from stabilizer_tables import differences
 from study import STATISTICS, Study, labels_of
 
-from scarlet_models.search import SearchSpace
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
+from scarlet_models.space.space import SearchSpace
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -1,4 +1,4 @@
-"""retrain: trains, survives kills bit for bit, scales over processes, and exports what timm loads."""
+"""scarlet-models train: trains, survives kills bit for bit, scales over processes, and exports what timm loads."""
 
 from __future__ import annotations
 
@@ -8,43 +8,34 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import safetensors.torch
 import timm
 import torch
 import yaml
-from helpers.runs import free_port, kill_after, metrics, newest, same
-from PIL import Image
+from helpers.images import COLOURS, write_colours
+from helpers.runs import command_line, kill_after, metrics, newest, same
 from timm.data import resolve_model_data_config
-from torch import Tensor
 
+from scarlet_models import cli
+from scarlet_models.commands.train import Options, main
 from scarlet_models.errors import UserError
-from scarlet_models.search import cli
-from scarlet_models.training.classification import Options, main
-from scarlet_models.training.data import DataOptions, LabelledImages, eval_transform, split_holdout
-from scarlet_models.weights import save as saving
+from scarlet_models.training.classification import Classification
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.options import DataOptions
+from scarlet_models.training.split import split_holdout
+from scarlet_models.training.trainer import Trainer
+from scarlet_models.training.transforms import eval_transform
 
-CLASSES = ("blue", "green", "red")
+COMMAND = "scarlet-models train"
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noisy images of three colours, 32 px: train/ with 40 of each, test/ with 10."""
-    root = tmp_path_factory.mktemp("colours")
-    noise = np.random.default_rng(0)
-    for split, count in (("train", 40), ("test", 10)):
-        for channel, name in enumerate(reversed(CLASSES)):
-            (root / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = noise.integers(0, 120, (32, 32, 3))
-                pixels[..., channel] += 100
-                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{i}.png")
-    return root
+    return write_colours(tmp_path_factory.mktemp("colours"))
 
 
 def _options(images: Path, out: Path) -> Options:
@@ -52,15 +43,14 @@ def _options(images: Path, out: Path) -> Options:
     return Options(
         model="test_efficientnet",
         data_dir=str(images),
-        test_split="test",
         out=str(out),
-        phases=[(2, 24), (1, 32)],
+        epochs=3,
+        image_size=[(0, 24), (2, 32)],
         batch_size=32,
         lr=0.05,
         warmup_epochs=0.5,
         opt_args={"nesterov": True},
-        drop_rate=0.2,
-        drop_path_rate=0.1,
+        model_args={"drop_rate": 0.2, "drop_path_rate": 0.1},
         ema_decay=0.9,
         mixup=0.2,
         crop_pct=1.0,
@@ -74,6 +64,12 @@ def options(images: Path, tmp_path: Path) -> Options:
     return _options(images, tmp_path / "run")
 
 
+@pytest.fixture
+def short(options: Options) -> Options:
+    """One epoch."""
+    return dataclasses.replace(options, epochs=1, image_size=24)
+
+
 @pytest.fixture(scope="module")
 def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
     """A run that nothing interrupted."""
@@ -82,30 +78,24 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
     return options
 
 
-def _command(options: Options, *more: str, processes: int = 1) -> list[str]:
-    """The command line of these options, for another process."""
-    arguments = []
-    for name, value in dataclasses.asdict(options).items():
-        flag = name.replace("_", "-")
-        arguments += (
-            [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}={json.dumps(value)}"]
-        )
-    arguments = [argument.replace('"', "") if '="' in argument else argument for argument in arguments]
-    start = [sys.executable]
-    if processes > 1:
-        start += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", free_port()]
-    return [*start, "-m", "scarlet_models.search", "retrain", *arguments, *more]
+def _exported(options: Options) -> Path:
+    return Path(options.out) / "exported" / Path(options.out).name
+
+
+# What a run leaves behind
 
 
 def test_a_run_leaves_everything_in_its_folder(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
-    main(dataclasses.replace(options, name="mine", json=True, final=True, mixup=0.0, lr=0.1, phases=[(5, 24), (1, 32)]))
+    sizes = [(0, 24), (5, 32)]
+    main(dataclasses.replace(options, json=True, mixup=0.0, lr=0.1, epochs=6, image_size=sizes))
     report = json.loads(capsys.readouterr().out)
     run = Path(options.out)
-    assert report["exported"] == str(run / "exported" / "mine")
-    assert yaml.safe_load((run / "config.yaml").read_text())["phases"] == [[5, 24], [1, 32]]
+    assert report["exported"] == str(_exported(options))
+    assert yaml.safe_load((run / "config.yaml").read_text())["image_size"] == [[0, 24], [5, 32]]
     environment = json.loads((run / "env.json").read_text())
     assert environment["torch"] == torch.__version__.split("+")[0] or environment["torch"] == torch.__version__
     assert (environment["threads"], environment["workers"], environment["world_size"]) == (1, 0, 1)
+    assert environment["command"] == COMMAND
     assert list((run / "events").glob("events.out.tfevents.*"))
 
     rows = metrics(options.out)
@@ -115,21 +105,17 @@ def test_a_run_leaves_everything_in_its_folder(options: Options, capsys: pytest.
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
     best = max(float(rows[-1]["holdout_top1"]), float(rows[-1]["ema_holdout_top1"]))
     assert best >= 75, "colours are easy"
-
-    final = json.loads((run / "final.json").read_text())
-    assert final == report["final"]
-    assert (final["split"], final["images"]) == ("test", 30)
-    assert final["top1"] >= 75 and final["top5"] == 100
-    assert len(final["weights_sha256"]) == 64 and final["command"] and final["machine"]["torch"]
+    assert report["holdout_top1"] == float(rows[-1]["holdout_top1"])
 
 
 def test_the_export_is_the_best_network_and_loads_through_timm(whole: Options, images: Path) -> None:
-    folder = Path(whole.out) / "exported" / "run"
+    folder = _exported(whole)
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert "drop_rate" not in json.loads((folder / "config.json").read_text())["model_args"], "it is of training"
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     config = resolve_model_data_config(model)
     assert tuple(config["input_size"]) == (3, 32, 32) and config["crop_pct"] == 1.0
-    assert model.num_classes == 3 and model.pretrained_cfg["label_names"] == list(CLASSES)
+    assert model.num_classes == 3 and model.pretrained_cfg["label_names"] == list(COLOURS)
 
     state, results = newest(whole.out), metrics(whole.out)[-1]
     better = "ema" if float(results["ema_holdout_top1"]) >= float(results["holdout_top1"]) else "model"
@@ -147,39 +133,31 @@ def test_the_export_is_the_best_network_and_loads_through_timm(whole: Options, i
     assert 100 * right == pytest.approx(recorded, abs=1e-3)
 
 
-def test_half_exports_keep_batch_norm_in_float32_and_load_as_float32(options: Options) -> None:
-    main(dataclasses.replace(options, half=True, phases=[(1, 24)]))
-    folder = Path(options.out) / "exported" / "run"
-    stored = safetensors.torch.load_file(folder / "model.safetensors")
-    dtypes = {key: tensor.dtype for key, tensor in stored.items()}
-    assert dtypes["conv_stem.weight"] == dtypes["classifier.bias"] == torch.float16
-    assert {dtypes[key] for key in dtypes if "bn" in key and not key.endswith("tracked")} == {torch.float32}
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+def test_without_held_out_images_the_average_is_exported(short: Options) -> None:
+    main(dataclasses.replace(short, holdout=0.0))
+    assert "holdout_top1" not in metrics(short.out)[0]
+    stored = safetensors.torch.load_file(_exported(short) / "model.safetensors")
+    assert same(stored, dict(newest(short.out)["ema"]))
 
 
-def test_a_genotype_is_exported_with_its_whole_space(options: Options, tmp_path: Path) -> None:
-    from scarlet_models import SearchSpace
+def test_the_batch_fits_a_small_folder_and_the_learning_rate_the_batch(short: Options) -> None:
+    main(dataclasses.replace(short, batch_size=0, lr=0.0, warmup_epochs=0.0))
+    config = yaml.safe_load((Path(short.out) / "config.yaml").read_text())
+    assert (config["batch_size"], config["lr"]) == (8, 0.1 * 8 / 256)
+    assert int(metrics(short.out)[-1]["step"]) == 108 // 8
+    main(dataclasses.replace(short, batch_size=0, lr=0.0, warmup_epochs=0.0, resume=True))
 
-    space = SearchSpace.load("mini").to_dict() | {"name": "moved"}
-    file = tmp_path / "space.yaml"
-    file.write_text(yaml.safe_dump(space))
-    main(dataclasses.replace(options, genotype="2,3,1,3,0", space=str(file), phases=[(1, 32)]))
-    file.unlink()
-    folder = Path(options.out) / "exported" / "run"
-    arguments = json.loads((folder / "config.json").read_text())["model_args"]
-    assert arguments["genotype"] == "2,3,1,3,0" and arguments["space"]["name"] == "moved"
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 3)
+
+# Going on after an interruption
 
 
 def test_killed_at_any_step_and_resumed_is_bit_for_bit_the_same(options: Options, whole: Options) -> None:
     killed = dataclasses.replace(options, checkpoint_minutes=0.0)
-    kill_after(_command(killed), killed.out, step=random.randint(1, 7), delay=random.uniform(0, 0.3))
+    kill_after(command_line(COMMAND, killed), killed.out, step=random.randint(1, 7), delay=random.uniform(0, 0.3))
     main(dataclasses.replace(killed, resume=True))
     assert same(newest(killed.out), newest(whole.out))
     assert metrics(killed.out) == metrics(whole.out)
-    exports = [Path(run.out) / "exported" / "run" / "model.safetensors" for run in (whole, killed)]
+    exports = [_exported(run) / "model.safetensors" for run in (whole, killed)]
     assert exports[0].read_bytes() == exports[1].read_bytes()
 
 
@@ -188,16 +166,14 @@ class _Stop(Exception):
 
 
 def _stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    from scarlet_models.training import classification as retrain
+    train_step = Trainer.train_step
 
-    advance = retrain.Training._update
-
-    def update(self: Any, loss: Tensor) -> None:
+    def stop(self: Trainer, parts: Any) -> None:
         if self.step == step:
             raise _Stop
-        advance(self, loss)
+        train_step(self, parts)
 
-    monkeypatch.setattr(retrain.Training, "_update", update)
+    monkeypatch.setattr(Trainer, "train_step", stop)
 
 
 @pytest.mark.parametrize("step", [1, 7])
@@ -217,43 +193,78 @@ def test_resuming_from_the_last_epoch_repeats_what_was_lost(
     assert metrics(options.out) == metrics(whole.out)
 
 
-def test_a_finished_run_resumes_to_score_the_test_split_once(
-    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_killed_between_the_last_step_and_the_record_of_an_epoch(
+    options: Options, whole: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = dataclasses.replace(options, phases=[(1, 24)])
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    killed = dataclasses.replace(options, checkpoint_minutes=0.0)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Classification, "measure", die)
+        main(killed)
+    main(dataclasses.replace(killed, resume=True))
+    assert same(newest(killed.out), newest(whole.out))
+    assert metrics(killed.out) == metrics(whole.out)
+
+
+def test_resume_before_the_first_checkpoint_starts_anew(short: Options) -> None:
+    main(dataclasses.replace(short, resume=True))
+    assert newest(short.out)["step"] == 3
+
+
+def test_two_runs_are_not_mixed(short: Options) -> None:
     main(short)
-    assert not (Path(options.out) / "final.json").exists()
-    before = newest(options.out)
-    main(dataclasses.replace(short, resume=True, final=True))
-    final = json.loads((Path(options.out) / "final.json").read_text())
-    assert same(newest(options.out), before)
-
-    def never(*_: Any) -> None:
-        raise AssertionError("the test split was read again")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("scarlet_models.training.classification.score", never)
-        main(dataclasses.replace(short, resume=True, final=True))
-
-    capsys.readouterr()
-    exported = str(Path(options.out) / "exported" / "run")
-    main(dataclasses.replace(short, evaluate=exported, final=True, json=True))
-    alone = json.loads(capsys.readouterr().out)
-    assert {key: alone[key] for key in ("top1", "top5", "weights_sha256")} == {
-        key: final[key] for key in ("top1", "top5", "weights_sha256")
-    }
-    main(dataclasses.replace(short, evaluate=exported, json=True))
-    held = json.loads(capsys.readouterr().out)
-    assert held["images"] == 12
-    results = metrics(options.out)[-1]
-    assert held["top1"] == pytest.approx(max(float(results[k]) for k in ("holdout_top1", "ema_holdout_top1")), abs=1e-3)
+    with pytest.raises(UserError, match="holds a run already: go on with --resume"):
+        main(short)
+    changed = dataclasses.replace(short, resume=True, lr=0.2, batch_size=16)
+    with pytest.raises(UserError, match=r"batch_size was 32, is 16; lr was 0\.05, is 0\.2; .*--allow-drift"):
+        main(changed)
+    with pytest.raises(UserError, match=r"env\.json differs: threads was 1, is 2"):
+        main(dataclasses.replace(short, resume=True, threads=2))
+    torch.set_num_threads(1)
+    with pytest.raises(UserError, match=r"holds out other images"):
+        main(dataclasses.replace(changed, allow_drift=True, split_seed=1))
+    main(dataclasses.replace(changed, allow_drift=True, batch_size=32, epochs=2))
+    assert [int(row["epoch"]) for row in metrics(short.out)] == [1, 2]
 
 
-def test_accumulated_parts_equal_the_whole_batch(options: Options, tmp_path: Path) -> None:
+def test_what_is_asked_of_one_start_is_not_asked_of_the_next(short: Options) -> None:
+    main(dataclasses.replace(short, json=True))
+    main(dataclasses.replace(short, resume=True, allow_drift=True, epochs=2))
+    config = Path(short.out) / "config.yaml"
+    kept = yaml.safe_load(config.read_text())
+    assert kept["epochs"] == 2
+    assert not any(kept[name] for name in ("resume", "allow_drift", "json"))
+    again = ["train", "--config", str(config), "--resume"]
+    assert cli.main([*again, "--lr", "0.7"]) == 2
+    assert cli.main(again) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"model": "test_resnet", "model_args": {}}, "model"),
+        ({"ema_decay": 0.9}, "ema"),
+        ({"opt": "adamw", "opt_args": {}}, "optimizer"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line_even_with_drift(
+    short: Options, change: dict[str, Any], part: str
+) -> None:
+    short = dataclasses.replace(short, ema_decay=0.0)
+    main(short)
+    with pytest.raises(UserError, match=f"^the checkpoint does not fit the options: it holds another {part}, or none"):
+        main(dataclasses.replace(short, resume=True, allow_drift=True, **change))
+    main(dataclasses.replace(short, resume=True))  # what was refused has left no trace
+
+
+# Updates
+
+
+def test_accumulated_parts_equal_the_whole_batch(short: Options, tmp_path: Path) -> None:
     """With a network of layer norm, as batch norm sees parts, not the batch."""
-    plain = dataclasses.replace(
-        options, model="test_convnext", phases=[(1, 32)], drop_rate=0.0, drop_path_rate=0.0, mixup=0.0, clip_grad=1.0
-    )
+    plain = dataclasses.replace(short, model="test_convnext", image_size=32, model_args={}, mixup=0.0, clip_grad=1.0)
     states = []
     for parts in (1, 4):
         run = dataclasses.replace(plain, out=str(tmp_path / str(parts)), accumulate=parts)
@@ -295,117 +306,151 @@ def _explode_after(step: int) -> Any:
     return create
 
 
-def test_two_runs_are_not_mixed(options: Options) -> None:
-    short = dataclasses.replace(options, phases=[(1, 24)])
-    main(short)
-    with pytest.raises(UserError, match="holds a run already: go on with --resume"):
-        main(short)
-    changed = dataclasses.replace(short, resume=True, lr=0.2, batch_size=16)
-    with pytest.raises(UserError, match=r"batch_size was 32, is 16; lr was 0\.05, is 0\.2; .*--allow-drift"):
-        main(changed)
-    with pytest.raises(UserError, match=r"env\.json differs: threads was 1, is 2"):
-        main(dataclasses.replace(short, resume=True, threads=2))
-    torch.set_num_threads(1)
-    with pytest.raises(UserError, match=r"holds out other images"):
-        main(dataclasses.replace(changed, allow_drift=True, split_seed=1))
-    main(dataclasses.replace(changed, allow_drift=True, batch_size=32, phases=[(2, 24)]))
-    assert [int(row["epoch"]) for row in metrics(options.out)] == [1, 2]
-
-
-@pytest.mark.parametrize("final", [False, True])
-def test_what_is_asked_of_one_start_is_not_asked_of_the_next(options: Options, final: bool) -> None:
-    """But what a run began with is: it ends with the same files, however often it was killed."""
-    short = dataclasses.replace(options, phases=[(1, 24)], json=True, final=final)
-    main(short)
-    main(dataclasses.replace(short, resume=True, allow_drift=True, final=True, phases=[(2, 24)]))
-    config = Path(options.out) / "config.yaml"
-    kept = yaml.safe_load(config.read_text())
-    assert kept["phases"] == [[2, 24]]
-    assert not any(kept[name] for name in ("resume", "allow_drift", "json")) and kept["final"] is final
-    again = ["retrain", "--config", str(config), "--resume"]
-    assert cli.main([*again, "--lr", "0.7"]) == 2
-    assert cli.main(again) == 0
-
-
 @pytest.mark.parametrize(
-    ("change", "part"),
-    [({"model": "test_resnet"}, "model"), ({"ema_decay": 0.9}, "ema"), ({"opt": "adamw", "opt_args": {}}, "optimizer")],
+    "change",
+    [
+        {"amp": "bf16"},
+        {"amp": "fp16"},
+        {"sched": "step", "sched_args": {"decay_epochs": 2.4, "decay_rate": 0.97}, "opt": "rmsproptf"},
+        {"sched": "multistep", "sched_args": {"decay_milestones": [1, 2]}},
+        {"auto_augment": "rand-m9-mstd0.5", "cutmix": 1.0},
+    ],
 )
-def test_a_checkpoint_that_does_not_fit_is_one_line_even_with_drift(
-    options: Options, change: dict[str, Any], part: str
+def test_other_ways_to_train(short: Options, change: dict[str, Any]) -> None:
+    main(dataclasses.replace(short, opt_args={}, **change))
+    assert newest(short.out)["step"] == 3
+
+
+@pytest.mark.slow
+def test_two_processes_train_resume_and_equal_one(options: Options, tmp_path: Path) -> None:
+    """Killed and resumed bit for bit; and, with layer norm, equal to one process with the whole batch."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    plain = dataclasses.replace(options, model="test_convnext", image_size=32, model_args={}, mixup=0.0)
+    runs = {name: dataclasses.replace(plain, out=str(tmp_path / name)) for name in ("one", "two", "killed")}
+    main(runs["one"])
+    two_processes = command_line(COMMAND, runs["two"], processes=2)
+    subprocess.run(two_processes, check=True, env=environment, capture_output=True)
+    killed = dataclasses.replace(runs["killed"], checkpoint_minutes=0.0)
+    kill_after(command_line(COMMAND, killed, processes=2), killed.out, step=4)
+    again = command_line(COMMAND, killed, "--resume", processes=2)
+    subprocess.run(again, check=True, env=environment, capture_output=True)
+    one, two, resumed = (newest(run.out) for run in runs.values())
+    assert same(two, resumed)
+    assert metrics(runs["two"].out) == metrics(killed.out)
+    for key in one["model"]:
+        torch.testing.assert_close(two["model"][key], one["model"][key], rtol=1e-3, atol=1e-5)
+    assert one["split"] == two["split"]
+    environment_file = json.loads((tmp_path / "two" / "env.json").read_text())
+    assert environment_file["world_size"] == 2
+    with pytest.raises(UserError, match="world_size was 2, is 1"):
+        main(dataclasses.replace(killed, resume=True))
+
+
+# What a network starts from
+
+
+def _still(options: Options, **change: Any) -> Options:
+    """One epoch that hardly changes a weight."""
+    nothing = {"lr": 1e-12, "sched_args": {"warmup_lr": 1e-12}, "weight_decay": 0.0, "ema_decay": 0.0, "mixup": 0.0}
+    return dataclasses.replace(options, epochs=1, image_size=24, **nothing, **change)
+
+
+def _first_line(options: Options, capsys: pytest.CaptureFixture[str]) -> str:
+    """Trains, and returns the first line that is printed, without its time."""
+    capsys.readouterr()
+    main(options)
+    return capsys.readouterr().err.splitlines()[0].partition(" ")[2]
+
+
+def _assert_starts_from(options: Options, tensors: dict[str, torch.Tensor], but: str = "nothing") -> None:
+    after = newest(options.out)["model"]
+    for key, tensor in tensors.items():
+        if "running" not in key and "tracked" not in key and but not in key:
+            torch.testing.assert_close(after[key], tensor.float(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_folder_starts_from_its_weights(whole: Options, options: Options, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _still(options, model=str(_exported(whole)))
+    assert _first_line(run, capsys) == f"local-dir:{_exported(whole)} starts from its own weights"
+    _assert_starts_from(run, safetensors.torch.load_file(_exported(whole) / "model.safetensors"))
+    timm.create_model(f"local-dir:{_exported(run)}", pretrained=True)
+
+
+def test_a_tag_starts_from_its_weights_and_a_plain_name_from_random_ones(
+    options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = dataclasses.replace(options, phases=[(1, 24)], ema_decay=0.0)
-    main(short)
-    with pytest.raises(UserError, match=f"^the checkpoint does not fit the options: it holds another {part}, or none"):
-        main(dataclasses.replace(short, resume=True, allow_drift=True, **change))
-    main(dataclasses.replace(short, resume=True))  # what was refused has left no trace
+    weights = timm.create_model("scarlet_c.c10", pretrained=True).state_dict()
+    origins = {
+        "tag": ({"model": "scarlet_c.c10"}, "its own weights, with a new classifier for 3 classes"),
+        "default": (
+            {"model": "scarlet_c", "pretrained": True},
+            "its own weights, with a new classifier for 3 classes",
+        ),
+        "plain": ({"model": "scarlet_c"}, "random weights"),
+    }
+    for name, (change, origin) in origins.items():
+        run = _still(options, **change, model_args={}, out=str(tmp_path / name))
+        assert _first_line(run, capsys) == f"{run.model} starts from {origin}"
+        if name == "plain":
+            assert not torch.allclose(newest(run.out)["model"]["conv_stem.weight"], weights["conv_stem.weight"])
+        else:
+            _assert_starts_from(run, weights, but="classifier")
 
 
-def test_resume_before_the_first_checkpoint_starts_anew(options: Options) -> None:
-    main(dataclasses.replace(options, phases=[(1, 24)], resume=True))
-    assert newest(options.out)["step"] == 3
+def test_a_network_inherits_from_another_of_its_space(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
+    run = _still(options, model="scarlet_c", inherit="scarlet_a.c10", model_args={})
+    assert _first_line(run, capsys) == "scarlet_c starts from the weights of scarlet_a.c10, layer by layer"
+    donor = timm.create_model("scarlet_a.c10", pretrained=True).state_dict()
+    _assert_starts_from(run, {"conv_stem.weight": donor["conv_stem.weight"]})
 
 
-def test_training_starts_from_a_file_or_a_folder(
-    options: Options, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = dataclasses.replace(options, phases=[(1, 24)], half=True)
-    main(first)
-    folder = Path(first.out) / "exported" / "run"
-    still = dataclasses.replace(first, half=False, lr=1e-12, warmup_lr=1e-12, weight_decay=0.0, ema_decay=0.0)
-    for number, weights in enumerate((folder, folder / "model.safetensors")):
-        run = dataclasses.replace(still, weights=str(weights), out=str(tmp_path / str(number)))
-        main(run)
-        after = newest(run.out)["model"]
-        for key, tensor in safetensors.torch.load_file(folder / "model.safetensors").items():
-            if "running" not in key and "tracked" not in key:
-                torch.testing.assert_close(after[key], tensor.float(), rtol=1e-5, atol=1e-6)
+def test_other_weights_are_refused(short: Options, whole: Options, tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    shutil.copytree(_exported(whole), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    for content in (config, {**config, "architecture": "test_resnet"}, {}):
+        (folder / "config.json").write_text(json.dumps(content))
+        with pytest.raises(UserError) as caught:
+            main(dataclasses.replace(short, model=str(folder), model_args={}))
+        assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+        assert not Path(short.out).exists()
 
 
-def test_a_head_of_other_classes_is_replaced_and_other_networks_are_refused(options: Options, tmp_path: Path) -> None:
-    ten = timm.create_model("test_efficientnet", num_classes=10)
-    safetensors.torch.save_file(ten.state_dict(), tmp_path / "ten.safetensors")
-    run = dataclasses.replace(options, phases=[(1, 24)])
-    main(dataclasses.replace(run, weights=str(tmp_path / "ten.safetensors")))
-    assert newest(options.out)["model"]["classifier.weight"].shape[0] == 3
-    other = timm.create_model("test_resnet", num_classes=3)
-    safetensors.torch.save_file(other.state_dict(), tmp_path / "other.safetensors")
-    (tmp_path / "torn.safetensors").write_bytes((tmp_path / "ten.safetensors").read_bytes()[:5000])
-    for name, message in (("other", "is of another network"), ("torn", "torn.safetensors"), ("none", "no such file")):
-        with pytest.raises(UserError, match=message) as caught:
-            main(dataclasses.replace(run, weights=str(tmp_path / f"{name}.safetensors"), out=str(tmp_path / name)))
-        assert "\n" not in str(caught.value)
-        assert not (tmp_path / name).exists()
+def test_a_network_is_not_trained_on_what_it_held_out_before(short: Options, whole: Options) -> None:
+    folder = str(_exported(whole))
+    for change in ({"model": folder}, {"model": f"local-dir:{folder}"}, {"inherit": folder}):
+        with pytest.raises(UserError, match=r"may have been trained on images that are held out now: give its own"):
+            main(dataclasses.replace(short, split_seed=1, **change))
+
+
+# Mistakes
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "nosuch"}, "Unknown model"),
+        ({"model": "nosuch"}, "no network 'nosuch'"),
         ({"opt": "nosuch"}, "cannot make optimizer nosuch"),
         ({"sched": "nosuch"}, "cannot make schedule nosuch"),
         ({"batch_size": 33, "accumulate": 2}, "--batch-size 33 does not divide"),
         ({"batch_size": 1000}, "nothing to train"),
-        ({"phases": [], "epochs": 0}, "nothing to train"),
+        ({"image_size": 24, "epochs": 0}, "nothing to train"),
+        ({"image_size": [(1, 24), (2, 32)]}, r"--image-size: epochs \[1, 2\] do not ascend from 0"),
         ({"auto_augment": "nosuch"}, "--auto-augment"),
-        ({"interpolation": "nosuch"}, "--interpolation"),
+        ({"model_args": {"pretrained_cfg_overlay": {"interpolation": "nosuch"}}}, "interpolation 'nosuch' is unknown"),
         ({"sched": "multistep"}, "cannot make schedule multistep without decay_milestones"),
+        ({"sched": "step", "sched_args": {"decay_epochs": 0.0}}, "cannot make schedule step without decay_epochs"),
         ({"sched": "none"}, "cannot make schedule none"),
+        ({"sched_args": {"nosuch": 1}}, "nosuch"),
         ({"model_args": {"nosuch": 1}}, "nosuch"),
         ({"model_args": {"in_chans": 1}}, "test_efficientnet cannot see such images"),
-        ({"model_args": {"features_only": True}, "weights": "nosuch"}, "it does not give each class a score"),
+        ({"model_args": {"features_only": True}}, "it does not give each class a score"),
         ({"model": "test_vit"}, "test_vit cannot see such images"),
-        ({"weights": "nosuch", "inherit": "nosuch"}, "--weights and --inherit"),
+        ({"model": "scarlet_a.c10", "inherit": "nosuch"}, "scarlet_a.c10 has weights of its own: leave --inherit out"),
         ({"opt_args": {"nosuch": 1}}, "nosuch"),
-        ({"genotype": "1,2", "space": "mini"}, "genotype has 2 entries"),
-        ({"genotype": "1,2", "space": "nosuch"}, "no search space"),
         ({"batch_size": 9}, "even number"),
         ({"holdout": 1.5}, "--holdout"),
-        ({"name": "../../elsewhere"}, "--name ../../elsewhere: give a name without folders"),
-        (
-            {"test_split": "test", "evaluate": "nowhere"},
-            "nowhere is neither an exported folder",
-        ),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_no_folder(options: Options, change: dict[str, Any], message: str) -> None:
@@ -423,23 +468,20 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(options: Options, change: di
         ("threads", -1),
         ("workers", -1),
         ("image_size", -3),
-        ("phases", [(1, -5)]),
-        ("phases", [(-1, 64), (2, 32)]),
+        ("image_size", [(0, -5)]),
+        ("image_size", [(-1, 64), (2, 32)]),
+        ("batch_size", -1),
         ("lr", float("nan")),
         ("weight_decay", -1.0),
         ("clip_grad", -1.0),
-        ("decay_epochs", 0.0),
         ("label_smoothing", 2.0),
-        ("drop_rate", 2.0),
-        ("drop_path_rate", -1.0),
         ("ema_decay", 2.0),
         ("mixup", -1.0),
         ("color_jitter", -1.0),
         ("crop_pct", -1.0),
-        ("crop_scale", (0.5, 2.0)),
-        ("crop_scale", (0.8, 0.5)),
-        ("crop_scale", (0.0, 0.0)),
-        ("crop_ratio", (0.0, 1.0)),
+        ("crop", (0.5, 2.0)),
+        ("crop", (0.8, 0.5)),
+        ("crop", (0.0, 0.0)),
     ],
 )
 def test_a_number_out_of_range_is_one_line(name: str, value: Any) -> None:
@@ -451,146 +493,22 @@ def test_a_number_out_of_range_is_one_line(name: str, value: Any) -> None:
     ("arguments", "message"),
     [
         (["--threads", "-1"], "--threads: -1 is below 0"),
-        (["--opt-args", "{betas:3}"], "is not a mapping such as {a: 1}"),
+        (["--opt-args", "{betas:3}"], "is not"),
+        (["--crop", "nosuch"], "--crop: 'nosuch' is not"),
     ],
 )
 def test_a_bad_value_on_the_command_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["retrain", *arguments]) == 2
+    assert cli.main(["train", *arguments]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_without_held_out_images_the_average_is_exported(options: Options) -> None:
-    main(dataclasses.replace(options, holdout=0.0, phases=[(1, 24)]))
-    assert "holdout_top1" not in metrics(options.out)[0]
-    stored = safetensors.torch.load_file(Path(options.out) / "exported" / "run" / "model.safetensors")
-    assert same(stored, dict(newest(options.out)["ema"]))
-
-
-@pytest.mark.parametrize(
-    "change", [{"amp": "bf16"}, {"amp": "fp16"}, {"channels_last": True}, {"sched": "step", "opt": "rmsproptf"}]
-)
-def test_other_ways_to_train(options: Options, change: dict[str, Any]) -> None:
-    main(dataclasses.replace(options, opt_args={}, phases=[(1, 24)], **change))
-    assert newest(options.out)["step"] == 3
-
-
-@pytest.mark.slow
-def test_two_processes_train_resume_and_equal_one(options: Options, tmp_path: Path) -> None:
-    """Killed and resumed bit for bit; and, with layer norm, equal to one process with the whole batch."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    plain = dataclasses.replace(
-        options, model="test_convnext", phases=[(3, 32)], drop_rate=0.0, drop_path_rate=0.0, mixup=0.0
-    )
-    runs = {name: dataclasses.replace(plain, out=str(tmp_path / name)) for name in ("one", "two", "killed")}
-    main(runs["one"])
-    subprocess.run(_command(runs["two"], processes=2), check=True, env=environment, capture_output=True)
-    killed = dataclasses.replace(runs["killed"], checkpoint_minutes=0.0)
-    kill_after(_command(killed, processes=2), killed.out, step=4)
-    subprocess.run(_command(killed, "--resume", processes=2), check=True, env=environment, capture_output=True)
-    one, two, resumed = (newest(run.out) for run in runs.values())
-    assert same(two, resumed)
-    assert metrics(runs["two"].out) == metrics(killed.out)
-    for key in one["model"]:
-        torch.testing.assert_close(two["model"][key], one["model"][key], rtol=1e-3, atol=1e-5)
-    assert one["split"] == two["split"]
-    environment_file = json.loads((tmp_path / "two" / "env.json").read_text())
-    assert environment_file["world_size"] == 2
-    with pytest.raises(UserError, match="world_size was 2, is 1"):
-        main(dataclasses.replace(killed, resume=True))
-
-
-def test_killed_between_the_last_step_and_the_record_of_an_epoch(
-    options: Options, whole: Options, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    killed = dataclasses.replace(options, checkpoint_minutes=0.0)
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("scarlet_models.training.classification.Training._measure", die)
-        main(killed)
-    main(dataclasses.replace(killed, resume=True))
-    assert same(newest(killed.out), newest(whole.out))
-    assert metrics(killed.out) == metrics(whole.out)
-
-
-@pytest.fixture(scope="module")
-def damaged(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The images with one in each split that is none."""
-    root = tmp_path_factory.mktemp("damaged") / "colours"
-    shutil.copytree(images, root)
-    for name in ("train/green/7.png", "test/green/7.png"):
-        (root / name).write_text("no image")
-    return root
-
-
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("evaluates", [False, True])
-def test_a_image_that_cannot_be_read_is_named(
-    options: Options, whole: Options, damaged: Path, workers: int, evaluates: bool
-) -> None:
+def test_an_image_that_cannot_be_read_is_named(options: Options, images: Path, tmp_path: Path, workers: int) -> None:
     """timm takes the next one in its place, which the figures would count twice."""
-    source = str(Path(whole.out) / "exported" / "run") if evaluates else ""
-    bad = dataclasses.replace(options, data_dir=str(damaged), workers=workers, evaluate=source, final=evaluates)
+    shutil.copytree(images, tmp_path / "colours")
+    (tmp_path / "colours/train/green/7.png").write_text("no image")
+    bad = dataclasses.replace(options, data_dir=str(tmp_path / "colours"), workers=workers)
     with pytest.raises(UserError, match=r"^cannot read image .*/green/7\.png: [^\n]*; mend or remove it$"):
         main(bad)
-
-
-def test_classes_are_compared_by_their_names(
-    options: Options, whole: Options, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    score = dataclasses.replace(options, evaluate=str(Path(whole.out) / "exported" / "run"), final=True, json=True)
-    for folder, names in (("renamed", ("azure", "green", "red")), ("numbers", ("0", "1", "2"))):
-        for old, new in zip(CLASSES, names, strict=True):
-            shutil.copytree(images / "test" / old, tmp_path / folder / "test" / new)
-    with pytest.raises(UserError, match="knows other classes, or in another order: 'blue' where the data has 'azure'"):
-        main(dataclasses.replace(score, data_dir=str(tmp_path / "renamed")))
-    for folder in (images, tmp_path / "numbers"):
-        main(dataclasses.replace(score, data_dir=str(folder)))
-        assert json.loads(capsys.readouterr().out)["images"] == 30
-
-
-def test_a_network_is_not_scored_on_images_that_it_was_trained_on(
-    options: Options, whole: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = Path(whole.out) / "exported" / "run"
-    other = dataclasses.replace(options, split_seed=1, json=True)
-    for prefix in ("", "local-dir:"):
-        with pytest.raises(UserError, match=r"run held out other images: give the data, --holdout and --split-seed"):
-            main(dataclasses.replace(other, evaluate=f"{prefix}{folder}"))
-    starts: list[dict[str, Any]] = [{"weights": str(folder)}, {"weights": f"{folder}/model.safetensors"}]
-    starts += [{"inherit": str(folder)}, {"model": f"local-dir:{folder}", "weights": "pretrained", "model_args": {}}]
-    for change in starts:
-        with pytest.raises(UserError, match=r"may have been trained on images that are held out now: give its own"):
-            main(dataclasses.replace(other, **change))
-    main(dataclasses.replace(other, evaluate=str(folder), final=True))
-    assert "on record" not in capsys.readouterr().err
-    shutil.copytree(folder, tmp_path / "bare")
-    config = json.loads((folder / "config.json").read_text())
-    (tmp_path / "bare" / "config.json").write_text(json.dumps({**config, "split": "train"}))
-    main(dataclasses.replace(other, evaluate=str(tmp_path / "bare")))
-    assert "it is not on record which images" in capsys.readouterr().err
-
-
-def test_a_damaged_folder_and_one_of_greyscale_are_one_line(options: Options, whole: Options, tmp_path: Path) -> None:
-    folder = tmp_path / "net"
-    shutil.copytree(Path(whole.out) / "exported" / "run", folder)
-    config = json.loads((folder / "config.json").read_text())
-    with pytest.raises(UserError, match=r"takes images of 1 channels, and those of the data have 3"):
-        grey = timm.create_model("test_efficientnet", in_chans=1, num_classes=3)
-        saving.save(grey, tmp_path / "grey", {"in_chans": 1}, {"input_size": (1, 32, 32)}, CLASSES)
-        main(dataclasses.replace(options, evaluate=str(tmp_path / "grey"), final=True))
-    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
-    for content in (config, {}):
-        (folder / "config.json").write_text(json.dumps(content))
-        for change in ({"evaluate": f"local-dir:{folder}"}, {"model": f"local-dir:{folder}", "weights": "pretrained"}):
-            with pytest.raises(UserError) as caught:
-                main(dataclasses.replace(options, model_args={}, **change))
-            assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
-
-
-def test_without_held_out_images_there_is_nothing_to_score(options: Options, whole: Options) -> None:
-    with pytest.raises(UserError, match="--holdout 0 leaves no images to score"):
-        main(dataclasses.replace(options, holdout=0.0, evaluate=str(Path(whole.out) / "exported" / "run")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import timm
 import yaml
 
-from scarlet_models import SearchSpace
+from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights.card import card, escaped
 
 NAME = "<script>alert(1)</script> [x](javascript:y) `a` **b** \\ # | &amp;"

@@ -15,7 +15,8 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import nn
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
+from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving
 
 NAMES = list("abcdefghij")

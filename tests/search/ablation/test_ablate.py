@@ -20,12 +20,14 @@ from PIL import Image
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import scarlet_net
-from scarlet_models.search import SearchSpace, Supernet, cli
+from scarlet_models.search import cli
 from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, make_cells
 from scarlet_models.search.ablation.options import AblationOptions
 from scarlet_models.search.ablation.runner import LOG, lock
 from scarlet_models.search.ablation.study import Study
 from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights import save as saving
 
 STEPS = 6
@@ -41,7 +43,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = noise.integers(0, 120, (16, 16, 3))
             pixels[..., channel] += 100
             Image.fromarray(pixels.astype(np.uint8)).save(folder / "data" / "train" / name / f"{i}.png")
-    recipe = {"space": "mini", "image_size": 16, "batch_size": 8, "holdout": 0.5, "eval_paths": 2, "clip_grad": 5.0}
+    recipe = {"space": "mini", "image_size": 16, "batch_size": 8, "holdout": 0.5, "clip_grad": 5.0}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     space, rng = SearchSpace.load("mini"), np.random.default_rng(1)
     known = {str(space.sample(rng).canonical()): rng.uniform(60, 90) for _ in range(15)}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scarlet_models.cli import PROGRAM as MODELS
 from scarlet_models.commands.detect import PROGRAM as DETECT
 from scarlet_models.program import Program
 from scarlet_models.search.cli import PROGRAM, main
@@ -44,11 +45,11 @@ def test_help_explains_every_option_and_gives_an_example(command: str, capsys: p
         assert field.name.replace("_", "-") in text.lower().replace("_", "-")
 
 
-@pytest.mark.parametrize("program", [PROGRAM, DETECT])
+@pytest.mark.parametrize("program", [PROGRAM, MODELS, DETECT])
 def test_every_recipe_that_ships_is_known_as_one_of_its_command(program: Program) -> None:
-    assert program.recipes is not None
     listed = [(command, name) for command, names in program.recipes_of.items() for name in names]
-    assert sorted(name for _, name in listed) == sorted(path.stem for path in program.recipes.glob("*.yaml"))
+    files = [path.stem for folder in program.recipes for path in folder.glob("*.yaml")]
+    assert sorted(name for _, name in listed) == sorted(files)
     for command, name in listed:
         program.parse(command, program.load(command), ["--config", name])
 
@@ -56,7 +57,7 @@ def test_every_recipe_that_ships_is_known_as_one_of_its_command(program: Program
 @pytest.mark.parametrize("data", ["imagenet", "imagenette", "cifar10"])
 def test_recipes_of_one_data_set_hold_out_the_same_images(data: str) -> None:
     """A recipe names its data in the command of its header."""
-    texts = [path.read_text() for path in Path(str(PROGRAM.recipes)).glob("*.yaml")]
+    texts = [path.read_text() for folder in PROGRAM.recipes for path in folder.glob("*.yaml")]
     recipes = [yaml.safe_load(text) for text in texts if re.search(f"--data-dir {data}(?![a-z])", text)]
     assert len(recipes) >= 2
     assert len({(recipe["holdout"], recipe["split_seed"], recipe["train_split"]) for recipe in recipes}) == 1
@@ -64,12 +65,12 @@ def test_recipes_of_one_data_set_hold_out_the_same_images(data: str) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_sets_options_that_the_command_line_overrides(recipe: str) -> None:
-    content = yaml.safe_load((Path(str(PROGRAM.recipes)) / f"{recipe}.yaml").read_text())
-    options = _parse("--config", recipe, "--lr", "0.123", "--no-channels-last")
+    content = PROGRAM.read_config("retrain", recipe)
+    options = _parse("--config", recipe, "--genotype", "2,1,0", "--lr", "0.123", "--no-zero-init")
     for key, value in content.items():
-        if key not in ("lr", "channels_last"):
-            assert dataclasses.asdict(options)[key] == ([tuple(v) for v in value] if key == "phases" else value)
-    assert (options.lr, options.channels_last) == (0.123, False)
+        if key not in ("lr", "zero_init"):
+            assert plain(dataclasses.asdict(options))[key] == value
+    assert (options.lr, options.zero_init) == (0.123, False)
 
 
 def test_a_saved_config_gives_the_same_options(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_saved_config_gives_the_same_options(tmp_path: Path) -> None:
         (["retrain", "--lr", "fast"], "--lr: 'fast' is not a number"),
         (["retrain", "--lr"], "--lr"),
         (["retrain", "--amp", "fp8"], "--amp: 'fp8' is not one of none, bf16, fp16"),
-        (["retrain", "--phases", "[[1]]"], "--phases"),
+        (["retrain", "--image-size", "[[1]]"], "--image-size"),
         (
             ["retrain", "--config", "nosuch"],
             "there is no recipe nosuch and no such file; recipes of retrain: imag",
@@ -102,8 +103,9 @@ def test_a_saved_config_gives_the_same_options(tmp_path: Path) -> None:
         (["retrain", "--config", "list.yaml"], "list.yaml: holds a list, not a mapping"),
         (["retrain", "--config", "torn.yaml"], "torn.yaml:2: not valid YAML"),
         (["retrain", "--config", "unknown.yaml"], "unknown.yaml: there is no option nosuch"),
-        (["retrain"], "--data-dir (empty) does not exist"),
-        (["retrain", "--device", "cuda:99"], "--device cuda:99 cannot be used here"),
+        (["retrain"], "--genotype is missing"),
+        (["retrain", "--genotype", "0,0,0,0,0", "--space", "mini"], "--data-dir (empty) does not exist"),
+        (["train", "--data-dir", ".", "--device", "cuda:99"], "--device cuda:99 cannot be used here"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
@@ -126,12 +128,12 @@ def test_a_mistake_is_one_line_and_exit_2(
 
 def test_the_module_runs_as_torchrun_starts_it() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "scarlet_models.search", "retrain", "--data-dir", "nowhere"],
+        [sys.executable, "-m", "scarlet_models.search", "train", "--data-dir", "nowhere"],
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 2
     assert run.stderr.strip() == (
-        "scarlet-search retrain: --data-dir nowhere does not exist; give a folder of class folders or a tar"
+        "scarlet-search train: --data-dir nowhere does not exist; give a folder of class folders or a tar"
     )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.search.evolution.archive import Archive
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.genotypes import canonicalise
@@ -21,6 +21,7 @@ from scarlet_models.search.evolution.nsga import Evolution, nondominated, weight
 from scarlet_models.search.evolution.objectives import Costs, read_objectives
 from scarlet_models.search.evolution.surrogate import Screening, Surrogate
 from scarlet_models.search.latency.table import LatencyTable
+from scarlet_models.space.space import Genotype, SearchSpace
 
 property_test = settings(max_examples=25, deadline=None, derandomize=True)
 spaces = st.sampled_from(SearchSpace.names()).map(SearchSpace.load)

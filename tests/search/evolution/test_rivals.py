@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from scarlet_models import SearchSpace
 from scarlet_models.search.evolution.additive import UNITS, AdditiveCost
 from scarlet_models.search.evolution.archive import Archive
 from scarlet_models.search.evolution.candidates import Candidates
@@ -18,6 +17,7 @@ from scarlet_models.search.evolution.genotypes import canonicalise
 from scarlet_models.search.evolution.objectives import Costs, read_objectives
 from scarlet_models.search.evolution.options import EvolveOptions
 from scarlet_models.search.evolution.rivals import Rival, make_rivals
+from scarlet_models.space.space import SearchSpace
 
 SCARLET, MINI = SearchSpace.load("scarlet"), SearchSpace.load("mini")
 

@@ -20,13 +20,14 @@ from helpers.supernets import write_images, write_supernet
 from PIL import Image
 
 import scarlet_models.search
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.commands import evolve
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import Genotype, SearchSpace
 
 SPACE = SearchSpace.load("mini")
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.search.evolution.variation import mutate, two_point_crossover, uniform_crossover
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
+from scarlet_models.space.space import Genotype, SearchSpace
 
 property_test = settings(max_examples=40, deadline=None, derandomize=True)
 spaces = st.sampled_from(SearchSpace.names()).map(SearchSpace.load)

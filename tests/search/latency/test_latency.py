@@ -11,7 +11,7 @@ import torch
 from helpers.tables import invented_table
 from torch import Tensor, nn
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.inspection.timing import interleaved
 from scarlet_models.search import cli
 from scarlet_models.search.commands import latency
@@ -22,6 +22,7 @@ from scarlet_models.search.latency.onnx_times import as_onnx
 from scarlet_models.search.latency.table import LatencyTable, distinct_units, head_input, layer_units
 from scarlet_models.search.pipeline.estimate import seconds_of_latency
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import Genotype, SearchSpace
 
 MINI = SearchSpace.load("mini")
 

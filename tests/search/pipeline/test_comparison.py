@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from helpers.tables import invented_table
 
-from scarlet_models import Genotype, SearchSpace
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.objectives import Costs
 from scarlet_models.search.pipeline.comparison import largest_network, random_network
+from scarlet_models.space.space import Genotype, SearchSpace
 
 MINI = SearchSpace.load("mini")
 

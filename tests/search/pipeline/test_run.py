@@ -19,13 +19,13 @@ import yaml
 from helpers.supernets import write_images
 from helpers.tables import invented_table
 
-from scarlet_models import Genotype, SearchSpace
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
 from scarlet_models.search.pipeline.networks import scored_networks
 from scarlet_models.search.pipeline.pick import pick
+from scarlet_models.space.space import Genotype, SearchSpace
 
 RECIPE: dict[str, Any] = {
     "space": "mini",
@@ -35,7 +35,7 @@ RECIPE: dict[str, Any] = {
     "workers": 0,
     "threads": 1,
     "name": "found",
-    "train": {"image_size": 16, "batch_size": 12, "steps": 6, "eval_paths": 0, "checkpoint_minutes": 0.0},
+    "train": {"image_size": 16, "batch_size": 12, "steps": 6, "eval_images": 0, "checkpoint_minutes": 0.0},
     "latency": {"rounds": 2, "validate": 0},
     "evolve": {"population": 6, "generations": 3, "batch_size": 12, "calibration_images": 12},
     "retrain": {"image_size": 16, "batch_size": 12, "epochs": 3, "warmup_epochs": 0.0, "color_jitter": 0.0},

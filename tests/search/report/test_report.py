@@ -19,10 +19,10 @@ import yaml
 from helpers.supernets import write_images
 from PIL import Image
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
-from scarlet_models.search.commands import evolve, export, latency, rank
+from scarlet_models.search.commands import evolve, export, latency, rank, retrain, train
 from scarlet_models.search.pipeline.networks import write_networks
 from scarlet_models.search.pipeline.pipeline import Pipeline
 from scarlet_models.search.pipeline.stage import Stage
@@ -32,9 +32,8 @@ from scarlet_models.search.report.context import Context
 from scarlet_models.search.report.figures import smooth
 from scarlet_models.search.report.runs import find_runs
 from scarlet_models.search.report.sections import section_of
-from scarlet_models.search.supernet import training as train
+from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.terminal import short
-from scarlet_models.training import classification as retrain
 
 MINI = SearchSpace.load("mini")
 HEADINGS = {
@@ -92,7 +91,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(root / "data")
     shutil.copytree(root / "data/train", root / "data/test")
     data: dict[str, Any] = {"data_dir": str(root / "data"), "workers": 0}
-    split: dict[str, Any] = {**data, "holdout": 0.4, "batch_size": 8, "warmup_epochs": 0.0, "test_split": "test"}
+    split: dict[str, Any] = {**data, "holdout": 0.4, "batch_size": 8, "warmup_epochs": 0.0}
     held: dict[str, Any] = {**data, "batch_size": 10, "calibration_images": 20}
     known = {str(g): 60 + sum(g.choices) for g in {g.canonical() for g in MINI}}
     (root / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in sorted(known.items())))
@@ -105,6 +104,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     evolve.main(evolve.Options(**held, **search, out=str(root / "evolve")))
     genotype = found(root)["front"][0]["genotype"]
     network = {"genotype": genotype, "space": "mini", "image_size": 32, "epochs": 2, "final": True, "name": "net"}
+    network["test_split"] = "test"
     retrain.main(retrain.Options(**split, **network, out=str(root / "retrain")))
     export.main(export.Options(network=str(root / "retrain"), onnx=False, out=str(root / "exported" / "net")))
     return root

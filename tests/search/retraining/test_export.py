@@ -11,7 +11,7 @@ import torch
 from helpers.supernets import write_images, write_supernet
 from torch import nn
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.search import cli
 from scarlet_models.search.retraining import export
 from scarlet_models.search.retraining.inherited import extract, find_genotype, inherited
@@ -19,6 +19,7 @@ from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
 from scarlet_models.search.scoring.population import PopulationEvaluator
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving
 
 MINI = "0,3,1,2,3"

@@ -12,7 +12,7 @@ from helpers.supernets import write_images, write_supernet
 from PIL import Image
 
 import scarlet_models.search
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.search import cli
 from scarlet_models.search.commands import rank
 from scarlet_models.search.scoring import heldout
@@ -23,6 +23,7 @@ from scarlet_models.search.scoring.ranking import FEWEST, Estimate, bootstrap, k
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import Genotype, SearchSpace
 
 
 @pytest.fixture(scope="module")

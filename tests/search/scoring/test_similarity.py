@@ -11,10 +11,10 @@ from helpers.supernets import write_images, write_supernet
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
-from scarlet_models import SearchSpace
 from scarlet_models.search import cli
 from scarlet_models.search.scoring.similarity import layer_similarities, summarize
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import SearchSpace
 
 
 @pytest.fixture(scope="module")

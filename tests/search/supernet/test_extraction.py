@@ -24,10 +24,10 @@ from safetensors.torch import load_file, save_file
 from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
-from scarlet_models import SearchSpace
 from scarlet_models.models import GENOTYPES
-from scarlet_models.search import Supernet
 from scarlet_models.search.supernet.stabilizer import Stabilizer
+from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import SearchSpace
 from scarlet_models.training.depthwise import accelerate_depthwise
 
 

@@ -13,12 +13,15 @@ from timm.data import resolve_data_config
 from torch import Tensor
 
 from scarlet_models.errors import UserError
-from scarlet_models.search import SearchSpace, Supernet, cli
+from scarlet_models.search import cli
 from scarlet_models.search.scoring.trained import folder_of
 from scarlet_models.search.supernet import shipped
 from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
 from scarlet_models.search.supernet.ship import ship
-from scarlet_models.training.data import DataOptions, LabelledImages, split_holdout
+from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import SearchSpace
+from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.split import split_holdout
 
 NAME = "mini.noise"
 

@@ -13,9 +13,10 @@ import torch
 from timm.models._efficientnet_blocks import ConvBnAct, InvertedResidual
 from torch import nn
 
-from scarlet_models import Genotype, SearchSpace, UserError
-from scarlet_models.search import Supernet
+from scarlet_models import UserError
 from scarlet_models.search.supernet.stabilizer import INITS, Stabilizer
+from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import Genotype, SearchSpace
 
 PATH = "1,3,2,3,0"  # of `mini`: identity in layers 1 and 3
 

@@ -24,15 +24,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scarlet_models.errors import UserError
-from scarlet_models.search import Supernet, cli
-from scarlet_models.search.supernet import training as train
+from scarlet_models.search import cli
+from scarlet_models.search.commands import train
+from scarlet_models.search.commands.train import Options
 from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics, shared_parameters
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.search.supernet.training import Options, Training
+from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.training import FairSteps
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint, sha256_of
-from scarlet_models.training.distributed import World
+from scarlet_models.training.distributed import World, start
 from scarlet_models.training.optim import autocast
+from scarlet_models.training.trainer import Trainer
 
 ALONE = World(0, 1, torch.device("cpu"))
 Batch = tuple[Tensor, Tensor]
@@ -65,7 +68,6 @@ def _options(images: Path, out: Path, **more: Any) -> Options:
         "epochs": 2,
         "color_jitter": 0.0,
         "choices_every": 3,
-        "eval_paths": 3,
         "workers": 0,
     }
     return Options(data_dir=str(images), out=str(out), space="mini", threads=1, **settings | more)
@@ -76,7 +78,7 @@ def batch() -> Batch:
     return torch.randn(8, 3, 16, 16, dtype=torch.float64), torch.arange(8) % 2
 
 
-def _net(stabilizer: bool = True) -> Supernet:
+def _net(stabilizer: str = "linear") -> Supernet:
     return Supernet("mini", 2, stabilizer).double()
 
 
@@ -95,8 +97,8 @@ def _assert_close(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: f
 # The fair step
 
 
-@pytest.mark.parametrize("stabilizer", [True, False])
-def test_the_gradient_is_the_sum_over_the_paths(batch: Batch, stabilizer: bool) -> None:
+@pytest.mark.parametrize("stabilizer", ["linear", "skip"])
+def test_the_gradient_is_the_sum_over_the_paths(batch: Batch, stabilizer: str) -> None:
     net = _net(stabilizer)
     paths = FairSampler(net.space).fair_step()
     losses, hits = add_gradients(net, paths, *batch)
@@ -181,11 +183,26 @@ def test_batch_statistics_leave_the_running_ones_alone(batch: Batch) -> None:
 # The update
 
 
-def _training(options: Options, world: World = ALONE) -> Training:
-    """A training in float64 with batch norm in eval mode, where sums do not depend on how a batch is cut."""
-    training = Training(options, world)
-    training.net.double().eval()
-    return training
+def _start(options: Options, world: World = ALONE) -> Trainer:
+    """A training in train mode that has done no step."""
+    trainer = Trainer(FairSteps(options, world), "scarlet-search train")
+    trainer.task.model.train()
+    return trainer
+
+
+def _exact(options: Options, world: World = ALONE) -> Trainer:
+    """The same in float64 with batch norm in eval mode, where sums do not depend on how a batch is cut."""
+    trainer = _start(options, world)
+    trainer.task.model.double().eval()
+    return trainer
+
+
+def _step(trainer: Trainer, batches: Any = None) -> dict[str, float]:
+    """One fair step, on the next batch if none is given. Returns its row."""
+    steps = trainer.task.steps_per_epoch
+    trainer.train_step(batches or trainer.load(trainer.step // steps, trainer.step % steps, 1))
+    trainer.read()
+    return trainer.row
 
 
 def _double(batches: list[Batch]) -> Any:
@@ -193,22 +210,21 @@ def _double(batches: list[Batch]) -> Any:
 
 
 def test_unused_blocks_get_neither_momentum_nor_decay(options: Options) -> None:
-    options = dataclasses.replace(options, sampling="uniform", uniform_paths=1, weight_decay=0.1, lr=0.1)
-    training = Training(options, ALONE)
-    before = {name: p.detach().clone() for name, p in training.net.named_parameters()}
-    used = set()
+    trainer = _start(dataclasses.replace(options, sampling="single", weight_decay=0.1, lr=0.1))
+    before = {name: p.detach().clone() for name, p in trainer.task.model.named_parameters()}
+    sampler, used = trainer.task.parts()["sampler"], set()
     for _ in range(2):
-        state = training.sampler.state_dict()
-        path = training.sampler.fair_step()[0]
-        training.sampler.load_state_dict(state)
+        state = sampler.state_dict()
+        (path,) = sampler.fair_step()
+        sampler.load_state_dict(state)
         used |= {f"layers.{layer}.{choice}." for layer, choice in enumerate(path)}
-        training.train_step(training._batches(0, training.step, 1))
+        _step(trainer)
     untouched = 0
-    for name, parameter in training.net.named_parameters():
+    for name, parameter in trainer.task.model.named_parameters():
         block = ".".join(name.split(".")[:3]) + "."
         if name.startswith("layers.") and block not in used:
             assert torch.equal(parameter, before[name])
-            assert parameter not in training.optimizer.state
+            assert parameter not in trainer.optimizer.state
             untouched += 1
         elif name.endswith("weight"):
             assert not torch.equal(parameter, before[name]), name
@@ -219,23 +235,25 @@ def test_shared_gradients_are_averaged(options: Options, batch: Batch) -> None:
     """With plain SGD the step is the gradient: of stem and head it is a quarter, of the choices it is the same."""
     steps = {}
     for average in (True, False):
-        plain = {"momentum": 0.0, "weight_decay": 0.0, "clip_grad": 0.0, "out": f"{options.out}{average}"}
-        training = _training(dataclasses.replace(options, average_shared=average, **plain))
-        before = {name: p.detach().clone() for name, p in training.net.named_parameters()}
-        training.train_step(iter([batch]))
-        steps[average] = {name: p.detach() - before[name] for name, p in training.net.named_parameters()}
-    shared = {id(p) for p in shared_parameters(training.net)}
+        plain = {"opt_args": {"momentum": 0.0}, "weight_decay": 0.0, "clip_grad": 0.0, "out": f"{options.out}{average}"}
+        trainer = _exact(dataclasses.replace(options, average_shared=average, **plain))
+        before = {name: p.detach().clone() for name, p in trainer.task.model.named_parameters()}
+        _step(trainer, iter([batch]))
+        steps[average] = {name: p.detach() - before[name] for name, p in trainer.task.model.named_parameters()}
+    net = trainer.task.model
+    assert isinstance(net, Supernet)
+    shared = {id(p) for p in shared_parameters(net)}
     assert 0 < len(shared) < len(steps[True])
-    factor = {name: 4 if id(p) in shared else 1 for name, p in training.net.named_parameters()}
+    factor = {name: 4 if id(p) in shared else 1 for name, p in net.named_parameters()}
     _assert_close({name: step * factor[name] for name, step in steps[True].items()}, steps[False])
 
 
 def test_the_gradient_is_clipped(options: Options) -> None:
-    options = dataclasses.replace(options, clip_grad=0.01, momentum=0.0, weight_decay=0.0, lr=1.0)
-    training = Training(options, ALONE)
-    before = torch.cat([p.detach().flatten().clone() for p in training.net.parameters()])
-    row = training.train_step(training._batches(0, 0, 1))
-    moved = torch.cat([p.detach().flatten() for p in training.net.parameters()]) - before
+    plain = {"opt_args": {"momentum": 0.0}, "weight_decay": 0.0}
+    trainer = _start(dataclasses.replace(options, clip_grad=0.01, lr=1.0, **plain))
+    before = torch.cat([p.detach().flatten().clone() for p in trainer.task.model.parameters()])
+    row = _step(trainer)
+    moved = torch.cat([p.detach().flatten() for p in trainer.task.model.parameters()]) - before
     assert row["grad_norm"] > 0.01
     assert moved.norm().item() == pytest.approx(0.01, rel=0.01)
 
@@ -243,23 +261,23 @@ def test_the_gradient_is_clipped(options: Options) -> None:
 def test_accumulated_parts_are_one_batch(options: Options) -> None:
     weights = []
     for accumulate in (1, 4):
-        training = _training(dataclasses.replace(options, accumulate=accumulate, out=f"{options.out}{accumulate}"))
-        batches = list(training._batches(0, 0, 2))
+        trainer = _exact(dataclasses.replace(options, accumulate=accumulate, out=f"{options.out}{accumulate}"))
+        batches = list(trainer.load(0, 0, 2))
         assert len(batches) == 2 * accumulate
         feed = _double(batches)
-        rows = [training.train_step(feed) for _ in range(2)]
-        weights.append((training.net.state_dict(), rows))
+        rows = [_step(trainer, feed) for _ in range(2)]
+        weights.append((trainer.task.model.state_dict(), rows))
     _assert_close(weights[0][0], weights[1][0])
     assert weights[0][1][1] == pytest.approx(weights[1][1][1])
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_reduced_precision_trains(options: Options, amp: Any) -> None:
-    training = Training(dataclasses.replace(options, amp=amp), ALONE)
-    exact = Training(dataclasses.replace(options, out=f"{options.out}exact"), ALONE)
-    with autocast(amp, training.world.device):
-        assert training.net.stem(torch.zeros(1, 3, 16, 16)).dtype is not torch.float32
-    rows = [each.train_step(each._batches(0, 0, 1)) for each in (training, exact)]
+    trainer = _start(dataclasses.replace(options, amp=amp))
+    exact = _start(dataclasses.replace(options, out=f"{options.out}exact"))
+    with autocast(amp, trainer.world.device):
+        assert trainer.task.model.get_submodule("stem")(torch.zeros(1, 3, 16, 16)).dtype is not torch.float32
+    rows = [_step(each) for each in (trainer, exact)]
     assert rows[0]["loss"] == pytest.approx(rows[1]["loss"], rel=0.02)
     assert rows[0]["loss"] != rows[1]["loss"]
     assert rows[0]["grad_norm"] == pytest.approx(rows[1]["grad_norm"], rel=0.1)
@@ -321,7 +339,7 @@ def test_a_run_records_every_step(whole: Path) -> None:
 
 def test_the_supernets_file_round_trips(whole: Path) -> None:
     net, info = load_supernet(whole)
-    saved = load_checkpoint(list_checkpoints(whole / "checkpoints")[0])["net"]
+    saved = load_checkpoint(list_checkpoints(whole / "checkpoints")[0])["model"]
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, saved[name]), name
     assert not net.training
@@ -358,19 +376,17 @@ def test_killed_and_resumed_it_gives_the_same(images: Path, whole: Path, tmp_pat
 def test_a_step_that_was_cut_short_is_done_again(images: Path, whole: Path, tmp_path: Path) -> None:
     """Rows written after the newest checkpoint are dropped, and the sampler goes back."""
     options = _options(images, tmp_path / "run", checkpoint_minutes=0.0)
-    training = Training(options, ALONE)
-    done = 0
+    trainer = _start(options)
+    train_step = trainer.train_step
 
-    def stop(row: dict[str, float]) -> None:
-        nonlocal done
-        done += 1
-        if done == 6:
+    def stop(parts: Any) -> None:
+        if trainer.step == 5:
             raise KeyboardInterrupt
+        train_step(parts)
 
-    original = training.train_step
-    training.train_step = lambda batches: (stop({}), original(batches))[1]  # type: ignore[method-assign]  # a kill
+    trainer.train_step = stop  # type: ignore[method-assign]  # a kill
     with pytest.raises(KeyboardInterrupt):
-        training.run()
+        trainer.run()
     with (tmp_path / "run" / "metrics.csv").open("a") as file:
         file.write("6,2,0.1")  # torn
     train.main(dataclasses.replace(options, resume=True))
@@ -387,20 +403,20 @@ def test_resuming_a_run_that_is_done_changes_nothing(images: Path, whole: Path) 
     ("change", "message"),
     [
         ({"lr": 0.5}, "lr was 0.045, is 0.5"),
-        ({"stabilizer": False}, "stabilizer was True"),
+        ({"stabilizer": "skip"}, "stabilizer was 'linear'"),
         ({"holdout": 0.2}, "holdout"),
     ],
 )
 def test_another_trainings_folder_is_refused(images: Path, whole: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Training(_options(images, whole, resume=True, **change), ALONE)
+        _start(_options(images, whole, resume=True, **change))
     with pytest.raises(UserError, match="holds a run already"):
-        Training(_options(images, whole), ALONE)
+        _start(_options(images, whole))
 
 
 def test_another_split_is_refused_even_with_drift(images: Path, whole: Path) -> None:
     with pytest.raises(UserError, match="holds out other images"):
-        Training(_options(images, whole, resume=True, allow_drift=True, split_seed=1), ALONE)
+        _start(_options(images, whole, resume=True, allow_drift=True, split_seed=1))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(images: Path, tmp_path: Path, capsys: Any) -> None:
@@ -429,7 +445,7 @@ def test_steps_may_end_inside_an_epoch(options: Options) -> None:
     [
         (["--batch-size", "16", "--accumulate", "3"], "does not divide"),
         (["--batch-size", "100"], "nothing to train"),
-        (["--stabilizer", "wax"], "stabilizer 'wax'"),
+        (["--stabilizer", "wax"], "'wax' is not one of linear, skip, bn, relu"),
         (["--init", "wax"], "'wax'"),
         (["--space", "wax"], "no search space 'wax'"),
         (["--sampling", "wax"], "fair"),
@@ -437,7 +453,6 @@ def test_steps_may_end_inside_an_epoch(options: Options) -> None:
         (["--data-dir", "wax"], "wax"),
         (["--threads", "-1"], "--threads: -1 is below 0"),
         (["--choices-every", "0"], "--choices-every: 0 is below 1"),
-        (["--sched", "step"], "cannot make schedule step without decay_epochs"),
     ],
 )
 def test_mistakes_get_one_line(images: Path, tmp_path: Path, capsys: Any, arguments: list[str], message: str) -> None:
@@ -450,8 +465,8 @@ def test_mistakes_get_one_line(images: Path, tmp_path: Path, capsys: Any, argume
 
 @pytest.mark.parametrize("recipe", ["supernet_imagenet", "supernet_imagenette", "supernet_nas_bench_macro"])
 def test_recipes_are_options(recipe: str) -> None:
-    loaded = cli.PROGRAM.parse("train", train, ["--config", recipe, "--stabilizer", "false", "--data-dir", "x"])
-    assert loaded.stabilizer is False
+    loaded = cli.PROGRAM.parse("train", train, ["--config", recipe, "--stabilizer", "skip", "--data-dir", "x"])
+    assert loaded.stabilizer == "skip"
     assert loaded.data_dir == "x"
 
 
@@ -474,23 +489,23 @@ def _command(options: Options, folder: Path, processes: int = 1) -> list[str]:
 def _two_steps_of_a_rank(rank: int, port: str, options: Options, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    with train.distributed.start("cpu") as world:
-        training = _training(options, world)
-        feed = _double(list(training._batches(0, 0, 2)))
-        rows = [training.train_step(feed) for _ in range(2)]
-        torch.save((training.net.state_dict(), rows), folder / f"rank{rank}.pt")
+    with start("cpu") as world:
+        trainer = _exact(options, world)
+        feed = _double(list(trainer.load(0, 0, 2)))
+        rows = [_step(trainer, feed) for _ in range(2)]
+        torch.save((trainer.task.model.state_dict(), rows), folder / f"rank{rank}.pt")
 
 
 def test_two_ranks_with_half_the_batch_are_one_rank(options: Options, tmp_path: Path) -> None:
     split = dataclasses.replace(options, out=f"{options.out}2")
     torch.multiprocessing.spawn(_two_steps_of_a_rank, (free_port(), split, tmp_path), nprocs=2)
-    training = _training(options)
-    feed = _double(list(training._batches(0, 0, 2)))
-    rows = [training.train_step(feed) for _ in range(2)]
+    trainer = _exact(options)
+    feed = _double(list(trainer.load(0, 0, 2)))
+    rows = [_step(trainer, feed) for _ in range(2)]
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     for name, tensor in ranks[0][0].items():
         assert torch.equal(tensor, ranks[1][0][name]), name
-    _assert_close(ranks[0][0], training.net.state_dict())
+    _assert_close(ranks[0][0], trainer.task.model.state_dict())
     assert ranks[0][1][1] == ranks[1][1][1] == pytest.approx(rows[1])
 
 

@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys, torch
-from scarlet_models.training.allocator import keep_freed_memory
+from scarlet_models.training.device import keep_freed_memory
 if sys.argv[1] == "keep" and not keep_freed_memory():
     sys.exit(3)
 for _ in range(3):

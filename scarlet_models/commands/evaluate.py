@@ -1,0 +1,39 @@
+"""Top-1 and top-5 of a network on the held-out images of a folder, or on its test split.
+
+The network's own image size and transform hold. Its classes must be those of the images, by their names. Under torchrun
+the images are shared among the processes, with none left out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from scarlet_models.training.options import EvaluateOptions as Options
+
+EXAMPLE = """  scarlet-models evaluate runs/mine/exported/mine --data-dir my_images
+  scarlet-models evaluate scarlet_a.c10 --data-dir cifar10 --test-split test --final --results-file results.csv"""
+
+
+def main(options: Options) -> None:
+    """Score the network and print the figures.
+
+    Raises:
+        UserError: There is no such network, the data has other classes, or nothing is held out.
+    """
+    from scarlet_models.training.distributed import start
+    from scarlet_models.training.evaluation import append_result, evaluate_classifier, provenance
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    with start(options.device, options.threads) as world:
+        result = evaluate_classifier(options.network, options, options.final, world, options.batch_size)
+        if not world.is_main:
+            return
+        if options.results_file:
+            append_result(Path(options.results_file), result)
+        if options.json:
+            print(json.dumps({**asdict(result), **provenance(options.workers, world)}))
+        else:
+            print(result)

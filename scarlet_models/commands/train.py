@@ -1,0 +1,35 @@
+"""Fine-tune or train any network of timm on a folder of images, and export it.
+
+A name with a tag (scarlet_a.c10) and a folder that was exported start from their weights, a plain name from random
+ones; the first line printed says which. Use one process for each GPU or CPU: start it plainly, or with torchrun. If
+interrupted, run the printed line: it goes on to the same result.
+"""
+
+from __future__ import annotations
+
+import json
+
+from scarlet_models.training.options import TrainOptions as Options
+
+EXAMPLE = """  scarlet-models train --model scarlet_a.c10 --data-dir my_images --epochs 10 --out runs/mine
+  scarlet-models train --config cifar10_cpu --model scarlet_a --data-dir cifar10 --out runs/a
+  scarlet-models train --config runs/a/config.yaml --resume
+  torchrun --nproc-per-node 8 --no-python scarlet-models train --config imagenet_mnasnet --data-dir imagenet"""
+
+
+def main(options: Options) -> None:
+    """Train, export, and print where the network is.
+
+    Raises:
+        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
+    """
+    from scarlet_models.training.classification import Start, train_classifier
+    from scarlet_models.training.distributed import start_training
+    from scarlet_models.training.progress import log_to_stderr
+
+    log_to_stderr()
+    start = Start.of_model(options.model, options.pretrained, options.inherit)
+    with start_training(options.device, options.threads) as world:
+        result = train_classifier(options, start, world, "scarlet-models train")
+        if world.is_main and options.json:
+            print(json.dumps({"exported": str(result.folder), **result.history[-1]}))

@@ -1,0 +1,221 @@
+"""Scoring a classifier: top-1 and top-5 on the held-out images or on the test split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from timm.data import resolve_model_data_config
+from torch import nn
+
+from scarlet_models import networks
+from scarlet_models.errors import UserError
+from scarlet_models.files import sha256_of, write_text
+from scarlet_models.weights import save as saving
+
+from .data import LabelledImages
+from .device import to_device
+from .distributed import World
+from .environment import describe_environment
+from .loading import Transformed, load_batches, shard
+from .options import DataOptions
+from .split import Split, read_record, split_holdout
+from .transforms import eval_transform
+
+BATCH = 250
+# The columns of timm's results-*.csv.
+COLUMNS = ("model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation")
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What a network scores.
+
+    Args:
+        network: As it was named.
+        top1: Percent of the images whose class scores highest.
+        top5: Percent of the images whose class is among the five that score highest.
+        images: Number of images.
+        split: The split that they are; "holdout of ..." for held-out images.
+        param_count: Parameters of the network.
+        img_size: Side of the images in pixels.
+        crop_pct: Share of the resized image that the network saw.
+        interpolation: How images were resized.
+        weights_sha256: Of the file of weights; empty if it is not known.
+    """
+
+    network: str
+    top1: float
+    top5: float
+    images: int
+    split: str
+    param_count: int
+    img_size: int
+    crop_pct: float
+    interpolation: str
+    weights_sha256: str
+
+    def __repr__(self) -> str:
+        scores = f"top1={self.top1:.2f}, top5={self.top5:.2f}"
+        return f"EvaluateResult({self.network!r}, {scores}, images={self.images}, split={self.split!r})"
+
+    def __str__(self) -> str:
+        scores = f"top-1 {self.top1:.2f}%, top-5 {self.top5:.2f}%"
+        return f"{self.network}: {scores} of {self.images:,} images ({self.split})"
+
+
+def evaluate_classifier(
+    network: str, data: DataOptions, final: bool, world: World, batch_size: int = BATCH
+) -> EvaluateResult:
+    """Scores a network at its own image size and transform.
+
+    Args:
+        network: An exported folder, or timm's name of a network that has weights.
+        data: The images, and which of them are held out.
+        final: Score the test split instead of the held-out images.
+        world: The processes that share the work.
+        batch_size: Images in a forward pass.
+
+    Raises:
+        UserError: There is no such network, the data has other classes, or nothing is held out.
+    """
+    model = _load(network)
+    config = resolve_model_data_config(model)
+    if (channels := config["input_size"][0]) != 3:
+        raise UserError(f"{network} takes images of {channels} channels, and those of the data have 3")
+    split = data.test_split if final else data.train_split
+    images = LabelledImages(data, split)
+    _check_classes(network, model, images, data.dataset)
+    indices: Sequence[int] = range(len(images))
+    if not final:
+        held = split_holdout(images.ids, images.labels, data.holdout, data.split_seed)
+        indices = _held_out_of(network, held)
+    size = config["input_size"][-1]
+    dataset = Transformed(images, eval_transform(size, config))
+    to_device(model, world.device)
+    return EvaluateResult(
+        network=network,
+        **accuracy(model, dataset, indices, world, data.workers, batch_size),
+        split=split if final else f"holdout of {split}",
+        param_count=sum(parameter.numel() for parameter in model.parameters()),
+        img_size=size,
+        crop_pct=config["crop_pct"],
+        interpolation=config["interpolation"],
+        weights_sha256=_weights_sha256(network, model),
+    )
+
+
+@torch.inference_mode()
+def accuracy(
+    model: nn.Module, dataset: Transformed, indices: Sequence[int], world: World, workers: int, batch_size: int = BATCH
+) -> dict[str, Any]:
+    """Top-1 and top-5 in percent over these images, shared among the ranks with none left out, and their number."""
+    model.eval()
+    top1, top5 = (torch.zeros((), dtype=torch.int64, device=world.device) for _ in range(2))
+    count = 0
+    for images, labels in load_batches(dataset, shard(indices, world.rank, world.size, batch_size), workers):
+        logits = model(images.to(world.device, memory_format=torch.channels_last))
+        hits = logits.topk(min(5, logits.shape[1])).indices == labels.to(world.device)[:, None]
+        top1 += hits[:, 0].sum()
+        top5 += hits.any(1).sum()
+        count += len(labels)
+    top1_sum, top5_sum, total = world.sum([int(top1), int(top5), count])
+    return {"top1": 100 * top1_sum / total, "top5": 100 * top5_sum / total, "images": int(total)}
+
+
+def provenance(workers: int, world: World) -> dict[str, Any]:
+    """How figures came about: the command line and the machine."""
+    return {"command": shlex.join(sys.argv), "machine": describe_environment(workers, world)}
+
+
+def append_result(path: Path, result: EvaluateResult) -> None:
+    """Adds a row to a CSV in timm's columns, in place of an earlier one of the same network; whole or not at all.
+
+    Raises:
+        UserError: The file cannot be written, or has other columns.
+    """
+    row = {
+        "model": result.network,
+        "top1": round(result.top1, 4),
+        "top1_err": round(100 - result.top1, 4),
+        "top5": round(result.top5, 4),
+        "top5_err": round(100 - result.top5, 4),
+        "param_count": round(result.param_count / 1e6, 2),
+        "img_size": result.img_size,
+        "crop_pct": result.crop_pct,
+        "interpolation": result.interpolation,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        reader = csv.DictReader(io.StringIO(path.read_text() if path.exists() else ",".join(COLUMNS)))
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise UserError(f"{path} has other columns than {', '.join(COLUMNS)}: give a file of its own")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*(known for known in reader if known["model"] != result.network), row])
+        write_text(path, text.getvalue())
+
+
+def _load(network: str) -> Any:
+    if Path(network).is_dir():
+        return saving.load(network)
+    try:
+        return networks.create(network, pretrained=True).eval()
+    except UserError as error:
+        raise UserError(f"{network} is neither an exported folder nor a network with weights: {error}") from error
+
+
+def _held_out_of(network: str, held: Split) -> list[int]:
+    """The held-out images, which the network must not have been trained on.
+
+    Raises:
+        UserError: there are none, or it was.
+    """
+    if not held.holdout:
+        raise UserError("--holdout 0 leaves no images to score on; give a share, or --final for the test split")
+    kept = read_record(network)
+    if not kept:
+        _logger.warning("it is not on record which images %s was trained on: these may be among them", network)
+    elif kept["held_out"] != held.hash:
+        raise UserError(
+            f"{network} held out other images: give the data, --holdout and --split-seed of its training, or --final"
+        )
+    return held.holdout
+
+
+def _check_classes(network: str, model: Any, images: LabelledImages, dataset: str) -> None:
+    """Compares numbers of classes, and in folders and tars names: a named data set may call the same ones otherwise.
+
+    Raises:
+        UserError: they differ.
+    """
+    known, there = list(model.pretrained_cfg.get("label_names") or ()), images.classes
+    if len(there) != model.num_classes:
+        raise UserError(f"{network} knows {model.num_classes} classes, the data has {len(there)}")
+    if dataset or any(all(map(str.isdigit, names)) for names in (known, there)):  # numbers stand for unknown names
+        return
+    for ours, theirs in zip(known, there, strict=False):
+        if ours != theirs:
+            raise UserError(
+                f"{network} knows other classes, or in another order: {ours!r} where the data has {theirs!r}; if only "
+                "the names differ, rename the folders"
+            )
+
+
+def _weights_sha256(network: str, model: Any) -> str:
+    """Of the file that the weights came from, where it is known."""
+    folder = Path(network.removeprefix("local-dir:"))
+    file = folder / saving.WEIGHTS if folder.is_dir() else Path(model.pretrained_cfg.get("file") or "")
+    return sha256_of(file) if file.is_file() else ""
