@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,6 +98,45 @@ class Program:
         for owner in (other for other, names in self.recipes_of.items() if recipe in names):
             wrong = f"{recipe} is a recipe of {owner}, not of {command}"
         raise UserError(f"{wrong}; recipes of {command}: {', '.join(own) or 'none'}")
+
+    def resolve(self, command: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of a subcommand by name, as YAML and JSON give them back.
+
+        Args:
+            command: The subcommand.
+            given: Some of its options. A recipe's name under "config" gives those that are not named.
+
+        Raises:
+            UserError: There is no such recipe or option.
+        """
+        values = {name.replace("-", "_"): value for name, value in given.items()}  # --train.batch-size
+        if recipe := values.pop("config", ""):
+            values = {**self.read_config(command, recipe), **values}
+        if unknown := sorted(values.keys() - self._fields(command).keys()):
+            raise UserError(f"{command} has no option {unknown[0]}; {self.name} {command} --help")
+        return dict(json.loads(json.dumps(values)))
+
+    def build(self, command: str, values: Mapping[str, Any]) -> Any:
+        """Make a subcommand's Options from what `resolve` gives, with the checks of the command line.
+
+        Raises:
+            UserError: An option has a bad value or is missing.
+        """
+        from scarlet_models.options import build
+
+        return build(self.load(command).Options, values)
+
+    def has_option(self, command: str, name: str) -> bool:
+        """Whether a subcommand has an option of that name."""
+        return name in self._fields(command)
+
+    def affecting(self, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Of options by name, those that change the subcommand's result."""
+        own = self._fields(command)
+        return {name: value for name, value in values.items() if not own[name].metadata.get("free")}
+
+    def _fields(self, command: str) -> dict[str, Field[Any]]:
+        return {option.name: option for option in fields(self.load(command).Options)}
 
     def _run(self, arguments: list[str]) -> int:
         if not arguments or arguments[0] in ("-h", "--help"):

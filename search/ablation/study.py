@@ -9,7 +9,6 @@ import yaml
 
 from scarlet_models.files import write_text
 from scarlet_models.program import Program
-from scarlet_models.search.pipeline.subcommands import build, resolve
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 
@@ -31,8 +30,8 @@ class Study:
     def __init__(self, options: AblationOptions, program: Program) -> None:
         self.options = options
         self.cells = make_cells(Path(options.out), options.variants, options.seeds)
-        self._train = {cell: resolve(program, "train", self._train_options(cell)) for cell in self.cells}
-        parsed = [build(program, "train", values) for values in self._train.values()]  # finds mistakes before any run
+        self._train = {cell: program.resolve("train", self._train_options(cell)) for cell in self.cells}
+        parsed = [program.build("train", values) for values in self._train.values()]  # finds mistakes before any run
         known = load_known_accuracies(options.known, SearchSpace.load(parsed[0].space))
         self.networks = min(options.networks or len(known), len(known))
 

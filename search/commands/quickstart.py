@@ -15,7 +15,6 @@ from typing import Any
 
 from scarlet_models.options import Ranged, option
 from scarlet_models.search import cli
-from scarlet_models.search.pipeline.subcommands import build, resolve
 from scarlet_models.shell import shell_line
 
 from . import run
@@ -73,7 +72,7 @@ def main(options: Options) -> None:
 
 
 def _as_run(options: Options, digits: Path) -> run.Options:
-    recipe: run.Options = build(cli.PROGRAM, "run", resolve(cli.PROGRAM, "run", {"config": "digits"}))
+    recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": "digits"}))
     given = {key: getattr(options, key) for key in ("out", "seed", "threads", "device", "json")}
     return replace(recipe, data_dir=str(digits), name="quickstart", **given)
 

@@ -16,7 +16,6 @@ from typing import Any
 from scarlet_models.errors import UserError
 from scarlet_models.options import Ranged, option
 from scarlet_models.search import cli
-from scarlet_models.search.pipeline.subcommands import build, resolve
 from scarlet_models.shell import shell_line
 from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
 
@@ -88,7 +87,7 @@ def _as_run(options: Options) -> run.Options:
     """
     if options.network not in GENOTYPES:
         raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
-    recipe: run.Options = build(cli.PROGRAM, "run", resolve(cli.PROGRAM, "run", {"config": options.recipe}))
+    recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": options.recipe}))
     known = _released(options.network)
     if options.skip_search:
         recipe = replace(recipe, genotype=known["genotype"], space=_SPACE)

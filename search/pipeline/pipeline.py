@@ -20,7 +20,6 @@ from scarlet_models.program import Program
 
 from .journal import Entry, Journal
 from .stage import Stage
-from .subcommands import build, has_option, resolve, weighty
 
 _logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Pipeline:
         """
         resolved = self._resolved(stage)
         try:
-            return build(self.program, stage.command, {**resolved, **more})
+            return self.program.build(stage.command, {**resolved, **more})
         except UserError as error:
             raise UserError(f"{stage.name}: {error}") from None
 
@@ -76,7 +75,7 @@ class Pipeline:
         options, command = self._resolved(stage), f"scarlet-search {stage.command} --config {shlex.quote(str(config))}"
         self._check_kept(stage, options)
         self.journal.forget(stage.name)
-        resume = has_option(self.program, stage.command, "resume") and self._may_resume(stage, options)
+        resume = self.program.has_option(stage.command, "resume") and self._may_resume(stage, options)
         text = f"# {stage.why}\n# {command}\n" + yaml.safe_dump({**options, "out": str(folder)}, sort_keys=False)
         write_text(config, text)
         _logger.info("%s: %s", stage.name, stage.why)
@@ -105,13 +104,13 @@ class Pipeline:
 
     def _resolved(self, stage: Stage) -> dict[str, Any]:
         try:
-            return resolve(self.program, stage.command, stage.options)
+            return self.program.resolve(stage.command, stage.options)
         except UserError as error:
             raise UserError(f"{stage.name}: {error}") from None
 
     def _differences(self, stage: Stage, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         """How options that change the stage's result differ, in words."""
-        old, new = (weighty(self.program, stage.command, options) for options in (before, now))
+        old, new = (self.program.affecting(stage.command, options) for options in (before, now))
         names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
         return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names]
 

@@ -13,7 +13,6 @@ from .networks import PICKED
 from .options import LIMITS, SearchOptions
 from .pipeline import Pipeline
 from .stage import Stage
-from .subcommands import has_option
 
 
 class Stages:
@@ -126,7 +125,7 @@ class Stages:
     def _common(self, command: str) -> dict[str, Any]:
         """The search's options that a command has too."""
         shared = [field.name for field in dataclasses.fields(DataOptions)] + ["seed", "threads", "device"]
-        known = [name for name in shared if has_option(self.pipeline.program, command, name)]
+        known = [name for name in shared if self.pipeline.program.has_option(command, name)]
         values = {name: getattr(self.options, name) for name in known}
         return {name: value for name, value in values.items() if name != "threads" or value}
 
