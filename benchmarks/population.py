@@ -36,7 +36,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 import scarlet_models  # noqa: F401  # registers the models with timm
-from scarlet_models.search.evolution.variation import mutate, two_point_crossover
+from scarlet_models.search.evolution.genotypes import mutate, two_point_crossover
 from scarlet_models.search.scoring.population import PopulationEvaluator
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace

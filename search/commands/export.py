@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scarlet_models.options import option
-from scarlet_models.search.scoring.heldout import HeldOutOptions
+from scarlet_models.search.scoring.options import HeldOutOptions
 
 EXAMPLE = """  scarlet-search export runs/a --out models/a
   scarlet-search export 0,1,2,3,0 --supernet runs/mini --data-dir images --out models/best

@@ -13,10 +13,9 @@ import numpy as np
 from scarlet_models.errors import UserError
 from scarlet_models.space.sampling import ENUMERABLE, enumerate_genotypes, sample_within
 
-from .genotypes import canonicalise, keys_of
+from .genotypes import canonicalise, keys_of, mutate
 from .limits import as_limits, check_bounds
 from .objectives import Costs, Range
-from .variation import mutate
 
 _ROUNDS = 8  # of random draws, before what is left is looked for
 _DRAWS = 512  # in a round, at least

@@ -1,4 +1,8 @@
-"""Genotypes as integer arrays (N, layers): canonical form, and keys for sets and dictionaries."""
+"""Genotypes as integer arrays (N, layers): canonical form, keys, mutation and crossover.
+
+Nothing changes in place. Mutation and crossover never leave the space: crossover swaps choices between two genotypes
+layer by layer, and the choices that a layer allows do not depend on other layers.
+"""
 
 from __future__ import annotations
 
@@ -20,3 +24,54 @@ def canonicalise(space: SearchSpace, genotypes: np.ndarray) -> np.ndarray:
 def keys_of(genotypes: np.ndarray) -> list[bytes]:
     """A hashable key of each row."""
     return [row.tobytes() for row in genotypes.astype(np.uint16)]
+
+
+def mutate(space: SearchSpace, genotypes: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
+    """Change each layer with `probability` to one of its other choices, all equally likely.
+
+    Args:
+        space: The genotypes' space.
+        genotypes: (N, layers).
+        rng: Source of randomness.
+        probability: Probability of each layer, independently. A layer with a single choice keeps it.
+    """
+    mutated = genotypes.copy()
+    changed = rng.random(genotypes.shape) < probability
+    for layer in space.layers:
+        choices, rows = np.array(layer.choices), np.flatnonzero(changed[:, layer.index])
+        if len(choices) > 1:
+            place = np.searchsorted(choices, genotypes[rows, layer.index])  # choices ascend
+            other = (place + rng.integers(1, len(choices), size=len(rows))) % len(choices)
+            mutated[rows, layer.index] = choices[other]
+    return mutated
+
+
+def two_point_crossover(
+    first: np.ndarray, second: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Swap a run of neighbouring layers between the parents of each row, never all of them.
+
+    The layers form a ring, so that the first and the last are swapped as often as those in the middle.
+
+    Args:
+        first: (N, layers).
+        second: (N, layers).
+        rng: Source of randomness.
+
+    Returns:
+        Two children for each row, both (N, layers).
+    """
+    count, layers = first.shape
+    if layers < 2:
+        return first.copy(), second.copy()
+    start, length = rng.integers(layers, size=(count, 1)), rng.integers(1, layers, size=(count, 1))
+    return _swap(first, second, (np.arange(layers) - start) % layers < length)
+
+
+def uniform_crossover(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Swap each layer with probability 1/2 between the parents of each row; shapes as in `two_point_crossover`."""
+    return _swap(first, second, rng.random(first.shape) < 0.5)
+
+
+def _swap(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.where(where, second, first), np.where(where, first, second)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.options import DataOptions
 from scarlet_models.training.transforms import eval_transform
+from scarlet_models.weights.save import load
 
 TEST_SHARE = 0.2
 
@@ -37,12 +39,11 @@ def write_digits(folder: Path) -> None:
 
 
 def read_digits(exported: str, data: DataOptions) -> list[dict[str, str]]:
-    """What is on each image of the test split, and what the exported network says, loaded as timm's users do."""
-    import timm
+    """What is on each image of the test split, and what the exported network says."""
     import torch
     from timm.data import resolve_model_data_config
 
-    model = timm.create_model(f"local-dir:{exported}", pretrained=True).eval()
+    model = load(exported)
     config = resolve_model_data_config(model)
     images = LabelledImages(data, data.test_split)
     transform = eval_transform(config["input_size"][-1], config)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scarlet_models.options import option
-from scarlet_models.training.data import DataOptions
+from scarlet_models.training.options import DataOptions
 
 LIMITS = ("min_macs", "max_macs", "min_params", "max_params", "min_latency", "max_latency", "min_accuracy")
 

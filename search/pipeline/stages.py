@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scarlet_models.search.evolution.objectives import wants_latency
-from scarlet_models.training.data import DataOptions
+from scarlet_models.training.options import DataOptions
 
 from .networks import PICKED
 from .options import LIMITS, SearchOptions

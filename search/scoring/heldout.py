@@ -18,8 +18,9 @@ import torch
 from scarlet_models.errors import UserError
 from scarlet_models.search.supernet.file import SupernetInfo
 from scarlet_models.training import distributed
-from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.loading import Transformed, load_batches
+from scarlet_models.training.options import DataOptions
 from scarlet_models.training.split import split_holdout
 from scarlet_models.training.transforms import eval_transform
 
