@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from scarlet_models.cli import Program
 from scarlet_models.files import write_text
-from scarlet_models.search.pipeline.subcommands import build, resolve
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 
 from .cells import BATCH_NORMS, Cell, make_cells
 from .options import AblationOptions
+
+ReadTrain = Callable[[Mapping[str, Any]], tuple[dict[str, Any], Any]]
 
 
 class Study:
@@ -22,18 +23,18 @@ class Study:
 
     Args:
         options: What to train and to measure.
-        program: scarlet-search, whose train, rank and similarity the cells run.
+        read_train: Gives options of train with those of the recipe under "config", as plain data and as Options.
 
     Raises:
         UserError: An option is bad, also one of train, or the known accuracies cannot be read.
     """
 
-    def __init__(self, options: AblationOptions, program: Program) -> None:
+    def __init__(self, options: AblationOptions, read_train: ReadTrain) -> None:
         self.options = options
         self.cells = make_cells(Path(options.out), options.variants, options.seeds)
-        self._train = {cell: resolve(program, "train", self._train_options(cell)) for cell in self.cells}
-        parsed = [build(program, "train", values) for values in self._train.values()]  # finds mistakes before any run
-        known = load_known_accuracies(options.known, SearchSpace.load(parsed[0].space))
+        read = [read_train(self._train_options(cell)) for cell in self.cells]  # finds mistakes before any run
+        self._train = {cell: plain for cell, (plain, _) in zip(self.cells, read, strict=True)}
+        known = load_known_accuracies(options.known, SearchSpace.load(read[0][1].space))
         self.networks = min(options.networks or len(known), len(known))
 
     def _train_options(self, cell: Cell) -> dict[str, Any]:

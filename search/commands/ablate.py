@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import option
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions
+from scarlet_models.search.pipeline.subcommands import build, resolve
 from scarlet_models.shell import resumable, shell_line
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def main(options: Options) -> None:
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
-    runner = Runner(Study(options, cli.PROGRAM))
+    runner = Runner(Study(options, read_train))
     failures: dict[str, str] = {}
     if not options.plan:
         live = Live(get_renderable=lambda: _table(runner), console=console(), refresh_per_second=1, transient=True)
@@ -77,6 +79,16 @@ def main(options: Options) -> None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         count = len(runner.study.cells)
         raise UserError(f"{len(failures)} of {count} cells failed, run it again to go on. {reasons}")
+
+
+def read_train(options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Options of train with those of the recipe under "config": as plain data, and checked as its Options.
+
+    Raises:
+        UserError: One is unknown or has a bad value, or there is no such recipe.
+    """
+    plain = resolve(cli.PROGRAM, "train", options)
+    return plain, build(cli.PROGRAM, "train", plain)
 
 
 def _table(runner: Runner) -> Table:

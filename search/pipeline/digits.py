@@ -36,12 +36,13 @@ def write_digits(folder: Path) -> None:
 
 
 def read_digits(exported: str, data: DataOptions) -> list[dict[str, str]]:
-    """What is on each image of the test split, and what the exported network says, loaded as timm's users do."""
-    import timm
+    """What is on each image of the test split, and what the exported network says, loaded by timm."""
     import torch
     from timm.data import resolve_model_data_config
 
-    model = timm.create_model(f"local-dir:{exported}", pretrained=True).eval()
+    from scarlet_models.networks import create
+
+    model = create(f"local-dir:{exported}", pretrained=True).eval()
     config = resolve_model_data_config(model)
     images = LabelledImages(data, data.test_split)
     transform = eval_transform(config["input_size"][-1], config)

@@ -27,6 +27,7 @@ from scarlet_models.search.ablation.cells import STAGES, VARIANTS, find_cells, m
 from scarlet_models.search.ablation.options import AblationOptions
 from scarlet_models.search.ablation.runner import LOG, lock
 from scarlet_models.search.ablation.study import Study
+from scarlet_models.search.commands.ablate import read_train
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.weights import save as saving
 
@@ -141,7 +142,7 @@ def test_every_variant_trains(root: Path) -> None:
         variants=list(VARIANTS),
         seeds=[0, 1],
     )
-    assert len(Study(options, cli.PROGRAM).cells) == 2 * len(VARIANTS)  # train has read the options of each
+    assert len(Study(options, read_train).cells) == 2 * len(VARIANTS)  # train has read the options of each
 
 
 def test_a_space_of_ones_own_with_supernets_that_inherit(root: Path, tmp_path: Path) -> None:
@@ -163,7 +164,7 @@ def test_a_space_of_ones_own_with_supernets_that_inherit(root: Path, tmp_path: P
         workers=0,
         out=str(tmp_path / "study"),
     )
-    study = Study(options, cli.PROGRAM)
+    study = Study(options, read_train)
     for cell in study.cells:
         assert cli.main(study.arguments(cell, "train")) == 0
         assert study.state(cell)["train"]
