@@ -6,6 +6,7 @@ if __name__ != "scarlet_models.search":
 from scarlet_models.search.scoring.population import PopulationEvaluator
 from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.training import train_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "PopulationEvaluator",
     "SearchSpace",
     "Supernet",
+    "train_supernet",
 ]
