@@ -80,7 +80,7 @@ def _training(run: Run, _: Sequence[Run]) -> Section:
     steps = len(table.get("step", ()))
     text = [f"In progress, or stopped: {steps:,} steps so far."]
     if info:
-        stabilizer = "with stabilizers in place of skips" if info["stabilizer"] else "with plain skips"
+        stabilizer = "with plain skips" if info["stabilizer"] == "skip" else "with stabilizers in place of skips"
         sampling = "strictly fair steps" if info["sampling"] == "fair" else "batches of uniformly drawn paths"
         text = [
             f"A supernet of space {info['space']['name']}, {stabilizer}, trained for {info['steps']:,} {sampling} of "
