@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scarlet_models.search.scoring.rank import rank
     from scarlet_models.search.supernet.sampler import FairSampler
     from scarlet_models.search.supernet.supernet import Supernet
+    from scarlet_models.search.supernet.training import train_supernet
     from scarlet_models.space import Genotype, SearchSpace
 
 _HOMES = {
@@ -22,9 +23,19 @@ _HOMES = {
     "Supernet": "scarlet_models.search.supernet.supernet",
     "evolve": "scarlet_models.search.evolution.front",
     "rank": "scarlet_models.search.scoring.rank",
+    "train_supernet": "scarlet_models.search.supernet.training",
 }
 
-__all__ = ["FairSampler", "Genotype", "PopulationEvaluator", "SearchSpace", "Supernet", "evolve", "rank"]
+__all__ = [
+    "FairSampler",
+    "Genotype",
+    "PopulationEvaluator",
+    "SearchSpace",
+    "Supernet",
+    "evolve",
+    "rank",
+    "train_supernet",
+]
 
 
 def __getattr__(name: str) -> Any:

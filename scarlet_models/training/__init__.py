@@ -1,1 +1,21 @@
-"""What any training needs: data, splits, transforms, optimizer, run folder, checkpoints, distribution, device."""
+"""What any training needs, and two functions that use it: `train` a network on a folder of images, `evaluate` one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .classification import train
+    from .evaluation import evaluate
+
+_HOMES = {"train": "classification", "evaluate": "evaluation"}
+
+__all__ = ["evaluate", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs torch when it is first used, so that options of commands are read without it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,11 +24,11 @@ from scarlet_models.weights.inherit import inherit_from
 
 from .data import LabelledImages
 from .device import to_device
-from .distributed import World
+from .distributed import World, start_training
 from .evaluation import accuracy
 from .loading import Transformed
 from .optim import autocast, automatic_batch_size, local_batch
-from .options import ClassifierOptions, sizes
+from .options import ClassifierOptions, TrainOptions, from_keywords, sizes
 from .split import record, refuse_mixing, split_holdout
 from .task import Scale, Task
 from .trainer import Trainer
@@ -89,7 +88,32 @@ class TrainResult:
 
     folder: Path
     top1: float | None
-    history: list[dict[str, float]] = field(repr=False)
+    history: list[dict[str, float]]
+
+    def __repr__(self) -> str:
+        top1 = "None" if self.top1 is None else f"{self.top1:.2f}"
+        return f"TrainResult({str(self.folder)!r}, top1={top1}, epochs={len(self.history)})"
+
+
+def train(model: str | Path, data_dir: str | Path = "", **options: Any) -> TrainResult:
+    """Fine-tunes or trains any network of timm on a folder of images, and exports it.
+
+    `train("scarlet_a.c10", "my_images", out="runs/mine", epochs=10)` is the command
+    `scarlet-models train --model scarlet_a.c10 --data-dir my_images --out runs/mine --epochs 10`.
+
+    Args:
+        model: A name that timm knows, or a folder that a training exported. A name with a tag and a folder start from
+            their weights, a plain name from random ones.
+        data_dir: Folder of class folders, or with one such folder for each split.
+        options: Other options of the command; `TrainOptions` describes them.
+
+    Raises:
+        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
+    """
+    asked = from_keywords(TrainOptions, model=model, data_dir=data_dir, **options)
+    start = Start.of_model(asked.model, asked.pretrained, asked.inherit)
+    with start_training(asked.device, asked.threads) as world:
+        return train_classifier(asked, start, world, "scarlet-models train")
 
 
 def train_classifier(options: ClassifierOptions, start: Start, world: World, command: str) -> TrainResult:
@@ -105,8 +129,7 @@ def train_classifier(options: ClassifierOptions, start: Start, world: World, com
     with world.main_first():
         if world.is_main:
             task.export(folder, trainer.row)
-    with (trainer.folder.path / "metrics.csv").open(newline="") as file:
-        history = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    history = world.broadcast(trainer.folder.history() if world.is_main else None)
     return TrainResult(folder, max(_held_out_top1(trainer.row).values(), default=None), history)
 
 

@@ -24,10 +24,10 @@ from scarlet_models.weights import save as saving
 
 from .data import LabelledImages
 from .device import to_device
-from .distributed import World
+from .distributed import World, start
 from .environment import describe_environment
 from .loading import Transformed, load_batches, shard
-from .options import DataOptions
+from .options import DataOptions, EvaluateOptions, from_keywords
 from .split import Split, read_record, split_holdout
 from .transforms import eval_transform
 
@@ -73,6 +73,28 @@ class EvaluateResult:
     def __str__(self) -> str:
         scores = f"top-1 {self.top1:.2f}%, top-5 {self.top5:.2f}%"
         return f"{self.network}: {scores} of {self.images:,} images ({self.split})"
+
+
+def evaluate(network: str | Path, data_dir: str | Path = "", **options: Any) -> EvaluateResult:
+    """Scores a network on the held-out images of a folder, or on its test split with `final=True`.
+
+    `evaluate("runs/mine/exported/mine", "my_images", final=True)` is the command
+    `scarlet-models evaluate runs/mine/exported/mine --data-dir my_images --final`.
+
+    Args:
+        network: An exported folder, or the name of a network that has weights.
+        data_dir: Folder of class folders, or with one such folder for each split.
+        options: Other options of the command; `EvaluateOptions` describes them.
+
+    Raises:
+        UserError: There is no such network, the data has other classes, or nothing is held out.
+    """
+    asked = from_keywords(EvaluateOptions, network=network, data_dir=data_dir, **options)
+    with start(asked.device, asked.threads) as world:
+        result = evaluate_classifier(asked.network, asked, asked.final, world, asked.batch_size)
+        if world.is_main and asked.results_file:
+            append_result(Path(asked.results_file), result)
+        return result
 
 
 def evaluate_classifier(

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import PurePath
+from typing import Any, Literal, TypeVar
 
 from scarlet_models.options import Ranged, option
+
+T = TypeVar("T")
+
+
+def from_keywords(kind: type[T], **options: Any) -> T:
+    """An options dataclass from keyword arguments, in which a path may stand for its text."""
+    return kind(**{name: str(value) if isinstance(value, PurePath) else value for name, value in options.items()})
 
 
 @dataclass

@@ -97,6 +97,10 @@ class RunFolder:
             if isinstance(value, (int, float)):
                 self.add_scalar(key, value, step)
 
+    def history(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv, on rank 0."""
+        return [] if self.metrics is None else self.metrics.rows()
+
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Adds a point to a curve of TensorBoard, on rank 0."""
         if self._events is not None:
@@ -196,6 +200,10 @@ class MetricsTable:
                 self._writer(file).writerow({key: _number(value) for key, value in row.items()})
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
+
+    def rows(self) -> list[dict[str, float]]:
+        """All rows, without empty cells."""
+        return [{key: float(value) for key, value in row.items() if value} for row in self._read()]
 
     def _read(self) -> list[dict[str, str]]:
         with self.path.open(newline="") as file:

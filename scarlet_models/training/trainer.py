@@ -30,7 +30,7 @@ from .progress import Progress
 from .run_folder import RunFolder
 from .task import Task
 
-READ_EVERY = 20  # steps on a GPU, which waits while its figures are read; a CPU's are read after each step
+READ_EVERY = {"cpu": 1, "cuda": 20}  # steps; a GPU waits while figures are read
 
 _logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Trainer:
         self.task.model.train()
         first, end = self.step, min((epoch + 1) * self.task.steps_per_epoch, self.task.steps)
         parts = self.load(epoch, first % self.task.steps_per_epoch, end - first)
-        read_every = READ_EVERY if self.world.device.type == "cuda" else 1
+        read_every = READ_EVERY.get(self.world.device.type, 1)
         for step in range(first + 1, end + 1):
             started = time.monotonic()
             self.train_step(parts)

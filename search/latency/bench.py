@@ -81,7 +81,7 @@ class Bench:
     def time_blocks(self) -> Samples:
         """Measurements of every block, and of stem and head."""
         options = self.options
-        net = self._place(Supernet(self.space, self.num_classes, stabilizer=False).eval())
+        net = self._place(Supernet(self.space, self.num_classes, stabilizer="skip").eval())
         if options.runtime == "torch":
             with Progress(options.rounds + 1, 0, "blocks") as progress:
                 return time_blocks(net, self.images, options.rounds, options.seed, partial(progress.advance, ""))

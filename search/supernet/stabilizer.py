@@ -44,16 +44,10 @@ class Stabilizer(nn.Conv2d):
         INITS[init](self.weight)
 
 
-def variant_name(stabilizer: bool | str) -> str:
-    """The entry of `VARIANTS` for an option: True is "linear", False is "skip".
-
-    Raises:
-        UserError: There is no such variant.
-    """
-    if isinstance(stabilizer, bool):
-        return "linear" if stabilizer else "skip"
+def check_variant(stabilizer: str) -> str:
+    """The name itself, if it is one of `VARIANTS`."""
     if stabilizer not in VARIANTS:
-        raise UserError(f"stabilizer {stabilizer!r} is not true, false, or one of {', '.join(VARIANTS)}")
+        raise UserError(f"stabilizer {stabilizer!r} is not one of {', '.join(VARIANTS)}")
     return stabilizer
 
 

@@ -17,7 +17,7 @@ from scarlet_models.models import scarlet_net
 from scarlet_models.space.space import Genotype, SearchSpace
 
 from .folding import FoldingError, fold_stabilizers
-from .stabilizer import DEFAULT_INIT, identity_module, variant_name
+from .stabilizer import DEFAULT_INIT, check_variant, identity_module
 from .stored import Stored, read, readable
 
 
@@ -30,10 +30,10 @@ class Supernet(nn.Module):
 
     Args:
         space: Name, YAML file, mapping or `SearchSpace`.
-        num_classes: Outputs of the classifier; None is the space's number.
-        stabilizer: True ("linear") for the paper's, False ("skip") for plain skips; "bn" and "relu" put batch norm or
-            ReLU behind the 1x1 convolution, for ablations.
-        init: Initialisation of stabilizers: "torch" (as any convolution), "identity", "orthogonal", "identity_noise".
+        num_classes: Outputs of the classifier; None takes the space's.
+        stabilizer: "linear" for the paper's, "skip" for plain skips; "bn" and "relu" put batch norm or ReLU behind the
+            1x1 convolution, for ablations.
+        init: How stabilizers begin: "torch" (as any convolution), "identity", "orthogonal" or "identity_noise".
         in_chans: Channels of the images.
 
     Attributes:
@@ -50,14 +50,14 @@ class Supernet(nn.Module):
         self,
         space: str | Path | Mapping[str, Any] | SearchSpace,
         num_classes: int | None = None,
-        stabilizer: bool | str = True,
+        stabilizer: str = "linear",
         init: str = DEFAULT_INIT,
         in_chans: int = 3,
     ) -> None:
         super().__init__()
         self.space = SearchSpace.load(space)
         self.num_classes = self.space.num_classes if num_classes is None else num_classes
-        self.stabilizer = variant_name(stabilizer)
+        self.stabilizer = check_variant(stabilizer)
         self.in_chans = in_chans
         self.info: Any = None
         layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]

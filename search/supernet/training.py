@@ -19,9 +19,10 @@ from scarlet_models.models import default_cfgs
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.device import to_device
-from scarlet_models.training.distributed import World
+from scarlet_models.training.distributed import World, start_training
 from scarlet_models.training.loading import Transformed, load_batches
 from scarlet_models.training.optim import autocast, local_batch
+from scarlet_models.training.options import from_keywords
 from scarlet_models.training.run_folder import MetricsTable, RunFolder
 from scarlet_models.training.split import refuse_mixing, split_holdout
 from scarlet_models.training.task import Scale, Task
@@ -29,13 +30,33 @@ from scarlet_models.training.trainer import Trainer
 from scarlet_models.training.transforms import eval_transform, train_transform
 
 from .fair_step import add_gradients, batch_statistics, shared_parameters
-from .file import SupernetInfo, save_supernet
+from .file import SupernetInfo, load_supernet, save_supernet
 from .inherit import inherit_supernet
 from .options import SupernetOptions
 from .sampler import FairSampler, Sampler, UniformSampler
 from .supernet import Supernet
 
 _logger = logging.getLogger(__name__)
+
+
+def train_supernet(space: str | Path, data_dir: str | Path = "", **options: Any) -> Supernet:
+    """Trains a supernet on a folder of images and returns it, on the CPU and in eval mode.
+
+    `train_supernet("scarlet", "my_images", out="runs/supernet", epochs=60)` is the command
+    `scarlet-search train --space scarlet --data-dir my_images --out runs/supernet --epochs 60`.
+
+    Args:
+        space: Search space: a name or a YAML file.
+        data_dir: Folder of class folders, or with one such folder for each split.
+        options: Other options of the command; `SupernetOptions` describes them.
+
+    Raises:
+        UserError: A bad option, unreadable data, a full disk, or a loss that is not finite.
+    """
+    asked = from_keywords(SupernetOptions, space=space, data_dir=data_dir, **options)
+    with start_training(asked.device, asked.threads) as world:
+        path, _ = train(asked, world, "scarlet-search train")
+        return load_supernet(path)[0]
 
 
 def train(options: SupernetOptions, world: World, command: str) -> tuple[Path, dict[str, float]]:

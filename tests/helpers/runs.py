@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint
 
@@ -90,3 +91,11 @@ def kill_after(command: list[str], run: str | Path, step: int, delay: float = 0.
         time.sleep(delay)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+
+
+class NothingRead(TorchDispatchMode):
+    """While it is on, no tensor's value may be read back: on a GPU that would wait for all work before it."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "a value was read back from the device"
+        return func(*args, **(kwargs or {}))

@@ -25,7 +25,7 @@ def write_images(folder: Path, classes: int = 3, each: int = 20) -> None:
             Image.fromarray(pixels.astype(np.uint8)).save(folder / "train" / f"class{label}" / f"{i}.png")
 
 
-def write_supernet(data: Path, folder: Path, stabilizer: bool = True, seed: int = 0) -> Supernet:
+def write_supernet(data: Path, folder: Path, stabilizer: str = "linear", seed: int = 0) -> Supernet:
     """A random supernet of the mini space that claims to be trained on the images."""
     images = LabelledImages(DataOptions(data_dir=str(data)), "train")
     split = split_holdout(images.ids, images.labels, 0.4, 0)

@@ -33,7 +33,7 @@ MINI = SearchSpace.load("mini")
 @pytest.mark.parametrize("name", SearchSpace.names())
 def test_units_have_the_shapes_of_the_networks(name: str) -> None:
     space, size = SearchSpace.load(name), 64
-    net = Supernet(space, 3, stabilizer=False).eval()
+    net = Supernet(space, 3, stabilizer="skip").eval()
     genotype = space.sample(np.random.default_rng(0))
     features = net.stem(torch.zeros(1, 3, size, size))
     for layer, choice in enumerate(genotype):
@@ -122,7 +122,7 @@ class Slow(nn.Module):
 
 
 def test_time_goes_to_the_block_that_takes_it() -> None:
-    net = Supernet(MINI, 3, stabilizer=False).eval()
+    net = Supernet(MINI, 3, stabilizer="skip").eval()
     net.layers[2]["1"] = Slow(net.choice(2, 1), 12)
     net.head = Slow(net.head, 7)
     samples = time_blocks(net, torch.zeros(1, 3, 32, 32), 2, 0, lambda: None)
@@ -134,7 +134,7 @@ def test_time_goes_to_the_block_that_takes_it() -> None:
 
 
 def test_every_choice_is_timed_equally_often() -> None:
-    net = Supernet(MINI, 3, stabilizer=False).eval()
+    net = Supernet(MINI, 3, stabilizer="skip").eval()
     samples = time_blocks(net, torch.zeros(1, 3, 32, 32), 3, 0, lambda: None)
     assert len(samples.base) == 3 * 4
     reducing = [len(times) for unit, times in samples.units.items() if unit.stride == 2]
@@ -157,7 +157,7 @@ def test_measures_take_turns() -> None:
 
 
 def test_onnxruntime_runs_a_block_at_its_shape() -> None:
-    block = Supernet(MINI, 3, stabilizer=False).eval().choice(2, 0)
+    block = Supernet(MINI, 3, stabilizer="skip").eval().choice(2, 0)
     run = as_onnx(block, features := torch.randn(1, 16, 8, 8), 1)
     (output,) = run()  # type: ignore[misc]  # what onnxruntime's run gives
     with torch.inference_mode():

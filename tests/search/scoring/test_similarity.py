@@ -22,7 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("similarity")
     write_images(root / "data", each=10)
     write_supernet(root / "data", root / "stabilized")
-    write_supernet(root / "data", root / "plain", stabilizer=False)
+    write_supernet(root / "data", root / "plain", stabilizer="skip")
     return root
 
 

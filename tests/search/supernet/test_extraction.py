@@ -60,7 +60,7 @@ def test_projecting_identities_stay_in_the_network(genotype: str) -> None:
 
 
 def test_plain_skips_are_extracted_bit_for_bit() -> None:
-    net = supernet(CHAIN, stabilizer=False)
+    net = supernet(CHAIN, stabilizer="skip")
     images = random_images(16)
     for fold in (True, False):
         assert torch.equal(net.extract("0,2,1,2,2,1,0,2", fold)(images), net(images, "0,2,1,2,2,1,0,2"))

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.runs import free_port, kill_after
+from helpers.runs import NothingRead, free_port, kill_after
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scarlet_models.errors import UserError
-from scarlet_models.search import cli
+from scarlet_models.search import Supernet, cli, train_supernet
 from scarlet_models.search.commands import train
 from scarlet_models.search.commands.train import Options
 from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics, shared_parameters
@@ -246,6 +246,16 @@ def test_shared_gradients_are_averaged(options: Options, batch: Batch) -> None:
     assert 0 < len(shared) < len(steps[True])
     factor = {name: 4 if id(p) in shared else 1 for name, p in net.named_parameters()}
     _assert_close({name: step * factor[name] for name, step in steps[True].items()}, steps[False])
+
+
+def test_a_fair_step_reads_nothing_back_from_the_device(options: Options) -> None:
+    trainer = _start(options)
+    parts = iter(list(trainer.load(0, 0, 2)))
+    trainer.train_step(parts)
+    with NothingRead():
+        trainer.train_step(parts)
+    trainer.read()
+    assert [step for step, _ in trainer._rows] == [1, 2]
 
 
 def test_the_gradient_is_clipped(options: Options) -> None:
@@ -528,3 +538,10 @@ def test_all_ranks_stop_at_a_loss_that_is_not_finite(images: Path, tmp_path: Pat
     )
     assert done.returncode != 0
     assert done.stderr.count("of path 0 (") == 2
+
+
+def test_from_python_a_supernet_is_trained_and_returned(images: Path, whole: Path, tmp_path: Path) -> None:
+    options = dataclasses.asdict(_options(images, tmp_path / "run"))
+    net = train_supernet(options.pop("space"), **options)
+    assert sha256_of(tmp_path / "run" / "supernet.safetensors") == sha256_of(whole / "supernet.safetensors")
+    assert isinstance(net, Supernet) and not net.training
