@@ -153,8 +153,9 @@ def _say(difference: Estimate, best: str) -> str:
     assert difference.value is not None and difference.low is not None and difference.high is not None
     if difference.low > 0:
         return f"the supernet ranks better than {best}: Δ {signed(difference)}."
-    reason = "it ranks worse" if difference.high < 0 else "no difference is shown"
-    return f"the supernet adds nothing to {best} here: {reason}, Δ {signed(difference)}."
+    if difference.high < 0:
+        return f"the supernet adds nothing to {best} here: it ranks worse, Δ {signed(difference)}."
+    return f"no difference between the supernet and {best} is shown: Δ {signed(difference)}."
 
 
 def signed(difference: Estimate) -> str:

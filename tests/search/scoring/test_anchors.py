@@ -95,7 +95,7 @@ def test_rank_compares_anchored_scores_on_the_other_networks(
     assert cli.main(["rank", *arguments(run, tmp_path), *wanted]) == 0
     printed = capsys.readouterr().out
     assert "anchors, cross-validated" in printed and "supernet + anchors" in printed
-    assert "the same regression without it" in printed
+    assert "the same regression without it" in printed  # in the verdict
     report = json.loads((tmp_path / "rank_recalibrated.json").read_text())
     assert report["anchored"]["networks"] == 10
     assert report["networks"] == len(load_genotypes(run / "known.csv")) - 10
