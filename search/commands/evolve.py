@@ -6,8 +6,11 @@ training: for each of 20 budgets the deepest network and, among those, the large
 Each generation is scored in one pass over held-out images, and no path is scored twice: evaluations.jsonl serves
 searches with other limits and objectives too. If interrupted, run the same command with --resume; it ends with the same
 result. Another search in the same folder keeps evaluations.jsonl and replaces the rest: generations/ (populations and
-fronts), metrics.csv, search.json with the front, front.png and hypervolume.png. With --known and no supernet, the
-scores are the known accuracies. Runs as one process, or as several under torchrun, which share the networks.
+fronts), metrics.csv, search.json with the front, front.png and hypervolume.png.
+
+With --anchors, a regression from scores and genotypes to a few known accuracies corrects the scores, if it is better in
+cross-validation. With --known and no supernet, the scores are the known accuracies. Runs as one process, or as several
+under torchrun, which share the networks.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir images --max-macs 
   scarlet-search evolve runs/supernet --data-dir images --objectives "[accuracy max 0.5, latency min 0.5]" \\
     --latency-table runs/latency --max-latency 15ms --out runs/evolve_latency
   scarlet-search evolve runs/supernet --data-dir images --population 20 --generations 5 --surrogate 240
+  scarlet-search evolve runs/supernet --data-dir images --anchors ten_trained_networks.csv
   scarlet-search evolve --known nas-bench-macro_cifar10.json --space nas_bench_macro --population 20
   torchrun --nproc-per-node 8 -m scarlet_models.search evolve runs/supernet --data-dir imagenet"""
 
@@ -58,6 +62,8 @@ def main(options: Options) -> None:
         print(json.dumps(search.report()))
     else:
         show(search.report())
+        if search.anchors:
+            print(search.anchors.summary())
         print(f"written to {options.out}/search.json, front.png and hypervolume.png")
 
 
@@ -86,7 +92,8 @@ def _table(front: list[dict[str, Any]]) -> Any:
 
     count = min(len(front), SHOWN)
     rows = [front[round(i * (len(front) - 1) / max(count - 1, 1))] for i in range(count)]
-    more = {"latency": ("latency", "{:.2f} ms"), "true_accuracy": ("true accuracy", "{:.2f}")}
+    more = {"score": ("raw score", "{:.2f}"), "latency": ("latency", "{:.2f} ms")}
+    more |= {"true_accuracy": ("true accuracy", "{:.2f}")}
     known = [key for key in more if any(key in record for record in front)]
     shown = table(">accuracy", ">MACs", ">params", *(f">{more[key][0]}" for key in known), "genotype")
     for record in rows:

@@ -4,9 +4,11 @@ Scores the paths of a random sample of the known networks (the seed fixes it; id
 stage) on held-out images. Reports Kendall's tau-b with its 95% bootstrap interval, beside predictors that need no
 supernet (number of blocks, MACs, parameters, and the combination of them that ranks best), over all pairs of networks
 and within bands of about equal MACs; then tau and Spearman's correlation among networks of equal depth, and the known
-accuracy of the networks of highest score. Writes rank_running or rank_recalibrated (.csv, .json, .png). Scores go to
-evaluations.jsonl in groups of 64: no path is scored twice. If interrupted, run the same command again; it repeats one
-group at most.
+accuracy of the networks of highest score. With --anchors, a regression from scores and genotypes to a few known
+accuracies corrects the scores; it stands beside the same regression without the supernet.
+
+Writes rank_running or rank_recalibrated (.csv, .json, .png). Scores go to evaluations.jsonl in groups of 64: no path is
+scored twice. If interrupted, run the same command again; it repeats one group at most.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from scarlet_models.search.scoring.rank import Ranking
 
 EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.json --data-dir cifar10
-  scarlet-search rank runs/macro --known known.csv --data-dir cifar10 --networks 0 --batch-norm running"""
+  scarlet-search rank runs/macro --known known.csv --data-dir cifar10 --networks 0 --batch-norm running
+  scarlet-search rank runs/macro --known known.csv --data-dir cifar10 --anchors ten.csv"""
 
 
 @dataclass(kw_only=True)
@@ -73,7 +76,8 @@ def show(ranking: Ranking, file: Path) -> None:
         worth.add_row(f"top {top.k}", *(f"{figure:.2f}" for figure in figures))
     out = console()
     out.print(_predictors(ranking))
-    out.print("\n".join(["", *ranking.baselines.verdict(), ""]))
+    notes = [ranking.anchors.summary()] if ranking.anchors else []
+    out.print("\n".join(["", *ranking.baselines.verdict(), *notes, ""]))
     out.print(shown)
     if len(ranking.networks) < FEWEST:
         out.print(f"{len(ranking.networks)} networks are too few for an interval: it takes {FEWEST}")

@@ -25,7 +25,8 @@ class Archive:
 
     Attributes:
         genotypes: (N, layers).
-        figures: Arrays (N,) by name: accuracy in percent, the costs, and true_accuracy (NaN where it is not known).
+        figures: Arrays (N,) by name: accuracy in percent, the costs, true_accuracy (NaN where it is not known), and
+            score, the supernet's own (NaN unless anchors corrected it).
         values: (N, objectives), all minimised.
         violations: (N,), percent of accuracy that are missing; 0 or below is feasible.
         born: (N,), the generation of each.
@@ -46,9 +47,8 @@ class Archive:
             dict(zip(keys_of(np.array([g.choices for g in known])), known.values(), strict=True)) if known else {}
         )
         self.genotypes = np.empty((0, len(costs.space.layers)), int)
-        self.figures: dict[str, np.ndarray] = {name: np.empty(0) for name in ("accuracy", *costs.names)}
-        if known is not None:
-            self.figures["true_accuracy"] = np.empty(0)
+        names = ("accuracy", *costs.names, "true_accuracy", "score")
+        self.figures: dict[str, np.ndarray] = {name: np.empty(0) for name in names}
         self.values, self.violations = np.empty((0, len(objectives))), np.empty(0)
         self.born = np.empty(0, int)
         self.front = np.empty(0, int)
@@ -64,12 +64,15 @@ class Archive:
         violations = self.least - accuracy if self.constrained else np.zeros(len(genotypes))
         return values_of(self.objectives, figures), violations
 
-    def add(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int) -> tuple[np.ndarray, np.ndarray]:
+    def add(
+        self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Add what was measured, and update the front; return what `judge` says of it."""
         first, keys = len(self), keys_of(genotypes)
         values, violations = self.judge(genotypes, accuracy)
         figures = {"accuracy": accuracy, **self.costs.of(genotypes)}
         figures["true_accuracy"] = np.array([self.known.get(key, np.nan) for key in keys])
+        figures["score"] = np.full(len(genotypes), np.nan) if score is None else score
         self.genotypes = np.concatenate([self.genotypes, genotypes])
         self.figures = {name: np.concatenate([old, figures[name]]) for name, old in self.figures.items()}
         self.values = np.concatenate([self.values, values])
@@ -92,9 +95,8 @@ class Archive:
     def _network(self, index: int) -> ScoredNetwork:
         if index not in self._networks:
             figures = {name: values[index].item() for name, values in self.figures.items()}
+            figures = {name: value for name, value in figures.items() if not np.isnan(value)}
             figures |= {name: int(figures[name]) for name in ("macs", "params")}
-            if np.isnan(figures.get("true_accuracy", 0)):
-                del figures["true_accuracy"]
             genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
             self._networks[index] = ScoredNetwork(genotype, **figures)
         return self._networks[index]

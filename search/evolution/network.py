@@ -15,11 +15,12 @@ class ScoredNetwork:
 
     Args:
         genotype: Its canonical genotype.
-        accuracy: Score in percent.
+        accuracy: Score in percent, corrected by anchors if there are any.
         macs: Exact MACs.
         params: Exact number of parameters.
         latency: Latency in ms by the latency table, if there is one.
         true_accuracy: Known accuracy in percent, if it is known.
+        score: The supernet's own score in percent, if `accuracy` is corrected.
     """
 
     genotype: Genotype
@@ -28,6 +29,7 @@ class ScoredNetwork:
     params: int
     latency: float | None = None
     true_accuracy: float | None = None
+    score: float | None = None
 
     def __repr__(self) -> str:
         latency = "" if self.latency is None else f", {self.latency:.2f} ms"

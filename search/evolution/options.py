@@ -62,7 +62,8 @@ class EvolveOptions(ScoreOptions, Limits):
         seeds: Genotypes to start from besides random ones; A, B and C are the released networks.
         surrogate: Networks that a regressor on the scores so far screens for each generation; 0 for no regressor.
         random: Also score as many random networks within the same limits, and as many stratified by MACs.
-        known: File of known accuracies to compare the front with; without a supernet, to search.
+        known: File of known accuracies to evaluate the front with; without a supernet, to search.
+        anchors: File of a few known accuracies to correct the supernet's scores with, if cross-validation says so.
         space: Search space, if there is no supernet.
     """
 
@@ -83,4 +84,5 @@ class EvolveOptions(ScoreOptions, Limits):
     surrogate: int = option(0, least=0)
     random: bool = True
     known: str = ""
+    anchors: str = ""
     space: str = ""

@@ -63,7 +63,7 @@ def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) 
             scores.serve()
             return None
         try:
-            return EvolutionarySearch(options, scores, world).run()
+            return EvolutionarySearch(options, _anchored(options, scores), world).run()
         finally:
             scores.close()
 
@@ -73,8 +73,20 @@ def _check(options: EvolveOptions) -> None:
         raise UserError("SUPERNET is missing: give one, or --known with --space to search a table; see --help")
     if options.supernet and options.space:
         raise UserError("--space: the supernet has its own; leave one of the two out")
+    if options.anchors and not options.supernet:
+        raise UserError("--anchors corrects the scores of a supernet: give SUPERNET")
     if wants_latency(options) and not options.latency_table:
         raise UserError("latency needs --latency-table; scarlet-search latency writes one")
+
+
+def _anchored(options: EvolveOptions, scores: PathScores) -> Scores:
+    if not options.anchors:
+        return scores
+    from scarlet_models.search.scoring.anchors import AnchoredScores, load_anchors
+
+    anchored = AnchoredScores(scores, load_anchors(options.anchors, scores.space))
+    _logger.info("%s", anchored.anchors.summary())
+    return anchored
 
 
 def _table_scores(options: EvolveOptions) -> TableScores:
@@ -92,6 +104,7 @@ class EvolutionarySearch:
 
     Attributes:
         archive: What the search has measured.
+        anchors: The anchors that correct the scores; None if there are none.
         rivals: Other ways to choose networks, scored alike.
         curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
 
@@ -101,6 +114,7 @@ class EvolutionarySearch:
 
     def __init__(self, options: EvolveOptions, scores: Scores, world: World) -> None:
         self.options, self.scores, self.space = options, scores, scores.space
+        self.anchors = getattr(scores, "anchors", None)
         objectives, self.bounds = read_objectives(options.objectives), read_bounds(options)
         costs = Costs(self.space, options.input_size, options.num_classes, options.latency_table)
         known = load_known_accuracies(options.known, self.space) if options.known else None
@@ -152,11 +166,11 @@ class EvolutionarySearch:
         asked = [genotypes, *(rival.ask(len(genotypes)) for rival in self.rivals)]
         scores = self.scores(np.concatenate(asked))  # together, to share the pass over the images
         accuracy, *others = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1])
-        self.evolution.tell(*self.archive.add(genotypes, accuracy, generation))
+        self.evolution.tell(*self.archive.add(genotypes, accuracy, generation, self.scores.raw(genotypes)))
         self._measure("evolution", self.archive, self.archive.front)
         for rival, rows, figures in zip(self.rivals, asked[1:], others, strict=True):
             if len(rows):
-                rival.archive.add(rows, figures, generation)
+                rival.archive.add(rows, figures, generation, self.scores.raw(rows))
                 self._measure(rival.name, rival.archive, rival.front)
         self._record(generation, self._surrogate_kendall(accuracy))
 
@@ -200,6 +214,7 @@ class EvolutionarySearch:
             "objectives": [asdict(objective) for objective in self.archive.objectives],
             "limits": {name: [None if math.isinf(end) else end for end in ends] for name, ends in self.bounds.items()},
             "reference": self.ranges,
+            "anchors": self.anchors.report() if self.anchors else None,
             "evaluations": len(self.archive),
             "hypervolume": self.curves["evolution"],
             "front": _records(self.archive, self.archive.front),

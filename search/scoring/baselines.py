@@ -16,7 +16,7 @@ from .ranking import FEWEST, Estimate, kendall
 from .resampled import ResampledTau, equal_bands, estimate
 
 BAND = 50  # networks in a band of equal MACs, or a quarter of them all if they are fewer than 200
-SUPERNET = "supernet, top-1"
+SUPERNET, ANCHORED, ANCHORS_ALONE = "supernet, top-1", "supernet + anchors", "anchors, no supernet"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Comparison:
         predictors: The scores, the label-free predictors, and the best combination of them.
         best: Name of the label-free predictor of highest tau; the known accuracies choose it, in its favour.
         best_within: The same within bands of MACs.
+        gain: Tau of the anchored scores minus that of the anchors alone; undefined without anchors.
         bands: Number of bands of MACs.
     """
 
@@ -75,6 +76,7 @@ class Comparison:
         overall = _Taus(ResampledTau(known, samples, seed), values, free)
         within = _Taus(ResampledTau(known, samples, seed, bands), values, free)
         self.best, self.best_within = overall.best, within.best
+        self.gain = overall.difference(ANCHORED, ANCHORS_ALONE) if ANCHORED in scores else Estimate()
         self.predictors = [
             Predictor(name, name in free, *overall.estimates(name), *within.estimates(name)) for name in values
         ]
@@ -89,9 +91,10 @@ class Comparison:
             return ["Too few networks to say whether the supernet adds anything to label-free predictors."]
         sentences = [f"Over all pairs, {_say(supernet.difference, self.best)}"]
         if self.bands > 1 and supernet.difference_within.low is not None:
-            sentences.append(
-                f"Among networks of about equal MACs, {_say(supernet.difference_within, self.best_within)}"
-            )
+            difference = _say(supernet.difference_within, self.best_within)
+            sentences.append(f"Among networks of about equal MACs, {difference}")
+        if self.gain.low is not None:
+            sentences.append(f"With anchors, {_say(self.gain, 'the same regression without it')}")
         return sentences
 
     def report(self) -> dict[str, Any]:
@@ -101,6 +104,7 @@ class Comparison:
             "best_label_free": self.best,
             "best_label_free_within_bands": self.best_within,
             "bands": self.bands,
+            "gain_over_anchors_alone": asdict(self.gain),
             "verdict": self.verdict(),
         }
 
@@ -114,8 +118,11 @@ class _Taus:
 
     def estimates(self, name: str) -> tuple[Estimate, Estimate]:
         """A predictor's tau, and its difference to the best."""
-        difference = Estimate() if name == self.best else estimate(self.taus[name] - self.taus[self.best])
-        return estimate(self.taus[name]), difference
+        return estimate(self.taus[name]), Estimate() if name == self.best else self.difference(name, self.best)
+
+    def difference(self, name: str, other: str) -> Estimate:
+        """A predictor's tau minus another's."""
+        return estimate(self.taus[name] - self.taus[other])
 
 
 def label_free(genotypes: Sequence[Genotype]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -146,8 +153,9 @@ def _say(difference: Estimate, best: str) -> str:
     assert difference.value is not None and difference.low is not None and difference.high is not None
     if difference.low > 0:
         return f"the supernet ranks better than {best}: Δ {signed(difference)}."
-    reason = "it ranks worse" if difference.high < 0 else "no difference is shown"
-    return f"the supernet adds nothing to {best} here: {reason}, Δ {signed(difference)}."
+    if difference.high < 0:
+        return f"the supernet adds nothing to {best} here: it ranks worse, Δ {signed(difference)}."
+    return f"no difference between the supernet and {best} is shown: Δ {signed(difference)}."
 
 
 def signed(difference: Estimate) -> str:

@@ -60,7 +60,9 @@ class RankOptions(ScoreOptions):
 
     Args:
         supernet: Folder of a training run, its supernet.safetensors, or the name of a supernet that ships.
-        known: File of known accuracies: NAS-Bench-Macro's JSON, or a CSV with the columns genotype and accuracy.
+        known: File of known accuracies to evaluate the ranking with: NAS-Bench-Macro's JSON, or a CSV with the columns
+            genotype and accuracy.
+        anchors: File of a few known accuracies to correct the scores with; the comparison leaves these networks out.
         networks: Number of known networks to score; 0 for all.
         seed: Seed of that choice and of the bootstrap.
         bootstrap: Resamples for each interval; 0 for no intervals.
@@ -70,6 +72,7 @@ class RankOptions(ScoreOptions):
 
     supernet: str = option(positional=True)
     known: str
+    anchors: str = ""
     networks: int = option(500, least=0)
     seed: int = option(0, least=0, most=2**63 - 1)
     bootstrap: int = option(1000, least=0)

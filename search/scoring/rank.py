@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,34 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from scarlet_models.errors import UserError
 from scarlet_models.files import write_json, write_text
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 
-from .baselines import SUPERNET, Comparison
+from .anchors import Anchors, load_anchors
+from .baselines import ANCHORED, ANCHORS_ALONE, SUPERNET, Comparison
 from .figures import draw_ranking, save
 from .heldout import HeldOut, one_process
 from .known_accuracies import load_known_accuracies
 from .options import RankOptions
 from .ranking import FEWEST, Estimate, TopK, bootstrap, spearman, top_k
 from .resampled import ResampledTau, estimate
-from .score_cache import ScoreCache
+from .score_cache import Score, ScoreCache
 from .scores import path_evaluator
 from .trained import TrainedSupernet, open_supernet
 
 
 @dataclass(frozen=True)
 class RankedNetwork:
-    """A network with its known accuracy, and the top-1 (both in percent) and loss of its path in the supernet."""
+    """A network with its known accuracy, the top-1 and loss of its path, and the score that anchors correct, if any."""
 
     genotype: Genotype
     known: float
     predicted: float
     loss: float
+    anchored: float | None = None
 
     @property
     def blocks(self) -> int:
@@ -62,6 +65,7 @@ class Ranking:
         options: Options of the ranking.
         networks: The scored networks.
         folder: Folder for the results.
+        anchors: The anchors that correct the scores.
 
     Attributes:
         tau: Kendall's tau-b with its interval.
@@ -72,12 +76,17 @@ class Ranking:
         scores: Top-1 in percent of each network's path.
     """
 
-    def __init__(self, options: RankOptions, networks: Sequence[RankedNetwork], folder: Path) -> None:
-        self.options, self.networks, self.folder = options, list(networks), folder
+    def __init__(
+        self, options: RankOptions, networks: Sequence[RankedNetwork], folder: Path, anchors: Anchors | None = None
+    ) -> None:
+        self.options, self.networks, self.folder, self.anchors = options, list(networks), folder, anchors
         self._known = np.array([network.known for network in networks])
         self._predicted = np.array([network.predicted for network in networks])
         genotypes, losses = zip(*((network.genotype, network.loss) for network in networks), strict=True)
         scores = {SUPERNET: self._predicted, "supernet, loss": -np.array(losses)}
+        if anchors:
+            scores[ANCHORED] = np.array([network.anchored for network in networks])
+            scores[ANCHORS_ALONE] = anchors.predict_without(np.array([genotype.choices for genotype in genotypes]))
         self.baselines = Comparison(genotypes, self._known, scores, options.bootstrap, options.seed)
         self.tau, self.spearman = self._estimates(np.ones(len(self.networks), bool))
         self.by_blocks = self._groups()
@@ -109,6 +118,7 @@ class Ranking:
             "kendall_tau": asdict(self.tau),
             "spearman": asdict(self.spearman),
             **self.baselines.report(),
+            "anchored": self.anchors.report() if self.anchors else None,
             "by_blocks": [asdict(group) for group in self.by_blocks],
             "best_known": float(self._known.max()),
             "top_k": [asdict(top) for top in self.top],
@@ -129,10 +139,11 @@ class Ranking:
         stem = self.folder / f"rank_{self.options.batch_norm}"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted", "loss"])
+        writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted", "loss", "anchored"])
         for row in self.networks:
             cost = row.genotype.cost()
-            writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, row.known, row.predicted, row.loss])
+            accuracies = [row.known, row.predicted, row.loss, "" if row.anchored is None else row.anchored]
+            writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, *accuracies])
         write_text(stem.with_suffix(".csv"), text.getvalue())
         write_json(stem.with_suffix(".json"), self.report())
         save(self.draw(), stem.with_suffix(".png"))
@@ -168,22 +179,33 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
     """
     supernet = supernet or open_supernet(options.supernet)
     folder = Path(options.out) if options.out else supernet.folder
+    space = supernet.net.space
+    anchors = load_anchors(options.anchors, space) if options.anchors else {}
+    known = {g: accuracy for g, accuracy in load_known_accuracies(options.known, space).items() if g not in anchors}
+    if not known:
+        raise UserError(f"--known {options.known}: every network in it is an anchor; none is left to compare")
+    chosen = choose_networks(list(known), options.networks, options.seed)
     with one_process(options) as device:
-        return Ranking(options, score_networks(options, supernet, folder, device), folder)
+        scores = score_networks([*chosen, *anchors], options, supernet, folder, device)
+    rows = [RankedNetwork(g, known[g], score.top1, score.loss) for g, score in zip(chosen, scores, strict=False)]
+    if not anchors:
+        return Ranking(options, rows, folder)
+    corrected = Anchors(anchors, scores[len(chosen) :])
+    values = corrected.predict(np.array([genotype.choices for genotype in chosen]), scores[: len(chosen)])
+    rows = [replace(row, anchored=float(value)) for row, value in zip(rows, values, strict=True)]
+    return Ranking(options, rows, folder, corrected)
 
 
 def score_networks(
-    options: RankOptions, supernet: TrainedSupernet, folder: Path, device: torch.device
-) -> list[RankedNetwork]:
-    """The chosen networks with the scores of their paths, ordered by genotype."""
-    known = load_known_accuracies(options.known, supernet.net.space)
-    chosen = choose_networks(list(known), options.networks, options.seed)
+    networks: Sequence[Genotype], options: RankOptions, supernet: TrainedSupernet, folder: Path, device: torch.device
+) -> list[Score]:
+    """The scores of the networks' paths, from the score cache or measured now."""
     held = HeldOut(options, supernet.info)
     cache = ScoreCache(folder / "evaluations.jsonl", held.conditions(options))
-    scores = [score for genotype in chosen if (score := cache.get(genotype))]
-    if len(scores) < len(chosen):
-        scores = path_evaluator(supernet.net, held, options, World(0, 1, device), cache).evaluate(chosen)
-    return [RankedNetwork(g, known[g], score.top1, score.loss) for g, score in zip(chosen, scores, strict=True)]
+    scores = [score for genotype in networks if (score := cache.get(genotype))]
+    if len(scores) == len(networks):
+        return scores
+    return path_evaluator(supernet.net, held, options, World(0, 1, device), cache).evaluate(networks)
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:

@@ -16,7 +16,7 @@ from scarlet_models.training.distributed import World
 
 from .heldout import HeldOut, ScoreOptions
 from .population import PopulationEvaluator
-from .score_cache import ScoreCache
+from .score_cache import Score, ScoreCache
 from .trained import TrainedSupernet
 
 # Networks in one pass over the images: few, so that a killed search repeats little; more if a pass decodes images.
@@ -34,6 +34,9 @@ class Scores(Protocol):
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray: ...
 
+    def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
+        """Top-1 in percent (N,) of the paths, if the accuracies are corrected; otherwise None."""
+
 
 class TableScores:
     """Known accuracies."""
@@ -47,6 +50,9 @@ class TableScores:
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
         return np.array([self.known[row] for row in map(tuple, genotypes.tolist())])
+
+    def raw(self, genotypes: np.ndarray) -> None:
+        """None: known accuracies are not corrected."""
 
 
 class PathScores:
@@ -79,6 +85,17 @@ class PathScores:
         self.measuring = False
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
+        return np.array([score.top1 for score in self.measure(genotypes)])
+
+    def raw(self, genotypes: np.ndarray) -> None:
+        """None: the accuracies are the raw scores."""
+
+    def measure(self, genotypes: np.ndarray) -> list[Score]:
+        """The scores of genotypes (N, layers).
+
+        Raises:
+            UserError: evaluations.jsonl cannot be written.
+        """
         assert self.score_cache is not None
         wanted = [Genotype(tuple(row), self.space) for row in genotypes.tolist()]
         scores = [self.score_cache.get(genotype) for genotype in wanted]
@@ -86,7 +103,7 @@ class PathScores:
             self.measuring = True
             self._measure(self.world.broadcast(wanted))
             self.measuring = False
-        return np.array([self.score_cache.known[genotype.choices].top1 for genotype in wanted])
+        return [self.score_cache.known[genotype.choices] for genotype in wanted]
 
     def serve(self) -> None:
         """Help rank 0 to measure until it closes."""

@@ -1,0 +1,178 @@
+"""Correct a supernet's scores by a few networks of known accuracy: the anchors.
+
+A regression from a path's score and loss, and from what the genotype tells (depth, MACs, choices), to the known
+accuracy. Ridge regression or a Gaussian process, whichever predicts the anchors better in cross-validation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from scarlet_models.errors import UserError
+from scarlet_models.space.space import Genotype, SearchSpace
+
+from .known_accuracies import load_known_accuracies
+from .ranking import kendall
+from .score_cache import Score
+from .scores import PathScores
+
+FEWEST_ANCHORS = 5
+FOLDS = 10  # of the cross-validation, or one an anchor if they are fewer
+
+
+def load_anchors(path: str, space: SearchSpace) -> dict[Genotype, float]:
+    """Anchors from a file of known accuracies.
+
+    Raises:
+        UserError: The file cannot be read, or has too few networks for a regression.
+    """
+    anchors = load_known_accuracies(path, space)
+    if len(anchors) < FEWEST_ANCHORS or len(set(anchors.values())) < 2:
+        raise UserError(f"--anchors {path}: {len(anchors)} networks; give at least {FEWEST_ANCHORS} that differ")
+    return anchors
+
+
+class Anchors:
+    """Predicts accuracies from scores and genotypes, with and without the supernet.
+
+    Args:
+        known: Known accuracies of the anchors in percent.
+        scores: Scores of the anchors' paths, in the same order.
+
+    Attributes:
+        regressions: "anchored" from scores and genotypes, "score" from scores alone, "genotype" from genotypes alone.
+        score_tau: Kendall's tau-b of the raw top-1 to the anchors' accuracies.
+        better: Whether the anchored regression predicts the anchors better than that from scores alone.
+    """
+
+    def __init__(self, known: Mapping[Genotype, float], scores: Sequence[Score]) -> None:
+        genotypes, accuracy = np.array([genotype.choices for genotype in known]), np.array(list(known.values()))
+        self.space = next(iter(known)).space
+        figures, (scalars, choices) = _figures(scores), self._features(genotypes)
+        nothing = np.empty((len(genotypes), 0))
+        self.regressions = {
+            "anchored": _Regression(np.concatenate([figures, scalars], axis=1), choices, accuracy),
+            "score": _Regression(figures, nothing, accuracy),
+            "genotype": _Regression(scalars, choices, accuracy),
+        }
+        self.score_tau = kendall(figures[:, 0], accuracy)
+        self.better = self.regressions["anchored"].error < self.regressions["score"].error
+
+    def predict(self, genotypes: np.ndarray, scores: Sequence[Score]) -> np.ndarray:
+        """Accuracies (N,) in percent of genotypes (N, layers) and their paths' scores."""
+        scalars, choices = self._features(genotypes)
+        return self.regressions["anchored"].predict(np.concatenate([_figures(scores), scalars], axis=1), choices)
+
+    def predict_without(self, genotypes: np.ndarray) -> np.ndarray:
+        """Accuracies (N,) in percent by the regression without the supernet."""
+        return self.regressions["genotype"].predict(*self._features(genotypes))
+
+    def report(self) -> dict[str, Any]:
+        """What cross-validation says, as plain data."""
+        first = self.regressions["anchored"]
+        found = {name: {"model": r.name, "tau": r.tau, "error": r.error} for name, r in self.regressions.items()}
+        return {"networks": first.networks, "score_tau": self.score_tau, **found, "better": self.better}
+
+    def summary(self) -> str:
+        """What cross-validation says, in sentences."""
+        anchored, score, genotype = (self.regressions[name] for name in ("anchored", "score", "genotype"))
+        use = "The corrected scores predict them better" if self.better else "The raw scores predict them no worse"
+        return (
+            f"{anchored.networks} anchors, cross-validated: Kendall's tau {anchored.tau:.3f} with the supernet "
+            f"({anchored.name}), {genotype.tau:.3f} without it ({genotype.name}), {self.score_tau:.3f} of its raw "
+            f"score. {use}: error in log-odds {anchored.error:.3f}, {score.error:.3f} from scores alone."
+        )
+
+    def _features(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Depth, logarithm of MACs and blocks at reductions (N, 3); and the choices as 0 and 1.
+
+        The choices are scaled so that all layers together weigh as much as one of the others.
+        """
+        space = self.space
+        blocks = genotypes != space.identity
+        at_reductions = blocks[:, [not layer.keeps_shape for layer in space.layers]].sum(1)
+        scalars = np.stack([blocks.sum(1), np.log(space.costs(genotypes)[0]), at_reductions], axis=1)
+        choices = (genotypes[:, :, None] == np.arange(len(space.choices))).reshape(len(genotypes), -1)
+        return scalars, choices / np.sqrt(len(space.layers))
+
+
+class AnchoredScores:
+    """A supernet's scores for a search, corrected by anchors if they are better in cross-validation.
+
+    Args:
+        paths: The raw scores.
+        known: Known accuracies of the anchors.
+    """
+
+    networks: np.ndarray | None = None
+
+    def __init__(self, paths: PathScores, known: Mapping[Genotype, float]) -> None:
+        self.paths, self.source, self.space, self.classes = paths, paths.source, paths.space, paths.classes
+        self.anchors = Anchors(known, paths.measure(np.array([genotype.choices for genotype in known])))
+
+    def __call__(self, genotypes: np.ndarray) -> np.ndarray:
+        scores = self.paths.measure(genotypes)
+        return self.anchors.predict(genotypes, scores) if self.anchors.better else _figures(scores)[:, 0]
+
+    def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
+        """Top-1 in percent (N,) of the paths, if the accuracies are corrected; otherwise None."""
+        return _figures(self.paths.measure(genotypes))[:, 0] if self.anchors.better else None
+
+
+class _Regression:
+    """The better of two models in cross-validation, on the log-odds of the accuracy.
+
+    Args:
+        scalars: Features (N, A) to standardise.
+        others: Features (N, B) to take as they are.
+        accuracy: Known accuracies (N,) in percent.
+
+    Attributes:
+        name: The model.
+        tau: Kendall's tau-b of the cross-validated predictions.
+        error: Root mean squared error of the cross-validated predictions, in log-odds.
+    """
+
+    def __init__(self, scalars: np.ndarray, others: np.ndarray, accuracy: np.ndarray) -> None:
+        self.networks, target = len(accuracy), logit(np.clip(accuracy, 0.1, 99.9) / 100)
+        features = np.concatenate([scalars, others], axis=1)
+        folds = KFold(min(self.networks, FOLDS), shuffle=True, random_state=0)
+        scaled = ColumnTransformer([("scaled", StandardScaler(), slice(0, scalars.shape[1]))], remainder="passthrough")
+        models = {name: make_pipeline(scaled, regressor) for name, regressor in _regressors().items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound still predicts
+            tried = {name: cross_val_predict(model, features, target, cv=folds) for name, model in models.items()}
+            errors = {name: float(np.sqrt(((found - target) ** 2).mean())) for name, found in tried.items()}
+            self.name = min(errors, key=lambda name: errors[name])
+            self.model = models[self.name].fit(features, target)
+        self.error, self.tau = errors[self.name], kendall(tried[self.name], accuracy)
+
+    def predict(self, scalars: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Accuracies (N,) in percent."""
+        return np.asarray(100 * expit(self.model.predict(np.concatenate([scalars, others], axis=1))))
+
+
+def _regressors() -> dict[str, Any]:
+    kernel = ConstantKernel() * DotProduct() + ConstantKernel(0.1) * RBF() + WhiteKernel(0.1)
+    return {
+        "ridge": RidgeCV(np.logspace(-2, 4, 13)),
+        "Gaussian process": GaussianProcessRegressor(kernel, normalize_y=True),
+    }
+
+
+def _figures(scores: Sequence[Score]) -> np.ndarray:
+    """Top-1 and loss (N, 2)."""
+    return np.array([[score.top1, score.loss] for score in scores])
