@@ -30,7 +30,6 @@ from scarlet_models.search.commands.train import Options
 from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics, shared_parameters
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.search.supernet.training import FairSteps
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint, sha256_of
 from scarlet_models.training.distributed import World, start
