@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from scarlet_models import cli
 from scarlet_models.files import sha256_of
-from scarlet_models.search import cli
 
 ROOT = Path(__file__).parents[1]
 TRAINING = ROOT / "docs" / "training"
@@ -81,7 +81,7 @@ def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_model_cards_command_gives_its_figures(
     name: str, cifar10: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = re.search(rf"^scarlet-search (.*--evaluate {name}\.c10 .*)$", (ROOT / "MODEL_CARD.md").read_text(), re.M)
+    command = re.search(rf"^scarlet-models (evaluate {name}\.c10 .*)$", (ROOT / "MODEL_CARD.md").read_text(), re.M)
     assert command is not None
     arguments = [str(cifar10) if word == "cifar10" else word for word in command[1].split()]
     assert cli.main([*arguments, "--json", "--workers", "0"]) == 0

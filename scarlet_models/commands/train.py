@@ -23,13 +23,12 @@ def main(options: Options) -> None:
     Raises:
         UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
-    from scarlet_models.training.classification import Start, train_classifier
+    from scarlet_models.training.classification import train_by_options
     from scarlet_models.training.distributed import start_training
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
-    start = Start.of_model(options.model, options.pretrained, options.inherit)
     with start_training(options.device, options.threads) as world:
-        result = train_classifier(options, start, world, "scarlet-models train")
+        result = train_by_options(options, world)
         if world.is_main and options.json:
             print(json.dumps({"exported": str(result.folder), **result.history[-1]}))

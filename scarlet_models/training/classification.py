@@ -24,8 +24,9 @@ from scarlet_models.weights.inherit import inherit_from
 
 from .data import LabelledImages
 from .device import to_device
+from .distillation import Distillation
 from .distributed import World, start_training
-from .evaluation import accuracy
+from .evaluation import accuracy, weights_sha256
 from .loading import Transformed
 from .optim import autocast, automatic_batch_size, local_batch
 from .options import ClassifierOptions, TrainOptions, from_keywords, sizes
@@ -111,18 +112,33 @@ def train(model: str | Path, data_dir: str | Path = "", **options: Any) -> Train
         UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
     asked = from_keywords(TrainOptions, model=model, data_dir=data_dir, **options)
-    start = Start.of_model(asked.model, asked.pretrained, asked.inherit)
     with start_training(asked.device, asked.threads) as world:
-        return train_classifier(asked, start, world, "scarlet-models train")
+        return train_by_options(asked, world)
 
 
-def train_classifier(options: ClassifierOptions, start: Start, world: World, command: str) -> TrainResult:
+def train_by_options(options: TrainOptions, world: World) -> TrainResult:
+    """`train` with its options in one object."""
+    start = Start.of_model(options.model, options.pretrained, options.inherit)
+    lesson = Distillation(options.teacher, options.distill_alpha, options.distill_temperature)
+    return train_classifier(options, start, world, "scarlet-models train", lesson if options.teacher else None)
+
+
+def train_classifier(
+    options: ClassifierOptions, start: Start, world: World, command: str, distillation: Distillation | None = None
+) -> TrainResult:
     """Trains to the end and exports the network.
+
+    Args:
+        options: Of the training.
+        start: The network.
+        world: The processes that train together.
+        command: The command that trains it, as a user types it.
+        distillation: Its teacher.
 
     Raises:
         UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
-    task = Classification(options, start, world)
+    task = Classification(options, start, world, distillation)
     trainer = Trainer(task, command)
     trainer.run()
     folder = trainer.folder.exported
@@ -140,19 +156,25 @@ class Classification(Task):
         options: As the user gave them; `batch_size` and `lr` are resolved.
         start: The network.
         world: The processes that train together.
+        distillation: Its teacher, if it has one.
 
     Raises:
         UserError: A bad option, unreadable data or weights, or images that the network cannot see.
     """
 
-    FIXED: ClassVar = {"split": "holds out other images: restore its --holdout, --split-seed and data"}
+    FIXED: ClassVar = {
+        "split": "holds out other images: restore its --holdout, --split-seed and data",
+        "teacher": "learnt from another teacher: restore its --teacher",
+    }
 
-    def __init__(self, options: ClassifierOptions, start: Start, world: World) -> None:
+    def __init__(
+        self, options: ClassifierOptions, start: Start, world: World, distillation: Distillation | None = None
+    ) -> None:
         self.world = world
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
-        for source in (start.network, start.inherit):
+        for source in (start.network, start.inherit, distillation.teacher if distillation else ""):
             refuse_mixing(source, self.split)
         self.indices = self.split.train
         self.options = options = _resolved(options, len(self.indices), world)
@@ -168,6 +190,10 @@ class Classification(Task):
         self.sched, self.sched_args = options.sched, options.sched_args
         self.warmup_steps = options.warmup_epochs * self.steps_per_epoch
         self._build(options, start)
+        self.teaching: nn.Module | None = None
+        self.teacher = ""
+        if distillation:
+            self._add_teacher(distillation)
         self.sums = {"loss": 0.0, "correct": 0.0, "images": 0}  # of the epoch so far
 
     def _build(self, options: ClassifierOptions, start: Start) -> None:
@@ -177,7 +203,7 @@ class Classification(Task):
             start.network, start.space, start.pretrained, num_classes=classes, **options.model_args
         )
         self.data_config = _data_config(self.model, options)
-        self._check_network(start.network)
+        self._check_network(start.network, self.model)
         if start.inherit:
             inherit_from(self.model, start.network, start.space, start.inherit)
         elif options.zero_init and not start.pretrained:
@@ -199,17 +225,24 @@ class Classification(Task):
                 raise UserError(f"--mixup and --cutmix need an even number of images a part, not {self.local_batch}")
             self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes)
 
-    def _check_network(self, name: str) -> None:
-        """Shows the network a black image of each size.
+    def _add_teacher(self, distillation: Distillation) -> None:
+        model = distillation.load(self.images, self.options.dataset)
+        self._check_network(distillation.teacher, model)
+        self.teacher = weights_sha256(distillation.teacher, model)
+        self.teaching = distillation.task(self.model, model, self.loss, self.world.device)
+        _logger.info("%s teaches it, with a weight of %g", distillation.teacher, distillation.alpha)
+
+    def _check_network(self, name: str, model: nn.Module) -> None:
+        """Shows a network a black image of each size.
 
         Raises:
             UserError: It takes images of one size only or of other channels, or gives something else than scores.
         """
-        self.model.eval()
+        model.eval()
         try:
             with torch.no_grad():
                 for size in {self._image_size(epoch) for epoch in range(self.epochs)}:
-                    logits = self.model(torch.zeros(1, 3, size, size))
+                    logits = model(torch.zeros(1, 3, size, size))
                     if getattr(logits, "shape", None) != (1, len(self.images.classes)):
                         raise ValueError("it does not give each class a score")
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
@@ -227,8 +260,12 @@ class Classification(Task):
         images = images.contiguous(memory_format=torch.channels_last)
         images, targets = self.mixup(images, labels) if self.mixup else (images, labels)
         with autocast(self.options.amp, device):
-            logits = self.model(images)
-            loss = self.loss(logits, targets)
+            if self.teaching:
+                both = self.teaching(images, targets)
+                loss, logits = both["loss"], both["output"]
+            else:
+                logits = self.model(images)
+                loss = self.loss(logits, targets)
             correct = (logits.argmax(1) == labels).sum()
         scale(loss).backward()
         return {"loss": loss.detach() / self.options.accumulate, "correct": correct.float()}
@@ -288,8 +325,8 @@ class Classification(Task):
         self.sums = state["sums"]
 
     def fixed(self) -> dict[str, Any]:
-        """The hold-out split."""
-        return {"split": self.split.hash}
+        """The hold-out split and the teacher's weights."""
+        return {"split": self.split.hash, "teacher": self.teacher}
 
 
 def silence_branches(model: nn.Module) -> None:

@@ -112,13 +112,13 @@ def evaluate_classifier(
     Raises:
         UserError: There is no such network, the data has other classes, or nothing is held out.
     """
-    model = _load(network)
+    model = load_network(network)
     config = resolve_model_data_config(model)
     if (channels := config["input_size"][0]) != 3:
         raise UserError(f"{network} takes images of {channels} channels, and those of the data have 3")
     split = data.test_split if final else data.train_split
     images = LabelledImages(data, split)
-    _check_classes(network, model, images, data.dataset)
+    check_classes(network, model, images, data.dataset)
     indices: Sequence[int] = range(len(images))
     if not final:
         held = split_holdout(images.ids, images.labels, data.holdout, data.split_seed)
@@ -134,7 +134,7 @@ def evaluate_classifier(
         img_size=size,
         crop_pct=config["crop_pct"],
         interpolation=config["interpolation"],
-        weights_sha256=_weights_sha256(network, model),
+        weights_sha256=weights_sha256(network, model),
     )
 
 
@@ -190,7 +190,15 @@ def append_result(path: Path, result: EvaluateResult) -> None:
         write_text(path, text.getvalue())
 
 
-def _load(network: str) -> Any:
+def load_network(network: str) -> Any:
+    """A trained network in eval mode.
+
+    Args:
+        network: An exported folder, or timm's name of a network that has weights.
+
+    Raises:
+        UserError: There is none.
+    """
     if Path(network).is_dir():
         return saving.load(network)
     try:
@@ -217,7 +225,7 @@ def _held_out_of(network: str, held: Split) -> list[int]:
     return held.holdout
 
 
-def _check_classes(network: str, model: Any, images: LabelledImages, dataset: str) -> None:
+def check_classes(network: str, model: Any, images: LabelledImages, dataset: str) -> None:
     """Compares numbers of classes, and in folders and tars names: a named data set may call the same ones otherwise.
 
     Raises:
@@ -236,8 +244,8 @@ def _check_classes(network: str, model: Any, images: LabelledImages, dataset: st
             )
 
 
-def _weights_sha256(network: str, model: Any) -> str:
-    """Of the file that the weights came from, where it is known."""
+def weights_sha256(network: str, model: Any) -> str:
+    """The sha256 of the file that a network's weights came from; empty if it is not known."""
     folder = Path(network.removeprefix("local-dir:"))
     file = folder / saving.WEIGHTS if folder.is_dir() else Path(model.pretrained_cfg.get("file") or "")
     return sha256_of(file) if file.is_file() else ""

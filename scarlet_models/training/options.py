@@ -197,11 +197,18 @@ class TrainOptions(ClassifierOptions):
         pretrained: Start a plain name from its default weights.
         inherit: Start from another trained network of the same search space, layer by layer: an exported folder, or
             the name of a network that has weights.
+        teacher: Network whose scores the network learns too (knowledge distillation): an exported folder, or the name
+            of a network that has weights; of the same classes. Empty for none.
+        distill_alpha: Weight of the teacher's scores in the loss; the labels have the rest.
+        distill_temperature: Number that the scores of both are divided by before they are compared.
     """
 
     model: str = "scarlet_a"
     pretrained: bool = False
     inherit: str = ""
+    teacher: str = ""
+    distill_alpha: float = option(0.5, least=0, most=1)
+    distill_temperature: float = option(2.0, least=0.01)
 
 
 @dataclass(kw_only=True)

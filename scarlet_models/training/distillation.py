@@ -1,0 +1,68 @@
+"""Knowledge distillation: a network also learns the scores that a trained one, its teacher, gives to the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.task import DistillationTeacher, LogitDistillationTask
+from torch import Tensor, nn
+
+from .data import LabelledImages
+from .device import to_device
+from .evaluation import check_classes, load_network
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Who teaches, and how much that counts.
+
+    Args:
+        teacher: An exported folder, or the name of a network that has weights.
+        alpha: Weight of the teacher's scores in the loss; the labels have the rest.
+        temperature: Number that the scores of both are divided by before they are compared.
+    """
+
+    teacher: str
+    alpha: float
+    temperature: float
+
+    def load(self, images: LabelledImages, dataset: str) -> Any:
+        """The teacher, on the CPU.
+
+        Raises:
+            UserError: There is no such network, or it knows other classes than the images have.
+        """
+        model = load_network(self.teacher)
+        check_classes(self.teacher, model, images, dataset)
+        return model.requires_grad_(False)
+
+    def task(self, student: Any, teacher: Any, criterion: nn.Module, device: torch.device) -> LogitDistillationTask:
+        """A module that gives "loss" and "output" of (images, targets); the teacher stays in eval mode."""
+        return LogitDistillationTask(
+            student,
+            _Teacher(to_device(teacher, device), student, device),
+            criterion=criterion,
+            task_loss_weight=1 - self.alpha,
+            distill_loss_weight=self.alpha,
+            temperature=self.temperature,
+            device=device,
+            verbose=False,
+        )
+
+
+class _Teacher(DistillationTeacher):
+    """timm's, which compares the two normalisations anew in each step, on the device, and waits for the answer."""
+
+    mean_kd: Tensor
+    std_kd: Tensor
+
+    def __init__(self, model: Any, student: Any, device: torch.device) -> None:
+        super().__init__(model, device=device)
+        own, others = ([list(each.pretrained_cfg[key]) for key in ("mean", "std")] for each in (model, student))
+        self.same = own == others
+
+    def normalize_input(self, input: Tensor, student_mean: Any = None, student_std: Any = None) -> Tensor:
+        """The student's images as the teacher's weights want them normalised."""
+        return input if self.same else (input * student_std + student_mean - self.mean_kd) / self.std_kd
