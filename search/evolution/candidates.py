@@ -12,8 +12,8 @@ import numpy as np
 
 from scarlet_models.errors import UserError
 from scarlet_models.space.sampling import ENUMERABLE, enumerate_genotypes, sample_within
+from scarlet_models.space.space import SearchSpace
 
-from .genotypes import canonicalise, keys_of
 from .limits import as_limits, check_bounds
 from .objectives import Costs, Range
 from .variation import mutate
@@ -21,6 +21,21 @@ from .variation import mutate
 _ROUNDS = 8  # of random draws, before what is left is looked for
 _DRAWS = 512  # in a round, at least
 _FAILURES = 30  # searches in a row that find nothing new, after which there is taken to be nothing
+
+
+def canonicalise(space: SearchSpace, genotypes: np.ndarray) -> np.ndarray:
+    """`Genotype.canonical` of each row: the shape-keeping identities of a stage at its end."""
+    result = genotypes.copy()
+    for stage in range(len(space.stages)):
+        movable = [layer.index for layer in space.layers if layer.stage == stage and layer.keeps_shape]
+        order = np.argsort(result[:, movable] == space.identity, axis=1, kind="stable")
+        result[:, movable] = np.take_along_axis(result[:, movable], order, axis=1)
+    return result
+
+
+def keys_of(genotypes: np.ndarray) -> list[bytes]:
+    """A hashable key of each row."""
+    return [row.tobytes() for row in genotypes.astype(np.uint16)]
 
 
 class Candidates:

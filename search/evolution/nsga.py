@@ -29,8 +29,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from scarlet_models.space.space import SearchSpace
 
-from .candidates import Candidates
-from .genotypes import canonicalise
+from .candidates import Candidates, canonicalise
 from .variation import mutate, two_point_crossover, uniform_crossover
 
 CROSSOVERS = {"two-point": two_point_crossover, "uniform": uniform_crossover}
