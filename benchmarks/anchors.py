@@ -5,7 +5,7 @@ Kendall's tau-b is taken over all others. Beside the raw scores stand regression
 supernet: the same one, and ridge regressions on other features of the genotype. The difference to the best of them is
 paired by draw; its interval is the 95% percentile interval of a bootstrap that resamples supernets and draws (10,000
 times). Exploratory: features and models were chosen on these scores. The scores on file have no losses. Nothing is
-trained; about five minutes on a CPU.
+trained; about ten minutes on a core. Output: docs/results/anchors.txt.
 
 python benchmarks/anchors.py
 python benchmarks/anchors.py --anchors 20 --batch-norm running

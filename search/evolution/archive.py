@@ -8,7 +8,7 @@ import numpy as np
 
 from scarlet_models.space.space import Genotype
 
-from .genotypes import keys_of
+from .candidates import keys_of
 from .network import ScoredNetwork
 from .nsga import nondominated
 from .objectives import Costs, Objective, Range, values_of

@@ -9,8 +9,7 @@ import numpy as np
 
 from .additive import AdditiveCost
 from .archive import Archive
-from .candidates import Candidates
-from .genotypes import canonicalise
+from .candidates import Candidates, canonicalise
 from .options import EvolveOptions
 
 POOL = 20_000  # networks to draw the strata from in a space that is not enumerated

@@ -8,7 +8,8 @@ import pytest
 import timm
 from helpers.images import write_colours
 
-from scarlet_models.training import evaluate, train
+from scarlet_models.training.classification import train
+from scarlet_models.training.evaluation import evaluate
 
 
 def test_train_then_evaluate(tmp_path: Path) -> None:

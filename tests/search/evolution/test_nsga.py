@@ -13,8 +13,7 @@ from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_func
 
 from scarlet_models import UserError
 from scarlet_models.search.evolution.archive import Archive
-from scarlet_models.search.evolution.candidates import Candidates
-from scarlet_models.search.evolution.genotypes import canonicalise
+from scarlet_models.search.evolution.candidates import Candidates, canonicalise
 from scarlet_models.search.evolution.hypervolume import Hypervolume, hypervolume_of, reference_ranges
 from scarlet_models.search.evolution.limits import parse_milliseconds
 from scarlet_models.search.evolution.nsga import Evolution, nondominated, weighted_crowding

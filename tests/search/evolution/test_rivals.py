@@ -11,9 +11,8 @@ import pytest
 
 from scarlet_models.search.evolution.additive import UNITS, AdditiveCost
 from scarlet_models.search.evolution.archive import Archive
-from scarlet_models.search.evolution.candidates import Candidates
+from scarlet_models.search.evolution.candidates import Candidates, canonicalise
 from scarlet_models.search.evolution.comparison import LABELS, compare_searches
-from scarlet_models.search.evolution.genotypes import canonicalise
 from scarlet_models.search.evolution.objectives import Costs, read_objectives
 from scarlet_models.search.evolution.options import EvolveOptions
 from scarlet_models.search.evolution.rivals import Rival, make_rivals

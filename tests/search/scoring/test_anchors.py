@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from helpers.supernets import write_images, write_supernet
 
-from scarlet_models import Genotype, SearchSpace, UserError
+from scarlet_models import UserError
 from scarlet_models.search import cli
 from scarlet_models.search.scoring.anchors import Anchors, load_anchors
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.score_cache import Score
+from scarlet_models.space.space import Genotype, SearchSpace
 
 RANKINGS = Path(__file__).parents[3] / "docs/results/stabilizer/rankings.csv"
 MACRO = SearchSpace.load("nas_bench_macro")
