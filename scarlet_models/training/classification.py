@@ -37,7 +37,7 @@ from .transforms import eval_transform, train_transform
 
 _logger = logging.getLogger(__name__)
 
-_BASE_LR, _BASE_BATCH = 0.1, 256
+_LR, _LR_FROM_WEIGHTS = 0.1 / 256, 0.02 / 256  # of each image in a batch
 _NOT_EXPORTED = ("drop_rate", "drop_path_rate", "pretrained_cfg_overlay")  # arguments that only training needs
 
 
@@ -177,7 +177,7 @@ class Classification(Task):
         for source in (start.network, start.inherit, distillation.teacher if distillation else ""):
             refuse_mixing(source, self.split)
         self.indices = self.split.train
-        self.options = options = _resolved(options, len(self.indices), world)
+        self.options = options = _resolved(options, start, len(self.indices), world)
         self.local_batch = local_batch(options, world.size)
         self.steps_per_epoch = len(self.indices) // options.batch_size
         self.epochs, self.sizes = options.epochs, sizes(options.image_size, options.epochs)
@@ -336,7 +336,7 @@ def silence_branches(model: nn.Module) -> None:
             nn.init.zeros_(block.bn3.weight)
 
 
-def _resolved(options: ClassifierOptions, images: int, world: World) -> ClassifierOptions:
+def _resolved(options: ClassifierOptions, start: Start, images: int, world: World) -> ClassifierOptions:
     """The options with the automatic batch size and learning rate filled in.
 
     Raises:
@@ -347,7 +347,8 @@ def _resolved(options: ClassifierOptions, images: int, world: World) -> Classifi
         if firsts[:1] != [0] or firsts != sorted(set(firsts)):
             raise UserError(f"--image-size: epochs {firsts} do not ascend from 0, as in [[0, 48], [3, 64]]")
     batch = options.batch_size or automatic_batch_size(images, world.size * max(options.accumulate, 1))
-    return dataclasses.replace(options, batch_size=batch, lr=options.lr or _BASE_LR * batch / _BASE_BATCH)
+    rate = _LR_FROM_WEIGHTS if start.pretrained or start.inherit else _LR
+    return dataclasses.replace(options, batch_size=batch, lr=options.lr or rate * batch)
 
 
 def _held_out_top1(row: Mapping[str, float]) -> dict[str, float]:

@@ -23,13 +23,13 @@ _LENGTHS = ("decay_epochs", "decay_milestones", "cooldown_epochs", "stable_times
 
 
 def automatic_batch_size(images: int, parts: int) -> int:
-    """A batch size for a number of images: a power of two from 8 to 256 that gives an epoch 16 updates if it can.
+    """A batch size for a number of images: a power of two from 16 to 256 that gives an epoch 8 updates if it can.
 
     Args:
         images: Images of an epoch.
         parts: What the batch must divide into.
     """
-    size = min(2 ** int(math.log2(min(max(images / 16, 8), 256))), max(images, 1))
+    size = min(2 ** int(math.log2(min(max(images / 8, 16), 256))), max(images, 1))
     return max(size // parts, 1) * parts
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from scarlet_models.errors import UserError
+from scarlet_models.training.device import pick_device
 from scarlet_models.training.distributed import pick_device
-from scarlet_models.training.optim import local_batch
+from scarlet_models.training.optim import automatic_batch_size, local_batch
 from scarlet_models.training.options import sizes
 
 from . import estimate
@@ -109,6 +110,9 @@ class _Estimator:
         return paths / self.processes * seconds * images / batch
 
     def _retrain(self, options: Any) -> float:
+        parts = self.processes * options.accumulate
+        automatic = automatic_batch_size(len(self.search.split.train), parts)
+        options = dataclasses.replace(options, batch_size=options.batch_size or automatic)
         epochs, steps = Counter(sizes(options.image_size, options.epochs)), self._steps_per_epoch(options)
         batches = [(count, self._batch(options, size)) for size, count in epochs.items()]
         return sum(count * steps * estimate.seconds_per_step(self.space, *batch) for count, batch in batches)

@@ -25,6 +25,7 @@ from scarlet_models.commands.train import Options, main
 from scarlet_models.errors import UserError
 from scarlet_models.training.classification import Classification
 from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.optim import automatic_batch_size
 from scarlet_models.training.options import DataOptions
 from scarlet_models.training.split import split_holdout
 from scarlet_models.training.trainer import Trainer
@@ -143,9 +144,19 @@ def test_without_held_out_images_the_average_is_exported(short: Options) -> None
 def test_the_batch_fits_a_small_folder_and_the_learning_rate_the_batch(short: Options) -> None:
     main(dataclasses.replace(short, batch_size=0, lr=0.0, warmup_epochs=0.0))
     config = yaml.safe_load((Path(short.out) / "config.yaml").read_text())
-    assert (config["batch_size"], config["lr"]) == (8, 0.1 * 8 / 256)
-    assert int(metrics(short.out)[-1]["step"]) == 108 // 8
+    assert (config["batch_size"], config["lr"]) == (16, pytest.approx(0.1 * 16 / 256))
+    assert int(metrics(short.out)[-1]["step"]) == 108 // 16
     main(dataclasses.replace(short, batch_size=0, lr=0.0, warmup_epochs=0.0, resume=True))
+    tuned = dataclasses.replace(short, model=str(_exported(short)), out=f"{short.out}2", batch_size=0, lr=0.0)
+    main(tuned)
+    assert yaml.safe_load((Path(tuned.out) / "config.yaml").read_text())["lr"] == pytest.approx(0.02 * 16 / 256)
+
+
+@pytest.mark.parametrize(
+    ("images", "parts", "size"), [(50_000, 1, 256), (1000, 1, 64), (90, 1, 16), (90, 6, 12), (5, 1, 5), (2, 4, 4)]
+)
+def test_automatic_batch_sizes(images: int, parts: int, size: int) -> None:
+    assert automatic_batch_size(images, parts) == size
 
 
 # Going on after an interruption
