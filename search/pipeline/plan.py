@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,6 @@ import torch
 
 from scarlet_models.errors import UserError
 from scarlet_models.training.device import pick_device
-from scarlet_models.training.distributed import pick_device
 from scarlet_models.training.optim import automatic_batch_size, local_batch
 from scarlet_models.training.options import sizes
 
