@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
 
 from scarlet_models.files import sha256_of, write_bytes, write_json
 from scarlet_models.weights.save import half_precision
 
-from .stored import NAME, read, readable
+from .stored import NAME, SupernetInfo, read, readable
 from .supernet import Supernet
-
-
-@dataclass(frozen=True)
-class SupernetInfo:
-    """What came with a supernet's weights.
-
-    Args:
-        image_size: Side in pixels of the images it was trained on.
-        data_config: timm's data config of them: input_size, mean, std, interpolation, crop_pct, crop_mode.
-        classes: Names of the classes in the order of the outputs.
-        holdout: Share of the training split that was held out.
-        split_seed: Which images were held out.
-        split_hash: Names the held-out images; commands that read others must refuse.
-        steps: Fair steps it was trained for.
-        sampling: "fair" or "uniform".
-        train_split: The split it was trained on.
-        sha256: Of the weights' file; empty before it is written.
-    """
-
-    image_size: int
-    data_config: dict[str, Any]
-    classes: list[str]
-    holdout: float
-    split_seed: int
-    split_hash: str
-    steps: int
-    sampling: str
-    train_split: str = "train"
-    sha256: str = ""
 
 
 def save_supernet(net: Supernet, folder: Path, info: SupernetInfo, name: str = NAME, half: bool = False) -> Path:
@@ -78,6 +48,4 @@ def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
     """
     with readable(path):
         stored = read(path)
-        net = Supernet.of_stored(stored)
-        net.info = info = SupernetInfo(**stored.info)
-        return net, info
+        return Supernet.of_stored(stored), stored.info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +22,41 @@ NAME = "supernet.safetensors"
 NETWORK = ("space", "num_classes", "stabilizer", "in_chans")  # entries of the JSON that describe the network
 
 
+@dataclass(frozen=True)
+class SupernetInfo:
+    """What came with a supernet's weights.
+
+    Args:
+        image_size: Side in pixels of the images it was trained on.
+        data_config: timm's data config of them: input_size, mean, std, interpolation, crop_pct, crop_mode.
+        classes: Names of the classes in the order of the outputs.
+        holdout: Share of the training split that was held out.
+        split_seed: Which images were held out.
+        split_hash: Names the held-out images; commands that read others must refuse.
+        steps: Fair steps it was trained for.
+        sampling: "fair" or "uniform".
+        train_split: The split it was trained on.
+        sha256: Of the weights' file; empty before it is written.
+    """
+
+    image_size: int
+    data_config: dict[str, Any]
+    classes: list[str]
+    holdout: float
+    split_seed: int
+    split_hash: str
+    steps: int
+    sampling: str
+    train_split: str = "train"
+    sha256: str = ""
+
+
 class Stored(NamedTuple):
-    """What the files hold: arguments of the network, its tensors in float32, and what else the JSON says."""
+    """What the files hold: arguments of the network, its tensors in float32, and the record of its training."""
 
     network: dict[str, Any]
     tensors: dict[str, Tensor]
-    info: dict[str, Any]
+    info: SupernetInfo
 
 
 def read(path: Path | str) -> Stored:
@@ -40,7 +70,7 @@ def read(path: Path | str) -> Stored:
     if sha256_of(weights) != content["sha256"]:
         raise UserError(f"{weights} is damaged or another training's: its sha256 is not the one in the JSON beside it")
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in load_file(weights).items()}
-    return Stored({name: content.pop(name) for name in NETWORK}, tensors, content)
+    return Stored({name: content.pop(name) for name in NETWORK}, tensors, SupernetInfo(**content))
 
 
 @contextmanager

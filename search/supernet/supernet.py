@@ -18,7 +18,7 @@ from scarlet_models.space.space import Genotype, SearchSpace
 
 from .folding import FoldingError, fold_stabilizers
 from .stabilizer import DEFAULT_INIT, check_variant, identity_module
-from .stored import Stored, read, readable
+from .stored import Stored, SupernetInfo, read, readable
 
 
 class Supernet(nn.Module):
@@ -59,7 +59,7 @@ class Supernet(nn.Module):
         self.num_classes = self.space.num_classes if num_classes is None else num_classes
         self.stabilizer = check_variant(stabilizer)
         self.in_chans = in_chans
-        self.info: Any = None
+        self.info: SupernetInfo | None = None
         layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]
         for index in range(len(self.space.choices)):
             # The blocks of a network that has this choice wherever it is allowed.
@@ -102,6 +102,7 @@ class Supernet(nn.Module):
         with torch.device("meta"):  # no memory, and no random number is drawn
             net = cls(**stored.network)
         net.load_state_dict(stored.tensors, assign=True)
+        net.info = stored.info
         return net.eval()
 
     def forward(self, images: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
