@@ -9,7 +9,7 @@ from scarlet_models.program import Program
 
 PROGRAM = Program(
     "scarlet-models",
-    "scarlet_models.commands",
+    "scarlet_models.commands.{}",
     {
         "list": "models and tags, their cost, and which weights are here",
         "info": "a network layer by layer: choices, exact params and MACs, feature taps",

@@ -35,11 +35,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_text(path: Path | str, limit: int) -> str:
-    """The text of a UTF-8 file of at most `limit` bytes.
-
-    Raises:
-        UserError: There is no such file, it cannot be read, it is too large, or it is not UTF-8.
-    """
+    """The text of a UTF-8 file of at most `limit` bytes."""
     path = Path(path)
     try:
         if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
@@ -58,16 +54,7 @@ def read_text(path: Path | str, limit: int) -> str:
 
 
 def read_json(path: Path | str, expect: type = object, limit: int = MAX_JSON) -> Any:
-    """The content of a JSON file.
-
-    Args:
-        path: The file.
-        expect: Type of its content, such as dict.
-        limit: Most bytes of the file.
-
-    Raises:
-        UserError: The file cannot be read, or `parse_json` refuses it. The message starts with the path.
-    """
+    """The content of a JSON file of at most `limit` bytes, checked to be of a type such as dict."""
     return parse_json(read_text(path, limit), str(path), expect)
 
 
@@ -90,16 +77,7 @@ def parse_json(text: str, where: str, expect: type = object) -> Any:
 
 
 def read_yaml(path: Path | str, expect: type = object, limit: int = MAX_YAML) -> Any:
-    """The content of a YAML file; None if it is empty.
-
-    Args:
-        path: The file.
-        expect: Type of its content, such as dict.
-        limit: Most bytes of the file.
-
-    Raises:
-        UserError: The file cannot be read, or `parse_yaml` refuses it. The message starts with the path.
-    """
+    """The content of a YAML file of at most `limit` bytes, checked to be of a type; None if it is empty."""
     return parse_yaml(read_text(path, limit), str(path), expect)
 
 
@@ -116,7 +94,16 @@ def parse_yaml(text: str, where: str, expect: type = object) -> Any:
 def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
     """What `parse_yaml` gives, and the line of each entry by its keys."""
     try:
-        return _load_yaml(text, where)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None, {}
+        lines: dict[Keys, int] = {}
+        for keys, line in _entries(node, where):
+            if keys in lines:
+                raise UserError(f"{where}:{line}: {'.'.join(map(str, keys))}: stands at line {lines[keys]} already")
+            lines[keys] = line
+        return loader.construct_document(node), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or first_line(error)
@@ -127,20 +114,6 @@ def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
         raise _too_deep(where) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # what PyYAML raises for values like !!int x
         raise UserError(f"{where}: not valid YAML ({first_line(error)})") from None
-
-
-def _load_yaml(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
-    loader = _Loader(text)
-    node = loader.get_single_node()
-    if node is None:
-        return None, {}
-    _check_nodes(node, where)
-    lines: dict[Keys, int] = {}
-    for keys, line in _lines(node, ()):
-        if keys in lines:
-            raise UserError(f"{where}:{line}: {'.'.join(map(str, keys))}: stands at line {lines[keys]} already")
-        lines[keys] = line
-    return loader.construct_document(node), lines
 
 
 def _refuse_constant(name: str) -> float:
@@ -175,40 +148,28 @@ def _check_depth(content: Any, where: str) -> None:
     raise _too_deep(where)
 
 
-def _check_nodes(root: yaml.Node, where: str) -> None:
-    """Refuse a document that is too deep, too large, or endless once its aliases are written out."""
-    measured: dict[int, tuple[int, int]] = {}  # id -> nodes and levels
-    open_nodes: set[int] = set()
+def _entries(root: yaml.Node, where: str) -> Iterator[tuple[Keys, int]]:
+    """The keys and the line of each entry, aliases written out. Refuses what is too deep, too large or endless."""
+    count = 0
 
-    def measure(node: yaml.Node) -> tuple[int, int]:
+    def walk(node: yaml.Node, keys: Keys, above: tuple[yaml.Node, ...]) -> Iterator[tuple[Keys, int]]:
+        nonlocal count
+        count += 1
+        line = 1 + max(other.start_mark.line for other in (*above, node))  # an alias has its anchor's line
+        if count > MAX_NODES:
+            raise UserError(f"{where}:{line}: more than {MAX_NODES:,} entries with the aliases written out")
         if isinstance(node, yaml.ScalarNode):
-            return 1, 0
-        if id(node) in open_nodes:
+            return
+        if node in above:
             raise UserError(f"{where}:{node.start_mark.line + 1}: an entry that contains itself by an alias")
-        if id(node) not in measured:
-            open_nodes.add(id(node))
-            pairs = isinstance(node, yaml.MappingNode)
-            children = [measure(child) for entry in node.value for child in (entry if pairs else (entry,))]
-            open_nodes.remove(id(node))
-            nodes = 1 + sum(count for count, _ in children)
-            if nodes > MAX_NODES:
-                line = node.start_mark.line + 1
-                raise UserError(f"{where}:{line}: more than {MAX_NODES:,} entries with the aliases written out")
-            measured[id(node)] = nodes, 1 + max((levels for _, levels in children), default=0)
-        return measured[id(node)]
+        if len(above) == MAX_DEPTH:
+            raise _too_deep(where)
+        children = node.value if isinstance(node, yaml.MappingNode) else enumerate(node.value)
+        for key, value in children:
+            if not isinstance(key, int | yaml.ScalarNode):
+                raise UserError(f"{where}:{line}: not valid YAML (a key that is no text)")
+            mark, inner = (value, key) if isinstance(key, int) else (key, key.value)
+            yield (*keys, inner), mark.start_mark.line + 1
+            yield from walk(value, (*keys, inner), (*above, node))
 
-    if measure(root)[1] > MAX_DEPTH:
-        raise _too_deep(where)
-
-
-def _lines(node: yaml.Node, keys: Keys) -> Iterator[tuple[Keys, int]]:
-    """The keys and the line of each entry of a YAML document."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                yield (*keys, key.value), key.start_mark.line + 1
-                yield from _lines(value, (*keys, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield (*keys, index), value.start_mark.line + 1
-            yield from _lines(value, (*keys, index))
+    yield from walk(root, (), ())

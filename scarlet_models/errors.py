@@ -1,4 +1,4 @@
-"""The exception for users' mistakes."""
+"""The exception for users' mistakes: every function that reads what a user gave may raise it."""
 
 
 class UserError(ValueError):

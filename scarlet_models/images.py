@@ -27,16 +27,13 @@ def find_images(name: str) -> Iterator[Path]:
 
 
 def read_image(source: Path | bytes, upright: bool = True) -> Image.Image:
-    """An image as 8-bit RGB.
+    """An image as 8-bit RGB. The caller adds the name to the UserError that says what is wrong with it.
 
     CMYK, greyscale, palette and 16-bit images are converted. An animation gives its first frame.
 
     Args:
         source: A file, or its content.
         upright: Turn the image the way its camera was held (EXIF); else leave it as its pixels are stored.
-
-    Raises:
-        UserError: There is no image, or it is truncated, too large, or has no 8-bit form. The caller adds the name.
     """
     if isinstance(source, Path):
         _check_file(source)

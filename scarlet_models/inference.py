@@ -82,11 +82,7 @@ def class_names(model: nn.Module) -> list[str]:
 def classify_named(
     classifier: Classifier, names: Sequence[str], read: Callable[[str], Image], batch_size: int, top_k: int = 5
 ) -> Iterator[Result]:
-    """Classify images by name, a batch at a time; one that cannot be read does not stop the others.
-
-    Args:
-        read: Gives the image of a name, or raises UserError.
-    """
+    """Classify images by name, a batch at a time; one for which `read` raises UserError does not stop the others."""
     for start in range(0, len(names), batch_size):
         images, errors = dict[str, Image](), dict[str, str]()
         for name in names[start : start + batch_size]:

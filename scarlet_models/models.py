@@ -110,6 +110,8 @@ def _create(
     """Build a genotype with timm. Width and depth are scaled as EfficientNet's (arXiv 1905.11946)."""
     if not (0 < channel_multiplier <= MAX_MULTIPLIER and 0 < depth_multiplier <= MAX_MULTIPLIER):
         raise UserError(f"multipliers {channel_multiplier!r} and {depth_multiplier!r}: the most is {MAX_MULTIPLIER}")
+    if pretrained:
+        kwargs = weights.resolve(variant, kwargs)
     space = genotype.space
     stem_keeps_size = space.stem.stride == 1
     features_only = kwargs.pop("features_only", False)
@@ -169,11 +171,7 @@ def _block_args(genotype: Genotype, depth_multiplier: float = 1.0) -> list[list[
 
 
 def _out_indices(out_indices: int | Iterable[int] | None, genotype: Genotype) -> tuple[int, ...]:
-    """Feature taps to return, shallow to deep: all by default, the last n for an int (as in timm), or those given.
-
-    Raises:
-        ValueError: There is no such tap, one is given twice, or none is given.
-    """
+    """Feature taps to return, shallow to deep: all by default, the last n for an int (as in timm), or those given."""
     taps = 1 + sum(stage.stride > 1 for stage in genotype.space.stages)
     asked = taps if out_indices is None else out_indices
     try:
@@ -187,12 +185,6 @@ def _out_indices(out_indices: int | Iterable[int] | None, genotype: Genotype) ->
     return tuple(taken)
 
 
-def _released(name: str, pretrained: bool, **kwargs: Any) -> nn.Module:
-    if pretrained:
-        kwargs = weights.resolve(name, kwargs)
-    return _create(name, pretrained, Genotype.parse(GENOTYPES[name]), **kwargs)
-
-
 def refresh(name: str) -> None:
     """Register a released network again, so that timm knows which weights of it there are now."""
     default_cfgs.update(generate_default_cfgs(_cfgs(name)))
@@ -204,37 +196,31 @@ def refresh(name: str) -> None:
 @register_model
 def scarlet_a(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """SCARLET-A: 365M MACs, 6.7M params, 76.9% ImageNet top-1 in the paper."""
-    return _released("scarlet_a", pretrained, **kwargs)
+    return _create("scarlet_a", pretrained, Genotype.parse(GENOTYPES["scarlet_a"]), **kwargs)
 
 
 @register_model
 def scarlet_b(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """SCARLET-B: 327M MACs, 6.5M params, 76.3% ImageNet top-1 in the paper."""
-    return _released("scarlet_b", pretrained, **kwargs)
+    return _create("scarlet_b", pretrained, Genotype.parse(GENOTYPES["scarlet_b"]), **kwargs)
 
 
 @register_model
 def scarlet_c(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """SCARLET-C: 280M MACs, 6.1M params, 75.6% ImageNet top-1 in the paper."""
-    return _released("scarlet_c", pretrained, **kwargs)
-
-
-def _scaled(name: str, pretrained: bool, width: float, depth: float, **kwargs: Any) -> nn.Module:
-    if pretrained:
-        kwargs = weights.resolve(name, kwargs)
-    return _create(name, pretrained, Genotype.parse(GENOTYPES["scarlet_a"]), width, depth, **kwargs)
+    return _create("scarlet_c", pretrained, Genotype.parse(GENOTYPES["scarlet_c"]), **kwargs)
 
 
 @register_model
 def scarlet_a2(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """SCARLET-A scaled by EfficientNet-B2's factors: 0.94G MACs at 260 px, 13.2M params; no weights were published."""
-    return _scaled("scarlet_a2", pretrained, 1.1, 1.2, **kwargs)
+    return _create("scarlet_a2", pretrained, Genotype.parse(GENOTYPES["scarlet_a"]), 1.1, 1.2, **kwargs)
 
 
 @register_model
 def scarlet_a4(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """SCARLET-A scaled by EfficientNet-B4's factors: 4.21G MACs at 380 px, 27.9M params; no weights were published."""
-    return _scaled("scarlet_a4", pretrained, 1.4, 1.8, **kwargs)
+    return _create("scarlet_a4", pretrained, Genotype.parse(GENOTYPES["scarlet_a"]), 1.4, 1.8, **kwargs)
 
 
 @register_model
@@ -262,8 +248,6 @@ def scarlet_net(
     parsed = Genotype.parse(genotype, space)
     if not kwargs.get("pretrained_cfg"):
         kwargs = _with_space_defaults(parsed.space, kwargs)
-    if pretrained:
-        kwargs = weights.resolve("scarlet_net", kwargs)
     return _create("scarlet_net", pretrained, parsed, **kwargs)
 
 

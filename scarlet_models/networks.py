@@ -87,11 +87,7 @@ def image_size(model: nn.Module) -> int:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of a name such as cpu or cuda:1.
-
-    Raises:
-        UserError: This machine has no such device.
-    """
+    """The device of a name such as cpu or cuda:1."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device).cpu()  # not from meta, which computes nothing

@@ -53,11 +53,7 @@ def option(
 
 
 class Ranged:
-    """A base of options that refuses numbers out of range when they are made, before anything is read or written.
-
-    Raises:
-        UserError: A number is out of range.
-    """
+    """A base of options that refuses numbers out of range when they are made, before anything is read or written."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # only dataclasses derive from this
@@ -70,6 +66,21 @@ class Ranged:
             if field.metadata.get("ascending") and numbers != sorted(numbers):
                 order = f"{numbers[0]} is above {numbers[-1]}"
                 raise UserError(f"{flag(field.name)}: the smallest comes first, and {order}")
+
+
+@dataclasses.dataclass
+class NetworkOptions(Ranged):
+    """A network to look at or to write.
+
+    Args:
+        model: A name from `scarlet-models list` or of timm, local-dir:FOLDER, hf-hub:ID, or a genotype.
+        space: Search space of a genotype: a name or a YAML file.
+        input_size: Side of the images in pixels; 0 means the network's own.
+    """
+
+    model: str = option(positional=True)
+    space: str = "scarlet"
+    input_size: int = option(0, least=0)
 
 
 def build(options: type[T], entries: Mapping[str, Any]) -> T:
@@ -87,11 +98,7 @@ def build(options: type[T], entries: Mapping[str, Any]) -> T:
 
 
 def checked(options: type, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Give entries of plain data the types of the fields that they name.
-
-    Raises:
-        UserError: An entry is unknown or has a bad value.
-    """
+    """Give entries of plain data the types of the fields that they name."""
     types, values = typing.get_type_hints(options), {}
     for key, entry in entries.items():
         name = str(key).replace("-", "_")

@@ -31,9 +31,6 @@ def parse(
         command: Its module: a docstring, EXAMPLE, and the dataclass Options.
         arguments: What follows the command.
         read_config: Gives the entries of what --config names.
-
-    Raises:
-        UserError: An option is unknown, has a bad value or is missing.
     """
     parser = _make_parser(name, command)
     _add_entries(parser, command.Options, arguments)

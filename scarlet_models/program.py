@@ -29,9 +29,8 @@ class Program:
 
     Args:
         name: What the user types.
-        package: Package of the subcommands' modules.
+        modules: Where a subcommand's module is, with {} for its name.
         commands: Subcommand -> one line of help.
-        modules: Subcommand -> module, where that has another name.
         recipes: Folders of YAML files that --config knows by their bare names.
         recipes_of: Subcommand -> names of its recipes.
         extra: Extra of scarlet-models that has what the subcommands import.
@@ -39,9 +38,8 @@ class Program:
     """
 
     name: str
-    package: str
+    modules: str
     commands: Mapping[str, str]
-    modules: Mapping[str, str] = field(default_factory=dict)
     recipes: Sequence[Path] = ()
     recipes_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
     extra: str = ""
@@ -59,33 +57,21 @@ class Program:
             return 0
 
     def load(self, command: str) -> ModuleType:
-        """Import the module of a subcommand.
-
-        Raises:
-            UserError: There is no such subcommand.
-        """
+        """Import the module of a subcommand."""
         if command not in self.commands:
             from scarlet_models.options import did_you_mean
 
             raise UserError(f"no command {command!r}; {did_you_mean(command, self.commands)}")
-        return importlib.import_module(self.modules.get(command, f"{self.package}.{command}"))
+        return importlib.import_module(self.modules.format(command))
 
     def parse(self, command: str, module: ModuleType, arguments: Sequence[str]) -> Any:
-        """Make the module's Options from their defaults, then --config, then the rest of the command line.
-
-        Raises:
-            UserError: An option is unknown, has a bad value or is missing.
-        """
+        """Make the module's Options from their defaults, then --config, then the rest of the command line."""
         from scarlet_models.parsing import parse
 
         return parse(f"{self.name} {command}", module, arguments, lambda name: self.read_config(command, name))
 
     def read_config(self, command: str, name: str) -> dict[str, Any]:
-        """Read a subcommand's options from a YAML file, or from its recipe of that name.
-
-        Raises:
-            UserError: There is no such file or recipe, or it is no mapping.
-        """
+        """Read a subcommand's options from a YAML file, or from its recipe of that name."""
         from scarlet_models.documents import read_yaml
 
         own, recipe = self.recipes_of.get(command, ()), name.removesuffix(".yaml")
@@ -100,14 +86,9 @@ class Program:
         raise UserError(f"{wrong}; recipes of {command}: {', '.join(own) or 'none'}")
 
     def resolve(self, command: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Options of a subcommand by name, as YAML and JSON give them back.
+        """Some options of a subcommand by name, as YAML and JSON give them back.
 
-        Args:
-            command: The subcommand.
-            given: Some of its options. A recipe's name under "config" gives those that are not named.
-
-        Raises:
-            UserError: There is no such recipe or option.
+        A recipe's name under "config" gives those that are not named.
         """
         values = {name.replace("-", "_"): value for name, value in given.items()}  # --train.batch-size
         if recipe := values.pop("config", ""):
@@ -117,11 +98,7 @@ class Program:
         return dict(json.loads(json.dumps(values)))
 
     def build(self, command: str, values: Mapping[str, Any]) -> Any:
-        """Make a subcommand's Options from what `resolve` gives, with the checks of the command line.
-
-        Raises:
-            UserError: An option has a bad value or is missing.
-        """
+        """Make a subcommand's Options from what `resolve` gives, with the checks of the command line."""
         from scarlet_models.options import build
 
         return build(self.load(command).Options, values)

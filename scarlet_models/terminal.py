@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
+
+
+def output(content: T, as_json: bool, show: Callable[[T], None]) -> None:
+    """Print plain data as JSON for programs, or show it to people."""
+    if as_json:
+        print(json.dumps(content, indent=2))
+    else:
+        show(content)
 
 
 def console() -> Console:

@@ -12,11 +12,7 @@ _COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(e\+?\d+)?\s*([kmgbt]?)", re.IGNORECA
 
 
 def parse_count(text: str | int | float) -> int:
-    """A whole number from text such as 300M, 1.5G, 2e6 or 6,707,720 (powers of ten; B is 10^9 as G is).
-
-    Raises:
-        UserError: The text is not a count.
-    """
+    """A whole number from text such as 300M, 1.5G, 2e6 or 6,707,720 (powers of ten; B is 10^9 as G is)."""
     match = _COUNT.fullmatch(str(text).strip().replace(",", "").replace("_", ""))
     if match:
         number, exponent, suffix = match.groups()

@@ -14,11 +14,7 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def from_text(text: str, kind: Any) -> Any:
-    """Read a text of the command line: it stands for itself where the type is str, else for what it means as YAML.
-
-    Raises:
-        UserError: It is no value of the type.
-    """
+    """Read a text of the command line: it stands for itself where the type is str, else for what it means as YAML."""
     for member in _members(kind):
         if member is str or text in typing.get_args(member):
             return text
@@ -30,11 +26,7 @@ def from_text(text: str, kind: Any) -> Any:
 
 
 def check(value: Any, kind: Any) -> Any:
-    """Give plain data its type: whole numbers become floats, and lists tuples, where the type wants them.
-
-    Raises:
-        UserError: It is no value of the type.
-    """
+    """Give plain data its type: whole numbers become floats, and lists tuples, where the type wants them."""
     for member in _members(kind):
         origin, inner = typing.get_origin(member), typing.get_args(member)
         if member is Any or type(value) is member or (origin is Literal and value in inner):

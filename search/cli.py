@@ -10,7 +10,7 @@ from scarlet_models.program import Program
 
 PROGRAM = Program(
     "scarlet-search",
-    "scarlet_models.search.commands",
+    "scarlet_models.search.commands.{}",
     {
         "space": "layers, choices, size and costs of a search space, and whether limits can be met",
         "train": "train a supernet: strictly fair steps of paths, with stabilizers",

@@ -88,7 +88,7 @@ def main(options):
     monkeypatch.syspath_prepend(str(tmp_path))
     names = ("add", "stop", "refuse", "warn", "crash", "need", "need_later")
     yield Program(
-        "calc", "made_commands", dict.fromkeys(names, "text"), {}, folder / "recipes", {"add": ["twice"]}, "search"
+        "calc", "made_commands.{}", dict.fromkeys(names, "text"), [folder / "recipes"], {"add": ["twice"]}, "search"
     )
     for name in [name for name in sys.modules if name.startswith("made_commands")]:
         del sys.modules[name]

@@ -6,7 +6,6 @@ the first network. Weights are random, which does not change the time.
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,13 +48,10 @@ class Options(Ranged):
 def main(options: Options) -> None:
     """Print a table of the measurements."""
     from scarlet_models.inspection.timing import cpu_threads
+    from scarlet_models.terminal import output
 
     with cpu_threads(options.threads):
-        measured = _measure(options)
-    if options.json:
-        print(json.dumps(measured, indent=2))
-    else:
-        _show(measured)
+        output(_measure(options), options.json, _show)
 
 
 def _measure(options: Options) -> dict[str, Any]:

@@ -8,16 +8,11 @@ from scarlet_models.program import Program
 
 PROGRAM = Program(
     "scarlet-models detect",
-    "scarlet_models",
+    "scarlet_models.commands.detect_{}",
     {
         "train": "train RetinaNet, Faster R-CNN or SSDlite over a network, and export it",
         "eval": "average precision of a trained detector on images with boxes",
         "predict": "find things on images: draw their boxes, print them as JSON",
-    },
-    modules={
-        "train": "scarlet_models.commands.detect_train",
-        "eval": "scarlet_models.commands.detect_eval",
-        "predict": "scarlet_models.commands.detect_predict",
     },
     recipes=[Path(__file__).parents[1] / "detection" / "recipes"],
     recipes_of={"train": ["bccd_cpu", "retinanet_coco_1x"]},

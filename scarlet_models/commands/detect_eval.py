@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.errors import UserError
-from scarlet_models.options import option
+from scarlet_models.options import Ranged, option
 
 EXAMPLE = """  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.tar --annotations bccd.json --split test
   torchrun --nproc-per-node 8 --no-python scarlet-models detect eval runs/coco/exported/coco \\
@@ -19,7 +18,7 @@ EXAMPLE = """  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.
 
 
 @dataclass
-class Options:
+class Options(Ranged):
     """Options of detect eval.
 
     Args:
@@ -53,10 +52,9 @@ def main(options: Options) -> None:
     from scarlet_models.detection.data import score
     from scarlet_models.detection.detector import load
     from scarlet_models.files import write_text
+    from scarlet_models.terminal import output
     from scarlet_models.training import distributed
 
-    if options.batch_size < 1 or min(options.workers, options.threads) < 0:
-        raise UserError("--batch-size must be 1 or more, --workers and --threads 0 or more")
     with distributed.start(options.device, options.threads) as world:
         detector = load(options.model)
         detector.model.to(world.device)
@@ -67,10 +65,7 @@ def main(options: Options) -> None:
         if options.detections:
             write_text(Path(options.detections), json.dumps(found))
         facts = {"model": options.model, "split": options.split, "images": len(images), "detections": len(found)}
-        if options.json:
-            print(json.dumps({**facts, **figures}))
-        else:
-            _show({**facts, **figures})
+        output({**facts, **figures}, options.json, _show)
 
 
 def _show(report: dict[str, Any]) -> None:

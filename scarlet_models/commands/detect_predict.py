@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import option
+from scarlet_models.options import Ranged, option
 
 if TYPE_CHECKING:
     from scarlet_models.detection.detector import Detector
@@ -25,7 +25,7 @@ EXAMPLE = """  scarlet-models detect predict photos/ cat.jpg --model runs/coco/e
 
 
 @dataclass(kw_only=True)
-class Options:
+class Options(Ranged):
     """Options of detect predict.
 
     Args:
@@ -54,8 +54,6 @@ def main(options: Options) -> None:
     from scarlet_models.detection.detector import load
     from scarlet_models.networks import find_device
 
-    if options.threads < 0:
-        raise UserError("--threads must be 0 or more")
     if options.threads:
         torch.set_num_threads(options.threads)
     detector = load(options.model)

@@ -19,11 +19,7 @@ EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar -
 
 
 def main(options: Options) -> None:
-    """Train, export, and print where the detector is.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
-    """
+    """Train, export, and print where the detector is."""
     from scarlet_models.detection.training import train_detector
     from scarlet_models.training.distributed import start_training
     from scarlet_models.training.progress import log_to_stderr

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from typing import Any
 
 from scarlet_models.options import option
 
@@ -24,12 +24,13 @@ class Options:
 
 def main(options: Options) -> None:
     """Print what is known about this installation."""
+    from scarlet_models.terminal import output
     from scarlet_models.training.environment import describe_machine
 
-    facts = describe_machine()
-    if options.json:
-        print(json.dumps(facts, indent=2))
-        return
+    output(describe_machine(), options.json, _show)
+
+
+def _show(facts: dict[str, Any]) -> None:
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name:{width}}  {'not installed' if value is None else value}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import NetworkOptions, option
 
 EXAMPLE = """  scarlet-models export scarlet_a.c10
   scarlet-models export local-dir:runs/a/exported/a --formats [onnx] --out models
@@ -19,22 +19,16 @@ EXAMPLE = """  scarlet-models export scarlet_a.c10
 
 
 @dataclass
-class Options(Ranged):
+class Options(NetworkOptions):
     """Options of export.
 
     Args:
-        model: A name from `scarlet-models list` or of timm, local-dir:FOLDER, hf-hub:ID, or a genotype.
-        space: Search space of a genotype: a name or a YAML file.
         pretrained: Load weights; --no-pretrained leaves them random.
-        input_size: Side of the images in pixels; 0 means the network's own.
         formats: onnx for MODEL.onnx, program for MODEL.pt2.
         out: Folder for the files.
     """
 
-    model: str = option(positional=True)
-    space: str = "scarlet"
     pretrained: bool = True
-    input_size: int = option(0, least=0)
     formats: list[Literal["onnx", "program"]] = option(["onnx", "program"])
     out: str = option(".", free=True)
 

@@ -6,11 +6,10 @@ builds no model, torch's flop counter, and thop.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import NetworkOptions, option
 
 EXAMPLE = """  scarlet-models info scarlet_a
   scarlet-models info scarlet_a4 --input-size 224 --json
@@ -19,31 +18,22 @@ EXAMPLE = """  scarlet-models info scarlet_a
 
 
 @dataclass
-class Options(Ranged):
+class Options(NetworkOptions):
     """Options of info.
 
     Args:
-        model: A name from `scarlet-models list`, a genotype such as 2,4,1,..., or local-dir:FOLDER.
-        space: Search space of a genotype: a name or a YAML file.
-        input_size: Side of the images in pixels; 0 means the network's own.
         json: Print one JSON object.
     """
 
-    model: str = option(positional=True)
-    space: str = "scarlet"
-    input_size: int = option(0, least=0)
     json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
     """Print what is known about a network."""
     from scarlet_models.inspection.summary import describe
+    from scarlet_models.terminal import output
 
-    facts = describe(options.model, options.space, options.input_size)
-    if options.json:
-        print(json.dumps(facts, indent=2))
-    else:
-        _show(facts)
+    output(describe(options.model, options.space, options.input_size), options.json, _show)
 
 
 def _show(facts: dict[str, Any]) -> None:

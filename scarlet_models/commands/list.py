@@ -6,8 +6,8 @@ Costs are for the tag's own image size and number of classes. A genotype of a se
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from typing import Any
 
 from scarlet_models.options import option
 
@@ -29,12 +29,14 @@ class Options:
 def main(options: Options) -> None:
     """Print a table of models and tags."""
     from scarlet_models.inspection.summary import summarise_released
+    from scarlet_models.terminal import output
+
+    output(summarise_released(), options.json, _show)
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
     from scarlet_models.terminal import console, short, table
 
-    rows = summarise_released()
-    if options.json:
-        print(json.dumps(rows, indent=2))
-        return
     shown = table("model", ">px", ">classes", ">params", ">MACs", "weights")
     for row in rows:
         cost = (short(row["params"]), short(row["macs"]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import NetworkOptions, option
 
 EXAMPLE = """  scarlet-models plot scarlet_a
   scarlet-models plot scarlet_c --out c.svg
@@ -16,19 +16,13 @@ EXAMPLE = """  scarlet-models plot scarlet_a
 
 
 @dataclass
-class Options(Ranged):
+class Options(NetworkOptions):
     """Options of plot.
 
     Args:
-        model: A name from `scarlet-models list`, a genotype such as 2,4,1,..., or local-dir:FOLDER.
-        space: Search space of a genotype: a name or a YAML file.
-        input_size: Side of the images in pixels; 0 means the network's own.
         out: File to write: .png, .svg or .pdf. MODEL.png by default.
     """
 
-    model: str = option(positional=True)
-    space: str = "scarlet"
-    input_size: int = option(0, least=0)
     out: str = option("", free=True)
 
 

@@ -8,7 +8,6 @@ install  put safetensors files into the store, such as scarlet_a.c10.safetensors
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,7 +38,8 @@ class Options:
 
 def main(options: Options) -> None:
     """Run one action."""
-    from scarlet_models.weights.inventory import available, install_file, verify
+    from scarlet_models.terminal import output
+    from scarlet_models.weights.install import available, install_file, verify
     from scarlet_models.weights.store import store_dir
 
     if options.action != "install" and (options.files or options.name):
@@ -47,10 +47,9 @@ def main(options: Options) -> None:
     if options.action == "dir":
         print(store_dir())
     elif options.action == "list":
-        _show(available(), options.json)
+        output(available(), options.json, _show)
     elif options.action == "verify":
-        found = verify()
-        _show(found, options.json)
+        output(found := verify(), options.json, _show)
         if bad := [row["path"] for row in found if row["state"] != "ok"]:
             raise UserError(f"these files are not as listed: {', '.join(bad)}; remove them and install them again")
     elif not options.files:
@@ -62,10 +61,7 @@ def main(options: Options) -> None:
             print(install_file(Path(file), options.name))
 
 
-def _show(rows: list[dict[str, str]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
+def _show(rows: list[dict[str, str]]) -> None:
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         print(f"{row['name']:{width}}  {row['state']:8}  {row['path']}".rstrip())

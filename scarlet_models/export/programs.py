@@ -19,14 +19,9 @@ TOLERANCE = 1e-4  # share of the largest output: no more than another order of s
 
 
 def export_program(model: nn.Module, batch: Tensor) -> ExportedProgram:
-    """The torch.export program of a model, for batches of any size.
+    """The torch.export program of a model in eval mode: for batches of any size, of images as large as the batch's.
 
-    Args:
-        model: In eval mode.
-        batch: Images (N, C, H, W) with N at least 2; H and W are then fixed.
-
-    Raises:
-        UserError: Torch cannot trace the model.
+    The batch must hold at least two images.
     """
     try:
         return torch.export.export(model, (batch,), dynamic_shapes=({0: Dim("batch")},))
@@ -35,11 +30,7 @@ def export_program(model: nn.Module, batch: Tensor) -> ExportedProgram:
 
 
 def program_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Tensor]) -> tuple[bytes, float]:
-    """The content of a .pt2 file, and how much the program loaded from it differs from the model.
-
-    Raises:
-        UserError: The difference is above TOLERANCE.
-    """
+    """The content of a .pt2 file, and how much the program loaded from it differs from the model."""
     file = io.BytesIO()
     torch.export.save(program, file)
     loaded = torch.export.load(io.BytesIO(file.getvalue())).module()
@@ -58,11 +49,7 @@ def missing_packages() -> list[str]:
 
 
 def onnx_bytes(program: ExportedProgram, model: nn.Module, batches: Sequence[Tensor]) -> tuple[bytes, float]:
-    """The content of an .onnx file (input "pixels", output "logits"), and how much onnxruntime differs from the model.
-
-    Raises:
-        UserError: The extra is not installed, torch cannot convert the program, or the difference is above TOLERANCE.
-    """
+    """The content of an .onnx file (input "pixels", output "logits"), and how much it differs from the model."""
     if missing := missing_packages():
         raise UserError(f"ONNX needs {' and '.join(missing)}: {how_to_add('export')}")
     import onnxruntime

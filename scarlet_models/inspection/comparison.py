@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,10 +15,13 @@ from scarlet_models.errors import UserError, first_line
 from scarlet_models.networks import MISTAKES
 from scarlet_models.space.cost import Cost
 
-from .counting import count
-from .timing import time_interleaved
+from .counting import count, in_channels
+from .timing import interleaved, median_seconds
+
+REPEATS = 5  # passes of one image in a round; their median counts
 
 
+@torch.inference_mode()
 def compare(
     models: Mapping[str, nn.Module],
     input_size: int,
@@ -27,26 +32,29 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Cost, latency (s) and throughput (images/s) of each network, and the ratios to the first one's.
 
-    Args:
-        models: Networks in eval mode on the device.
-        advance: Called after each network of each round, the first of which does not count.
-
-    Raises:
-        UserError: A network does not take images of that size.
+    The networks are in eval mode on the device; medians over the rounds count. `advance` is called after each network
+    of each round, for a progress bar.
     """
+
+    def measure(model: nn.Module) -> tuple[float, float]:
+        shape = (in_channels(model), input_size, input_size)
+        one, many = (torch.randn(images, *shape, device=device) for images in (1, batch_size))
+        return median_seconds(lambda: model(one), REPEATS, device), median_seconds(lambda: model(many), 1, device)
+
     costs = {name: _cost(name, model, input_size) for name, model in models.items()}
-    timings = time_interleaved(models, input_size, batch_size, rounds, device, advance)
-    first = next(iter(timings.values()))
+    timed = interleaved({name: partial(measure, model) for name, model in models.items()}, rounds, advance)
+    seconds = {name: tuple(map(statistics.median, zip(*rows, strict=True))) for name, rows in timed.items()}
+    first_single, first_batch = next(iter(seconds.values()))
     return [
         {
             "model": name,
             **asdict(costs[name]),
-            "latency": timing.latency,
-            "latency_ratio": timing.latency / first.latency,
-            "throughput": timing.throughput(batch_size),
-            "throughput_ratio": timing.throughput(batch_size) / first.throughput(batch_size),
+            "latency": single,
+            "latency_ratio": single / first_single,
+            "throughput": batch_size / batch,
+            "throughput_ratio": first_batch / batch,
         }
-        for name, timing in timings.items()
+        for name, (single, batch) in seconds.items()
     ]
 
 

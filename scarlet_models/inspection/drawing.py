@@ -63,11 +63,7 @@ def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure atomically, in the format of the file's suffix. The same figure gives the same bytes.
-
-    Raises:
-        UserError: The suffix is not in FORMATS, or the file cannot be written.
-    """
+    """Write a figure atomically, in the format of the file's suffix. The same figure gives the same bytes."""
     kind = path.suffix.lower()
     if kind not in FORMATS:
         raise UserError(f"{path}: the name must end in {', '.join(FORMATS)}, which says what to write")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,13 +58,7 @@ class Block:
 def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) -> list[Block]:
     """The blocks of a timm EfficientNet in order, for images of `input_size` px.
 
-    Args:
-        model: The network.
-        input_size: Side of the images.
-        genotype: What the model was built from. It adds layer numbers, choices and identities.
-
-    Raises:
-        UserError: The model is of another family.
+    The genotype that the model was built from adds layer numbers, choices and identities.
     """
     if not isinstance(model, EfficientNet):
         raise UserError(f"only networks built as timm's EfficientNet have a layout, not {type(model).__name__}")
@@ -98,14 +93,11 @@ def _shapes(model: EfficientNet, names: list[str], input_size: int) -> dict[str,
     copied, image = on_meta(model, input_size)
     shapes: dict[str, tuple[torch.Size, torch.Size]] = {}
 
-    def watch(name: str) -> None:
-        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            shapes[name] = inputs[0].shape, output.shape
-
-        copied.get_submodule(name).register_forward_hook(record)
+    def record(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        shapes[name] = inputs[0].shape, output.shape
 
     for name in names:
-        watch(name)
+        copied.get_submodule(name).register_forward_hook(partial(record, name))
     copied(image)
     return shapes
 

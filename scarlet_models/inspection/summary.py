@@ -40,13 +40,7 @@ def _summarise(name: str) -> dict[str, Any]:
 def describe(name: str, space: str = "scarlet", input_size: int = 0) -> dict[str, Any]:
     """A network's genotype, blocks, feature taps and cost by each counter (None if a counter does not apply).
 
-    Args:
-        name: What `scarlet_models.networks.create` takes.
-        space: Search space of a genotype: a name or a YAML file.
-        input_size: Side of the images in pixels; 0 means the network's own.
-
-    Raises:
-        UserError: There is no such network, or it is not built as timm's EfficientNet.
+    The arguments are those of `scarlet_models.options.NetworkOptions`.
     """
     genotype = genotype_of(name, space)
     model: Any = create_on_meta(name, space)

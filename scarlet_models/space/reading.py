@@ -36,9 +36,6 @@ def read_space(source: str | Path | Mapping[str, Any], kind: type[S]) -> S:
     Args:
         source: Name, path or mapping.
         kind: The class to make.
-
-    Raises:
-        UserError: No such space, or a bad entry; the message names file and line.
     """
     if isinstance(source, Mapping):
         return _checked(dict(source), "space", {}, kind)

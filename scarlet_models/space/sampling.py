@@ -65,11 +65,7 @@ def enumerate_genotypes(space: Structure) -> np.ndarray:
 
 
 def sample_within(space: Structure, rng: np.random.Generator, limits: Limits, table: CostTable) -> tuple[int, ...]:
-    """A random genotype whose cost by the table lies within the limits.
-
-    Raises:
-        UserError: no network meets the limits, or none was found; the message says which, and what comes nearest.
-    """
+    """A random genotype whose cost by the table lies within the limits; a UserError says what comes nearest to them."""
     check_reachable(space, limits, table)
     exact = space.size <= ENUMERABLE
     candidates = enumerate_genotypes(space) if exact else draw(space, rng, _DRAWS)
@@ -96,11 +92,7 @@ def sample_within(space: Structure, rng: np.random.Generator, limits: Limits, ta
 
 
 def check_reachable(space: Structure, limits: Limits, table: CostTable) -> None:
-    """Compares each limit with what the space can reach.
-
-    Raises:
-        UserError: a range is empty, or lies wholly outside; the message says what can be reached.
-    """
+    """Refuse limits outside what the space can reach."""
     for name, index in (("macs", 0), ("params", 1)):
         low, high = limits.low[index], limits.high[index]
         least, most = getattr(table.smallest, name), getattr(table.largest, name)

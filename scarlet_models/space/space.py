@@ -175,16 +175,13 @@ class Genotype:
 
     def block_strings(self) -> list[list[str]]:
         """timm's architecture definition: block strings for each stage, identities that keep the shape left out."""
-        stem, stages = self.space.stem, []
-        if stem.separable:
-            stages.append([f"ds_r1_k3_s1_c{stem.separable}_n{ACTIVATIONS[stem.act]}"])
-        for stage in range(len(self.space.stages)):
-            layers = self.space.stage_layers(stage)
-            stages.append([self._block_string(layer) for layer in layers if self._has_block(layer)])
+        space, stages = self.space, []
+        if space.stem.separable:
+            stages.append([f"ds_r1_k3_s1_c{space.stem.separable}_n{ACTIVATIONS[space.stem.act]}"])
+        for stage in range(len(space.stages)):
+            layers = [layer for layer in space.stage_layers(stage) if space.has_block(layer, self.choices[layer.index])]
+            stages.append([self._block_string(layer) for layer in layers])
         return [stage for stage in stages if stage]
-
-    def _has_block(self, layer: Layer) -> bool:
-        return self.space.has_block(layer, self.choices[layer.index])
 
     def _block_string(self, layer: Layer) -> str:
         choice = self.space.choices[self.choices[layer.index]]

@@ -13,9 +13,6 @@ def download(hub_id: str, filename: str, cache_dir: Any = None) -> Path:
     """A file of a Hub repository (`user/repo` or `user/repo@revision`), from the Hub's cache or the network.
 
     The Hub names large files in its cache by their sha256, so that a damaged download is noticed. It is then removed.
-
-    Raises:
-        UserError: The file cannot be downloaded, or differs from what the Hub says it is.
     """
     from huggingface_hub import hf_hub_download
 

@@ -23,16 +23,13 @@ _NOISE = 0.02  # of a weight's deviation, so that repeated channels can part
 
 
 def inherit_from(model: nn.Module, network: str, space: str, source: str) -> None:
-    """Fills a model from a trained network of its space; a classifier of other classes starts anew.
+    """Fill a model in place from a trained network of its space; a classifier of other classes starts anew.
 
     Args:
-        model: What to fill, in place.
+        model: What to fill.
         network: Its name or genotype.
-        space: Of the genotype: a name or a YAML file.
+        space: Space of the genotype: a name or a YAML file.
         source: Folder of an exported network, or timm's name of one that has weights.
-
-    Raises:
-        UserError: there is no such network, or the two are not of one space.
     """
     genotype = networks.genotype_of(network, space)
     if genotype is None:
@@ -50,17 +47,10 @@ def load_donor(space: SearchSpace, source: str) -> tuple[Any, Genotype]:
 
 
 @torch.no_grad()
-def inherit(model: nn.Module, genotype: Genotype, donor: nn.Module, donor_genotype: Genotype) -> None:
-    """Fills the model with what fits of the donor's weights; both are networks of one space.
-
-    Args:
-        model: What to fill, in place.
-        genotype: Its choices.
-        donor: A trained network of the same space.
-        donor_genotype: Its choices.
-    """
+def inherit(model: Any, genotype: Genotype, donor: nn.Module, donor_genotype: Genotype) -> None:
+    """Fill a model in place with what fits of a donor's weights; both are networks of one space."""
     blocks, donors = blocks_by_layer(model, genotype), blocks_by_layer(donor, donor_genotype)
-    inside = tuple(f"blocks.{i}." for i in range(_first_stage(genotype), len(_stages(model))))
+    inside = tuple(f"blocks.{i}." for i in range(_first_stage(genotype), len(model.blocks)))
     own = model.state_dict()
     for name, tensor in donor.state_dict().items():
         if not name.startswith(inside) and own[name].shape == tensor.shape:
@@ -77,24 +67,16 @@ def fill_block(block: Any, donor: Any) -> None:
         nn.init.zeros_(block.bn3.weight)
 
 
-def _stages(model: Any) -> Any:
-    return model.blocks
-
-
 def _first_stage(genotype: Genotype) -> int:
     return int(bool(genotype.space.stem.separable))
 
 
-def blocks_by_layer(model: nn.Module, genotype: Genotype) -> dict[int, Any]:
+def blocks_by_layer(model: Any, genotype: Genotype) -> dict[int, Any]:
     """The block of each layer that has one."""
-    blocks = [block for stage in list(_stages(model))[_first_stage(genotype) :] for block in stage]
-    layers = [layer.index for layer in genotype.space.layers if not _is_absent(genotype, layer.index)]
-    return dict(zip(layers, blocks, strict=True))
-
-
-def _is_absent(genotype: Genotype, layer: int) -> bool:
+    blocks = [block for stage in list(model.blocks)[_first_stage(genotype) :] for block in stage]
     space = genotype.space
-    return genotype.choices[layer] == space.identity and space.layers[layer].keeps_shape
+    layers = [layer.index for layer in space.layers if space.has_block(layer, genotype.choices[layer.index])]
+    return dict(zip(layers, blocks, strict=True))
 
 
 def _morph(block: Any, donor: Any) -> None:

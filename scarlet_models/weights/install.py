@@ -1,4 +1,4 @@
-"""Installing weights in the local store, so that a full disk or a kill at any moment loses nothing."""
+"""The weights that are here, and installing others so that a full disk or a kill at any moment loses nothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import remove, write_bytes
+from scarlet_models.files import remove, sha256_of, write_bytes
 from scarlet_models.models import refresh
 from scarlet_models.space.released import GENOTYPES
 
-from .store import read_manifest, store_dir, write_manifest
+from .store import find, package_dir, read_manifest, store_dir, write_manifest
 from .tensors import mismatch
 
 
@@ -60,6 +60,42 @@ def install(data: bytes, name: str) -> Path:
         ) from error
     refresh(split_model_name_tag(name)[0])
     return path
+
+
+def available() -> list[dict[str, str]]:
+    """Where the weights of every tag are: store, package, or not here (the path is then empty)."""
+    rows = []
+    for tag in tags():
+        path = find(*tag.split(".", 1))
+        state = "not here" if path is None else "store" if path.parent == store_dir() else "package"
+        rows.append({"name": tag, "state": state, "path": str(path or "")})
+    return rows
+
+
+def verify() -> list[dict[str, str]]:
+    """The state of every file that store or package hold or list: ok, damaged, missing or unlisted."""
+    rows = []
+    for folder in (store_dir(), package_dir()):
+        listed = read_manifest(folder)
+        for name in sorted({*listed, *(path.name for path in folder.glob("*.safetensors"))}):
+            path = folder / name
+            state = "missing" if not path.is_file() else "unlisted" if name not in listed else "ok"
+            if state == "ok" and sha256_of(path) not in listed[name]:
+                state = "damaged"
+            rows.append({"name": name.removesuffix(".safetensors"), "state": state, "path": str(path)})
+    return rows
+
+
+def install_file(path: Path, name: str = "") -> Path:
+    """Put a safetensors file into the store as NAME.TAG, by default its own name. Returns its place there."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        return install(data, name or path.name.removesuffix(".safetensors"))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _replace(path: Path, data: bytes) -> None:

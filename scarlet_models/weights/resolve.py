@@ -32,9 +32,6 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
     Without a tag: the published ImageNet weights if they are in the store, else the CIFAR-10 weights that ship, with a
     warning. An explicit tag, cfg or overlay wins.
-
-    Raises:
-        UserError: There are no such weights here, or the file is damaged.
     """
     cfg, overlay = kwargs.get("pretrained_cfg"), dict(kwargs.get("pretrained_cfg_overlay") or {})
     if any(overlay.get(source) for source in _SOURCES):  # those of the cfg must not come before it
@@ -60,9 +57,6 @@ def fit(state_dict: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
 
     A feature extractor gets what it has. Only a new head may be missing, that of a number of classes which the weights
     do not have: timm does not load strictly then, and would leave whatever is missing random.
-
-    Raises:
-        UserError: The weights are those of another network, or not finite.
     """
     own, has_head = model.state_dict(), hasattr(model, "classifier")
     new_head = has_head and model.num_classes != model.pretrained_cfg["num_classes"]

@@ -66,14 +66,10 @@ def save(
 def whole_folder(folder: Path, names: set[str]) -> Iterator[Path]:
     """A new folder to fill. It replaces `folder` at the end; if filling fails, the old folder stays.
 
-    Args:
-        folder: The folder to write.
-        names: Files that the old folder may hold; one with others is not replaced.
-
-    Raises:
-        UserError: The folder cannot be written, or holds other files.
+    A folder that holds other files than `names` is not replaced.
     """
-    _refuse_other_files(folder, names)
+    if folder.is_dir() and (other := {path.name for path in folder.iterdir()} - names):
+        raise UserError(f"{folder} holds other files, such as {min(other)}: choose another folder")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True, exist_ok=True)
@@ -94,11 +90,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 
 def load(folder: Path | str) -> nn.Module:
-    """The network of a saved folder, in float32 and eval mode.
-
-    Raises:
-        UserError: The folder is incomplete, damaged, or of another architecture.
-    """
+    """The network of a saved folder, in float32 and eval mode."""
     try:
         return create(f"{LOCAL}:{folder}", pretrained=True).eval()
     except UserError as error:
@@ -122,33 +114,21 @@ def write_config(
     label_names: Sequence[str] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write timm's config.json; `save` says what the arguments are.
-
-    Raises:
-        UserError: The model was built with an argument that JSON cannot hold.
-    """
+    """Write timm's config.json; `save` says what the arguments are."""
     cfg: dict[str, Any] = model.pretrained_cfg
     if label_names is not None or model.num_classes != cfg.get("num_classes"):
         cfg = {key: value for key, value in cfg.items() if key not in _STALE}
     extra = {**(notes or {}), **({"label_names": list(label_names)} if label_names is not None else {})}
     described = copy.copy(model)  # shares everything but its attributes: timm writes the cfg that it finds on a model
     described.pretrained_cfg = {**cfg, **(data_config or {}), "num_classes": model.num_classes}
+    arguments = dict(model_args or {})
+    if cfg["architecture"] == "scarlet_net":
+        arguments |= {"genotype": str(model.genotype), "space": model.genotype.space.to_dict()}
     try:
         write: Any = save_config_for_hf  # its path is annotated str, yet older versions of timm need a Path
-        write(described, path, model_config=extra, model_args={**(model_args or {}), **_genotype_args(model)})
+        write(described, path, model_config=extra, model_args=arguments)
     except ValueError as error:
         raise UserError(f"cannot save the model's configuration: {error}") from error
-
-
-def _genotype_args(model: Any) -> dict[str, Any]:
-    if model.pretrained_cfg["architecture"] != "scarlet_net":
-        return {}
-    return {"genotype": str(model.genotype), "space": model.genotype.space.to_dict()}
-
-
-def _refuse_other_files(folder: Path, known: set[str]) -> None:
-    if folder.is_dir() and (other := {path.name for path in folder.iterdir()} - known):
-        raise UserError(f"{folder} holds other files, such as {min(other)}: choose another folder")
 
 
 def _replace(folder: Path, new: Path) -> None:

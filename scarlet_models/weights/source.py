@@ -23,15 +23,10 @@ MAX_CONFIG = 16 << 20  # bytes: ImageNet-21k's classes and their descriptions ta
 
 
 def read_config(source: str, where: str, cache_dir: Any = None) -> dict[str, Any]:
-    """The config.json of a network.
-
-    Args:
-        source: LOCAL or HUB.
-        where: The folder, or the repository.
-        cache_dir: The Hub's cache, where it is not the usual one.
+    """The config.json of a folder (`source` is LOCAL) or a repository (HUB).
 
     Raises:
-        UserError: There is none, or it describes no network, one with random weights, or one out of bounds.
+        UserError: It describes no network, one with random weights, or one out of bounds.
     """
     path = Path(where) / CONFIG if source == LOCAL else download(where, CONFIG, cache_dir)
     config: dict[str, Any] = read_json(path, dict, MAX_CONFIG)
@@ -41,11 +36,7 @@ def read_config(source: str, where: str, cache_dir: Any = None) -> dict[str, Any
 
 
 def check_weights(source: str, where: str, cache_dir: Any = None, filename: str | None = None) -> None:
-    """Check that a network has weights in safetensors, the one format that is loaded from folders and the Hub.
-
-    Raises:
-        UserError: It has none.
-    """
+    """Check that a network has weights in safetensors, the one format that is loaded from folders and the Hub."""
     filename = filename or WEIGHTS
     if not filename.endswith(".safetensors"):
         raise UserError(f"{source}:{where}: {filename} is not loaded, only safetensors are: convert it to {WEIGHTS}")

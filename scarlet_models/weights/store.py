@@ -16,11 +16,7 @@ from scarlet_models.files import sha256_of, write_json
 
 
 def store_dir() -> Path:
-    """The local store: `SCARLET_HOME`, or a folder in the user's cache. It need not exist.
-
-    Raises:
-        UserError: The user has no home folder.
-    """
+    """The local store: `SCARLET_HOME`, or a folder in the user's cache. It need not exist."""
     try:
         if home := os.environ.get("SCARLET_HOME"):
             return Path(home).expanduser()
@@ -35,11 +31,7 @@ def package_dir() -> Path:
 
 
 def find(name: str, tag: str) -> Path | None:
-    """The local file of `name.tag`, in the store or else the package; None if there is none. Not yet checked.
-
-    Raises:
-        UserError: The store cannot be read.
-    """
+    """The local file of `name.tag`, in the store or else the package; None if there is none. Not yet checked."""
     paths = [folder / f"{name}.{tag}.safetensors" for folder in (store_dir(), package_dir())]
     try:
         return next((path for path in paths if path.is_file()), None)
@@ -48,11 +40,7 @@ def find(name: str, tag: str) -> Path | None:
 
 
 def find_checked(name: str, tag: str) -> Path | None:
-    """What `find` gives, once it has passed `check`.
-
-    Raises:
-        UserError: The store cannot be read, or the file is damaged.
-    """
+    """What `find` gives, once it has passed `check`."""
     path = find(name, tag)
     if path:
         check(path)
@@ -72,11 +60,7 @@ def registered_file(name: str, tag: str) -> str | None:
 
 
 def read_manifest(folder: Path) -> dict[str, tuple[str, ...]]:
-    """File name -> accepted sha256s, from the folder's manifest.json; empty where there is none.
-
-    Raises:
-        UserError: The manifest is damaged or cannot be read.
-    """
+    """File name -> accepted sha256s, from the folder's manifest.json; empty where there is none."""
     path = folder / "manifest.json"
     try:
         path.stat()
@@ -97,11 +81,7 @@ def write_manifest(folder: Path, entries: dict[str, tuple[str, ...]]) -> None:
 
 
 def check(path: Path) -> None:
-    """Compare a file's sha256 with the manifest of its folder.
-
-    Raises:
-        UserError: The file is not listed, has another hash, or cannot be read.
-    """
+    """Compare a file's sha256 with the manifest of its folder."""
     listed = read_manifest(path.parent).get(path.name)
     if listed is None:
         raise UserError(f"{path} is not listed in manifest.json beside it: use `scarlet-models weights install`")
