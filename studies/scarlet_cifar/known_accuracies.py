@@ -17,11 +17,6 @@ from pathlib import Path
 STUDY = Path(__file__).parents[2] / "docs" / "results" / "scarlet_cifar"
 DONOR = "9,10,9,9,10,9,9,9,10,9,9,9,10,9,9,9,10,9,9"
 NOISE = (0, 21, 24, 36)  # networks that two more seeds train: two of each group
-    0,
-    21,
-    24,
-    36,
-)  # networks that two more seeds train: no identity, seven, and the first and the last group of equal
 COLUMNS = ("network", "genotype", "seed", "train_top1", "holdout_top1", "test_top1", "cpu_seconds")
 
 
