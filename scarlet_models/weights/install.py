@@ -18,7 +18,7 @@ from scarlet_models.files import remove, sha256_of, write_bytes
 from scarlet_models.models import refresh
 from scarlet_models.space.released import GENOTYPES
 
-from .store import find, package_dir, read_manifest, store_dir, write_manifest
+from . import store
 from .tensors import mismatch
 
 
@@ -46,17 +46,17 @@ def install(data: bytes, name: str) -> Path:
     if name not in tags():
         raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")
     _check_weights(data, name)
-    store = store_dir()
-    path = store / f"{name}.safetensors"
+    folder = store.store_dir()
+    path = folder / f"{name}.safetensors"
     try:
-        store.mkdir(parents=True, exist_ok=True)
-        with FileLock(store / ".lock"):
-            for stale in (*store.glob(f".{path.name}.*.tmp"), *store.glob(".manifest.json.*.tmp")):
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            for stale in (*folder.glob(f".{path.name}.*.tmp"), *folder.glob(".manifest.json.*.tmp")):
                 remove(stale)  # from an installation that was killed
             _replace(path, data)
     except OSError as error:
         raise UserError(
-            f"cannot write to {store}: {error.strerror or error}; SCARLET_HOME can move the store"
+            f"cannot write to {folder}: {error.strerror or error}; SCARLET_HOME can move the store"
         ) from error
     refresh(split_model_name_tag(name)[0])
     return path
@@ -66,8 +66,8 @@ def available() -> list[dict[str, str]]:
     """Where the weights of every tag are: store, package, or not here (the path is then empty)."""
     rows = []
     for tag in tags():
-        path = find(*tag.split(".", 1))
-        state = "not here" if path is None else "store" if path.parent == store_dir() else "package"
+        path = store.find(*tag.split(".", 1))
+        state = "not here" if path is None else "store" if path.parent == store.store_dir() else "package"
         rows.append({"name": tag, "state": state, "path": str(path or "")})
     return rows
 
@@ -75,8 +75,8 @@ def available() -> list[dict[str, str]]:
 def verify() -> list[dict[str, str]]:
     """The state of every file that store or package hold or list: ok, damaged, missing or unlisted."""
     rows = []
-    for folder in (store_dir(), package_dir()):
-        listed = read_manifest(folder)
+    for folder in (store.store_dir(), store.package_dir()):
+        listed = store.read_manifest(folder)
         for name in sorted({*listed, *(path.name for path in folder.glob("*.safetensors"))}):
             path = folder / name
             state = "missing" if not path.is_file() else "unlisted" if name not in listed else "ok"
@@ -100,15 +100,15 @@ def install_file(path: Path, name: str = "") -> Path:
 
 def _replace(path: Path, data: bytes) -> None:
     """List old and new hash, then write the file, then list the new hash: wherever it stops, the file is listed."""
-    before = read_manifest(path.parent)
+    before = store.read_manifest(path.parent)
     new = sha256(data).hexdigest()
-    write_manifest(path.parent, {**before, path.name: (new, *before.get(path.name, ()))})
+    store.write_manifest(path.parent, {**before, path.name: (new, *before.get(path.name, ()))})
     try:
         write_bytes(path, data)
     except UserError:
-        write_manifest(path.parent, before)
+        store.write_manifest(path.parent, before)
         raise
-    write_manifest(path.parent, {**before, path.name: (new,)})
+    store.write_manifest(path.parent, {**before, path.name: (new,)})
 
 
 def _check_weights(data: bytes, name: str) -> None:
