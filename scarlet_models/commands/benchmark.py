@@ -73,9 +73,10 @@ def measure(options: Options) -> dict[str, Any]:
     from rich.progress import Progress
 
     from scarlet_models.inspection.timing import time_interleaved
-    from scarlet_models.networks import create, find_device
+    from scarlet_models.networks import create
+    from scarlet_models.training.device import pick_device
 
-    device = find_device(options.device)
+    device = pick_device(options.device)
     models = {name: create(name, options.space).to(device).eval() for name in options.models}
     costs = {name: _count(name, model, options.input_size) for name, model in models.items()}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:

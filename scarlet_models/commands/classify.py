@@ -63,12 +63,13 @@ def main(options: Options) -> None:
 
     from scarlet_models.images import find_images
     from scarlet_models.inference import Classifier
-    from scarlet_models.networks import create, find_device
+    from scarlet_models.networks import create
+    from scarlet_models.training.device import pick_device
 
     if options.top_k < 1 or options.batch_size < 1:
         raise UserError("--top-k and --batch-size must be 1 or more")
     names = [str(found) for name in options.images for found in (["-"] if name == "-" else find_images(name))]
-    device = find_device(options.device)
+    device = pick_device(options.device)
     classifier = Classifier(create(options.model, pretrained=True), device)
     bad = 0
     # Where results go to the terminal they are the progress.
