@@ -86,16 +86,6 @@ def image_size(model: nn.Module) -> int:
     return int(cfg["input_size"][-1])
 
 
-def find_device(name: str) -> torch.device:
-    """The device of a name such as cpu or cuda:1."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device).cpu()  # not from meta, which computes nothing
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"no device {name!r} here: {first_line(error)}") from None
-    return device
-
-
 def file_stem(name: str) -> str:
     """A short name for files about a network, made from what `create` takes."""
     if is_genotype(name):

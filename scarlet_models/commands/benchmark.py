@@ -61,9 +61,10 @@ def _measure(options: Options) -> dict[str, Any]:
     from rich.progress import Progress
 
     from scarlet_models.inspection.comparison import compare
-    from scarlet_models.networks import create, find_device
+    from scarlet_models.networks import create
+    from scarlet_models.training.device import pick_device
 
-    device = find_device(options.device)
+    device = pick_device(options.device)
     models = {name: create(name, options.space).to(device).eval() for name in options.models}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("timing", total=len(models) * (options.rounds + 1))

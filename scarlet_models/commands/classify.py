@@ -53,10 +53,11 @@ def main(options: Options) -> None:
 
     from scarlet_models.images import find_images
     from scarlet_models.inference import Classifier, classify_named
-    from scarlet_models.networks import create, find_device
+    from scarlet_models.networks import create
+    from scarlet_models.training.device import pick_device
 
     names = [str(found) for name in options.images for found in (["-"] if name == "-" else find_images(name))]
-    device = find_device(options.device)
+    device = pick_device(options.device)
     classifier = Classifier(create(options.model, pretrained=True), device)
     bad = 0
     hidden = (  # results on a terminal show the progress themselves

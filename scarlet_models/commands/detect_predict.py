@@ -52,12 +52,12 @@ def main(options: Options) -> None:
     import torch
 
     from scarlet_models.detection.detector import load
-    from scarlet_models.networks import find_device
+    from scarlet_models.training.device import pick_device
 
     if options.threads:
         torch.set_num_threads(options.threads)
     detector = load(options.model)
-    detector.model.to(find_device(options.device))
+    detector.model.to(pick_device(options.device))
     copies = dict(_copies(options.images, Path(options.out)))
     bad = 0
     for image, copy in copies.items():

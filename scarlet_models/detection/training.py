@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from scarlet_models.errors import UserError
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World
-from scarlet_models.training.optim import autocast, local_batch
+from scarlet_models.training.optim import autocast
 from scarlet_models.training.task import Scale, Task
 from scarlet_models.training.trainer import Trainer
 
@@ -44,7 +42,7 @@ def train_detector(options: DetectOptions, world: World, command: str) -> tuple[
         if world.is_main:
             task.detector.save(folder)
             _logger.info("exported the detector to %s", folder)
-    return folder, {"steps": trainer.step, **task.results}
+    return folder, {"steps": trainer.step, **task.kept["results"]}
 
 
 class Detection(Task):
@@ -58,25 +56,13 @@ class Detection(Task):
         UserError: A bad option, or unreadable data or weights.
     """
 
-    FIXED: ClassVar = {"data": "was trained on other images or boxes: restore its data"}
     collate = staticmethod(transpose)
 
     def __init__(self, options: DetectOptions, world: World) -> None:
-        self.options, self.world = options, world
-        self.local_batch = local_batch(options, world.size)
+        super().__init__(options, world)
         self.images = CocoImages(options.images, options.annotations, options.split)
         self.validation = _validation(options)
-        self.indices = range(len(self.images))
-        self.steps_per_epoch = len(self.images) // options.batch_size
-        self.epochs = options.epochs
-        self.steps = self.epochs * self.steps_per_epoch
-        if not self.steps:
-            raise UserError(
-                f"nothing to train: {options.epochs} epochs of {len(self.images)} images in batches of "
-                f"{options.batch_size}; change --epochs or --batch-size"
-            )
-        self.sched, self.sched_args = options.sched, options.sched_args
-        self.warmup_steps = options.warmup_epochs * self.steps_per_epoch
+        self.plan(range(len(self.images)), options.epochs)
         torch.manual_seed(options.seed)
         with world.main_first():
             self.detector = _build(options, self.images)
@@ -84,8 +70,9 @@ class Detection(Task):
         _logger.info("the backbone %s starts from %s", options.model, origin)
         self.model = to_device(self.detector.model, world.device)
         self.transform = train_transform(self.detector.resize, *options.flip, options.color_jitter)
-        self.sums: dict[str, float] = {}  # losses of the epoch so far, times images
-        self.results: dict[str, Any] = {}  # of the last measurement
+        # The losses of the epoch so far, times images; and average precision of the last measurement.
+        self.kept = {"sums": {}, "results": {}}
+        self.fixed = {"data": (self.images.digest(), "was trained on other images or boxes: restore its data")}
 
     def dataset(self, epoch: int) -> Dataset[Any]:
         """The images of an epoch, augmented, with their boxes."""
@@ -105,33 +92,23 @@ class Detection(Task):
 
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
         """Adds to the sums of the epoch."""
+        sums = self.kept["sums"]
         for name, value in figures.items():
             if name != "grad_norm":
-                self.sums[name] = self.sums.get(name, 0.0) + value.item() * self.options.batch_size
+                sums[name] = sums.get(name, 0.0) + value.item() * self.options.batch_size
         return {}
 
     def measure(self, epoch: int) -> dict[str, float]:
         """Mean losses of the epoch, and every few epochs COCO's figures on the validation images."""
         images = self.steps_per_epoch * self.options.batch_size
-        row = {name: value / images for name, value in self.sums.items()}
-        self.sums = {}
+        row = {name: value / images for name, value in self.kept["sums"].items()}
+        self.kept["sums"] = {}
         due = (epoch + 1) % self.options.val_every == 0 or epoch + 1 == self.epochs
         if self.validation is None or not due:
             return row
-        self.results, _ = score(self.detector, self.validation, self.local_batch, self.options.workers, self.world)
-        return row | {f"val_{name}": self.results[name] for name in FIGURES if self.results[name] is not None}
-
-    def state(self) -> dict[str, Any]:
-        """The sums of the epoch so far, and the last figures of average precision."""
-        return {"sums": self.sums, "results": self.results}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes them back."""
-        self.sums, self.results = state["sums"], state["results"]
-
-    def fixed(self) -> dict[str, Any]:
-        """The images and their boxes."""
-        return {"data": self.images.digest()}
+        results, _ = score(self.detector, self.validation, self.local_batch, self.options.workers, self.world)
+        self.kept["results"] = results
+        return row | {f"val_{name}": results[name] for name in FIGURES if results[name] is not None}
 
 
 def _build(options: DetectOptions, images: CocoImages) -> Detector:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from timm.data import Mixup, resolve_model_data_config
@@ -28,16 +28,17 @@ from .distillation import Distillation
 from .distributed import World, start_training
 from .evaluation import accuracy, weights_sha256
 from .loading import Transformed
-from .optim import autocast, automatic_batch_size, local_batch
+from .optim import autocast, automatic_batch_size
 from .options import ClassifierOptions, TrainOptions, from_keywords, sizes
-from .split import record, refuse_mixing, split_holdout
-from .task import Scale, Task
+from .split import OTHER_SPLIT, record, refuse_mixing, split_holdout
+from .task import Scale, Task, move
 from .trainer import Trainer
 from .transforms import eval_transform, train_transform
 
 _logger = logging.getLogger(__name__)
 
 _LR, _LR_FROM_WEIGHTS = 0.1 / 256, 0.02 / 256  # of each image in a batch
+_NO_SUMS = (0.0, 0.0, 0)  # of an epoch: losses times images, images that were right, images
 _NOT_EXPORTED = ("drop_rate", "drop_path_rate", "pretrained_cfg_overlay")  # arguments that only training needs
 
 
@@ -162,39 +163,25 @@ class Classification(Task):
         UserError: A bad option, unreadable data or weights, or images that the network cannot see.
     """
 
-    FIXED: ClassVar = {
-        "split": "holds out other images: restore its --holdout, --split-seed and data",
-        "teacher": "learnt from another teacher: restore its --teacher",
-    }
-
     def __init__(
         self, options: ClassifierOptions, start: Start, world: World, distillation: Distillation | None = None
     ) -> None:
-        self.world = world
+        super().__init__(options, world)
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
         for source in (start.network, start.inherit, distillation.teacher if distillation else ""):
             refuse_mixing(source, self.split)
-        self.indices = self.split.train
-        self.options = options = _resolved(options, start, len(self.indices), world)
-        self.local_batch = local_batch(options, world.size)
-        self.steps_per_epoch = len(self.indices) // options.batch_size
-        self.epochs, self.sizes = options.epochs, sizes(options.image_size, options.epochs)
-        self.steps = self.epochs * self.steps_per_epoch
-        if not self.steps:
-            raise UserError(
-                f"nothing to train: {self.epochs} epochs of {len(self.indices)} images in batches of "
-                f"{options.batch_size}; change --epochs or --batch-size"
-            )
-        self.sched, self.sched_args = options.sched, options.sched_args
-        self.warmup_steps = options.warmup_epochs * self.steps_per_epoch
+        self.options = options = _resolved(options, start, len(self.split.train), world)
+        self.plan(self.split.train, options.epochs)
+        self.sizes = sizes(options.image_size, options.epochs)
         self._build(options, start)
+        self.kept = {"sums": _NO_SUMS}
+        self.parts = {"ema": self.ema.module} if self.ema else {}
+        self.fixed = {"split": (self.split.hash, OTHER_SPLIT)}
         self.teaching: nn.Module | None = None
-        self.teacher = ""
         if distillation:
             self._add_teacher(distillation)
-        self.sums = {"loss": 0.0, "correct": 0.0, "images": 0}  # of the epoch so far
 
     def _build(self, options: ClassifierOptions, start: Start) -> None:
         classes = len(self.images.classes)
@@ -228,7 +215,8 @@ class Classification(Task):
     def _add_teacher(self, distillation: Distillation) -> None:
         model = distillation.load(self.images, self.options.dataset)
         self._check_network(distillation.teacher, model)
-        self.teacher = weights_sha256(distillation.teacher, model)
+        advice = "learnt from another teacher: restore its --teacher"
+        self.fixed["teacher"] = weights_sha256(distillation.teacher, model), advice
         self.teaching = distillation.task(self.model, model, self.loss, self.world.device)
         _logger.info("%s teaches it, with a weight of %g", distillation.teacher, distillation.alpha)
 
@@ -255,11 +243,9 @@ class Classification(Task):
 
     def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
         """Of the mean loss. Also counts the images whose own label, not a mixed one, scores highest."""
-        device = self.world.device
-        images, labels = (part.to(device, non_blocking=True) for part in batch)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images, labels = move(batch, self.world.device)
         images, targets = self.mixup(images, labels) if self.mixup else (images, labels)
-        with autocast(self.options.amp, device):
+        with autocast(self.options.amp, self.world.device):
             if self.teaching:
                 both = self.teaching(images, targets)
                 loss, logits = both["loss"], both["output"]
@@ -277,16 +263,17 @@ class Classification(Task):
 
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
         """Adds to the sums of the epoch."""
-        self.sums["loss"] += figures["loss"].item() * self.options.batch_size
-        self.sums["correct"] += figures["correct"].item() * self.world.size
-        self.sums["images"] += self.options.batch_size
+        loss, correct, images = self.kept["sums"]
+        loss += figures["loss"].item() * self.options.batch_size
+        correct += figures["correct"].item() * self.world.size
+        self.kept["sums"] = loss, correct, images + self.options.batch_size
         return {}
 
     def measure(self, epoch: int) -> dict[str, float]:
         """Training figures of the epoch, and top-1 in percent on the held-out images."""
         size = self._image_size(epoch)
-        loss, correct, images = self.sums.values()
-        self.sums = dict.fromkeys(self.sums, 0)
+        loss, correct, images = self.kept["sums"]
+        self.kept["sums"] = _NO_SUMS
         results = {"image_size": size, "train_loss": loss / images, "train_top1": 100 * correct / images}
         held = Transformed(self.images, eval_transform(size, self.data_config))
         models = {"holdout_top1": self.model} | ({"ema_holdout_top1": self.ema.module} if self.ema else {})
@@ -311,22 +298,6 @@ class Classification(Task):
 
     def _image_size(self, epoch: int) -> int:
         return self.sizes[epoch] or int(self.data_config["input_size"][-1])
-
-    def parts(self) -> dict[str, Any]:
-        """The moving average."""
-        return {"ema": self.ema.module} if self.ema else {}
-
-    def state(self) -> dict[str, Any]:
-        """The sums of the epoch so far."""
-        return {"sums": self.sums}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes back the sums."""
-        self.sums = state["sums"]
-
-    def fixed(self) -> dict[str, Any]:
-        """The hold-out split and the teacher's weights."""
-        return {"split": self.split.hash, "teacher": self.teacher}
 
 
 def silence_branches(model: nn.Module) -> None:

@@ -59,6 +59,7 @@ def _hash_names(names: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
+OTHER_SPLIT = "holds out other images: restore its --holdout, --split-seed and data"  # a run that resumes
 KEY = "split"  # timm leaves entries alone that it does not know
 
 

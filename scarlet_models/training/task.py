@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from scarlet_models.errors import UserError
+
 from .distributed import World
+from .optim import local_batch
 from .run_folder import RunFolder
 
 Scale = Callable[[Tensor], Tensor]
@@ -18,70 +22,69 @@ Scale = Callable[[Tensor], Tensor]
 class Task(ABC):
     """A network with its images, and how it learns from them.
 
-    A task is built before its run's folder is opened, so that a mistake in its options leaves nothing behind.
+    A task is built before its run's folder is opened, so that a mistake in its options leaves nothing behind. Its
+    `__init__` sets `model` and calls `plan`.
 
     Attributes:
         options: Of the run, resolved: what config.yaml will hold.
         world: The processes that train together.
         model: What is trained, on its device.
-        indices: Indices of the images to train on, the same on all ranks.
-        local_batch: Images of a part: of one forward pass of one process.
-        steps_per_epoch: Updates of a pass over the images.
-        steps: Updates of the whole run.
-        epochs: How many passes that are; the last may be cut short.
-        sched: timm's name of the learning rate's schedule.
-        sched_args: Its arguments, lengths in epochs.
-        warmup_steps: Updates in which the learning rate rises.
+        parts: By name, what else has `state_dict` and `load_state_dict` and belongs into a checkpoint.
+        kept: By name, plain data and tensors that belong into a checkpoint: sums of figures, and the like.
+        fixed: By name, what must not change on resume, not even with --allow-drift, and what to do if it did.
         collate: Makes a batch of the data set's items; None stacks them.
-        FIXED: Entry of `fixed` -> what to restore if it is not what the run began with.
     """
 
-    options: Any
-    world: World
     model: nn.Module
-    indices: Sequence[int]
-    local_batch: int
-    steps_per_epoch: int
-    steps: int
-    epochs: int
-    sched: str = "cosine"
-    sched_args: Mapping[str, Any] = {}
-    warmup_steps: float
     collate: Callable[[list[Any]], Any] | None = None
-    FIXED: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, options: Any, world: World) -> None:
+        self.options, self.world = options, world
+        self.parts: dict[str, Any] = {}
+        self.kept: dict[str, Any] = {}
+        self.fixed: dict[str, tuple[Any, str]] = {}
+
+    def plan(self, indices: Sequence[int], epochs: int, steps: int = 0) -> None:
+        """Sets how many steps there are, from the options of batch and schedule.
+
+        Args:
+            indices: The images to train on, the same on all ranks.
+            epochs: Passes over them.
+            steps: Steps instead of epochs; 0 for epochs.
+
+        Raises:
+            UserError: There is nothing to train, or a batch cannot be shared out evenly.
+        """
+        options = self.options
+        self.indices, self.local_batch = indices, local_batch(options, self.world.size)
+        self.steps_per_epoch = len(indices) // options.batch_size
+        self.steps = (steps or epochs * self.steps_per_epoch) if self.steps_per_epoch else 0
+        if not self.steps:
+            raise UserError(
+                f"nothing to train: {steps or epochs} {'steps' if steps else 'epochs'} of {len(indices)} images in "
+                f"batches of {options.batch_size}; change --epochs or --batch-size"
+            )
+        self.epochs = -(-self.steps // self.steps_per_epoch)
+        self.warmup_steps: float = options.warmup_epochs * self.steps_per_epoch
+        self.sched: str = getattr(options, "sched", "cosine")  # a supernet has no option for it
+        self.sched_args: Mapping[str, Any] = getattr(options, "sched_args", {})
 
     @abstractmethod
     def dataset(self, epoch: int) -> Dataset[Any]:
         """The images of an epoch, each a pure function of (seed, epoch, index)."""
 
-    def open(self, folder: RunFolder, step: int) -> None:
-        """Called once the run's folder is open and the state of a step restored."""
-        return
-
-    def begin_step(self) -> None:
-        """Called before the first part of each step."""
-        return
-
     @abstractmethod
     def add_gradients(self, batch: Any, scale: Scale) -> dict[str, Tensor]:
-        """Adds the gradients of a part to those of the parts before it.
+        """Adds the gradients of a part of a batch to those of the parts before it.
 
         Args:
-            batch: Of one part, on the CPU.
+            batch: The part, on the CPU.
             scale: loss -> what to differentiate in its place.
 
         Returns:
             Figures on the device, never read here: "loss", a scalar or a vector, and others. The trainer sums them over
             the parts and averages the sums over the ranks; a mean is therefore divided by `options.accumulate`.
         """
-
-    def finish_gradients(self) -> None:
-        """Called once all gradients of a step are there, before they are clipped."""
-        return
-
-    def end_step(self, step: int) -> None:
-        """Called after the update; `step` counts from 1."""
-        return
 
     @abstractmethod
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
@@ -99,18 +102,27 @@ class Task(ABC):
         """A loss that is not finite, in words."""
         return f"loss {loss.mean().item():.4g}"
 
-    def parts(self) -> dict[str, Any]:
-        """By name, what else has `state_dict` and `load_state_dict` and belongs into a checkpoint beside the model."""
-        return {}
+    # What some tasks do besides
 
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """Plain data and tensors for a checkpoint besides: figures that `take_in` has added up, and the like."""
+    def open(self, folder: RunFolder, step: int) -> None:
+        """Called once the run's folder is open and the state of a step restored."""
+        return
 
-    @abstractmethod
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state` gave."""
+    def begin_step(self) -> None:
+        """Called before the first part of each step."""
+        return
 
-    def fixed(self) -> dict[str, Any]:
-        """What must not change on resume, not even with --allow-drift; the keys are those of `FIXED`."""
-        return {}
+    def finish_gradients(self) -> None:
+        """Called once all gradients of a step are there, before they are clipped."""
+        return
+
+    def end_step(self, step: int) -> None:
+        """Called after the update; `step` counts from 1."""
+        return
+
+
+def move(batch: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Images, in the layout that convolutions like, and labels on the device."""
+    images, labels = batch
+    moved = images.to(device, non_blocking=True, memory_format=torch.channels_last)
+    return moved, labels.to(device, non_blocking=True)

@@ -200,19 +200,20 @@ class Trainer:
 
     def _parts(self) -> dict[str, Any]:
         own = {"model": self.task.model, "optimizer": self.optimizer, "scaler": self.scaler}
-        return {**own, **self.task.parts()}
+        return {**own, **self.task.parts}
 
     def _checkpoint(self) -> None:
         state = {name: part.state_dict() for name, part in self._parts().items()}
-        self.folder.save(self.step, {**state, **self.task.state(), **self.task.fixed(), "row": self.row})
+        fixed = {name: value for name, (value, _) in self.task.fixed.items()}
+        self.folder.save(self.step, {**state, **self.task.kept, **fixed, "row": self.row})
         self._saved = time.monotonic()
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name, value in self.task.fixed().items():
+        for name, (value, advice) in self.task.fixed.items():
             if state.get(name) != value:
-                raise UserError(f"{self.folder.path} {self.task.FIXED[name]}")
+                raise UserError(f"{self.folder.path} {advice}")
         restore_parts(self._parts(), state)
-        self.task.restore(state)
+        self.task.kept = {name: state[name] for name in self.task.kept}
         self.step, self.row = state["step"], state["row"]
         _logger.info("resumed at step %d of %d", self.step, self.task.steps)
 

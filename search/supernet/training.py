@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +14,17 @@ from timm.data import resolve_data_config
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from scarlet_models.errors import UserError
 from scarlet_models.models import default_cfgs
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World, start_training
 from scarlet_models.training.loading import Transformed, load_batches
-from scarlet_models.training.optim import autocast, local_batch
+from scarlet_models.training.optim import autocast
 from scarlet_models.training.options import from_keywords
 from scarlet_models.training.run_folder import MetricsTable, RunFolder
-from scarlet_models.training.split import refuse_mixing, split_holdout
-from scarlet_models.training.task import Scale, Task
+from scarlet_models.training.split import OTHER_SPLIT, refuse_mixing, split_holdout
+from scarlet_models.training.task import Scale, Task, move
 from scarlet_models.training.trainer import Trainer
 from scarlet_models.training.transforms import eval_transform, train_transform
 
@@ -93,32 +92,24 @@ class FairSteps(Task):
     """
 
     model: Supernet
-    FIXED: ClassVar = {
-        "split": "holds out other images: restore its --holdout, --split-seed and data",
-        "space": "trains another space: restore its --space",
-    }
 
     def __init__(self, options: SupernetOptions, world: World) -> None:
-        self.options, self.world = options, world
+        super().__init__(options, world)
         self.space = SearchSpace.load(options.space)
         self.image_size = options.image_size or self.space.input_size
-        self.local_batch = local_batch(options, world.size)
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
-        self.indices = self.split.train
-        self.steps_per_epoch = len(self.indices) // options.batch_size
-        self.steps = options.steps or options.epochs * self.steps_per_epoch
-        if not self.steps_per_epoch or not self.steps:
-            raise UserError(
-                f"nothing to train: {options.steps or options.epochs} {'steps' if options.steps else 'epochs'} of "
-                f"{len(self.indices)} images in batches of {options.batch_size}; change --epochs or --batch-size"
-            )
-        self.epochs = -(-self.steps // self.steps_per_epoch)
-        self.warmup_steps = round(options.warmup_epochs * self.steps_per_epoch)
+        self.plan(self.split.train, options.epochs, options.steps)
+        self.warmup_steps = round(self.warmup_steps)
         self._build(options)
-        shape = (len(self.space.layers), len(self.space.choices), 3)
-        self.tally = np.zeros(shape)  # of each choice since its last row: paths, their top-1 and its square
+        # Of each choice of each layer since its last row: paths, their top-1 and its square.
+        self.kept = {"tally": torch.zeros(len(self.space.layers), len(self.space.choices), 3, dtype=torch.float64)}
+        self.parts = {"sampler": self.sampler}
+        self.fixed = {
+            "split": (self.split.hash, OTHER_SPLIT),
+            "space": (self.space.to_dict(), "trains another space: restore its --space"),
+        }
         self.choices: MetricsTable | None = None
         self._paths: deque[Sequence[Genotype]] = deque()  # of the steps whose figures are not taken in yet
 
@@ -157,7 +148,7 @@ class FairSteps(Task):
 
     def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
         """Of the sum of the paths' losses."""
-        images, labels = self._move(batch)
+        images, labels = move(batch, self.world.device)
         precision = autocast(self.options.amp, self.world.device)
         losses, hits = add_gradients(self.model, self._paths[-1], images, labels, self.loss, scale, precision)
         return {"loss": losses / self.options.accumulate, "hits": hits}
@@ -175,7 +166,7 @@ class FairSteps(Task):
         """The gradient's norm, and over the paths mean loss, mean and deviation of top-1 in percent."""
         top1 = 100 * figures["hits"].double().numpy() * self.world.size / self.options.batch_size
         for path, value in zip(self._paths.popleft(), top1, strict=True):
-            self.tally[np.arange(len(path)), path.choices] += (1, value, value**2)
+            self.kept["tally"].numpy()[np.arange(len(path)), path.choices] += (1, value, value**2)
         if step % self.options.choices_every == 0 or step == self.steps:
             self._record_choices(step)
         norm, loss = figures["grad_norm"].item(), figures["loss"].mean().item()
@@ -199,30 +190,25 @@ class FairSteps(Task):
         hits = torch.zeros(len(paths), device=world.device)
         with batch_statistics(self.model), autocast(self.options.amp, world.device):
             for batch in load_batches(dataset, [batch.tolist() for batch in batches], self.options.workers):
-                images, labels = self._move(batch)
+                images, labels = move(batch, world.device)
                 features = self.model.stem(images)
                 logits = [self.model.forward_path(features, path) for path in paths]
                 hits += torch.stack([(each.argmax(1) == labels).sum() for each in logits])
         top1 = 100 * np.array(world.sum(hits.tolist())) / len(held)
         return {"holdout_top1": float(top1.mean()), "holdout_top1_std": float(top1.std())}
 
-    def _move(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        images, labels = batch
-        device = self.world.device
-        moved = images.to(device, non_blocking=True, memory_format=torch.channels_last)
-        return moved, labels.to(device, non_blocking=True)
-
     def _record_choices(self, step: int) -> None:
         """Top-1 of the paths that had each choice since the last time: rows of choices.csv and TensorBoard scalars."""
-        for layer, choice in zip(*np.nonzero(self.tally[:, :, 0]), strict=True):
-            count, total, squares = self.tally[layer, choice]
+        tally = self.kept["tally"].numpy()
+        for layer, choice in zip(*np.nonzero(tally[:, :, 0]), strict=True):
+            count, total, squares = tally[layer, choice]
             mean = float(total / count)
             deviation = max(squares / count - mean**2, 0.0) ** 0.5
             row = {"step": step, "layer": layer, "choice": choice, "paths": int(count)}
             if self.choices:
                 self.choices.append({**row, "top1": mean, "top1_std": float(deviation)})
             self.folder.add_scalar(f"top1_of_choice/layer{layer}_{choice}", mean, step)
-        self.tally[:] = 0
+        tally[:] = 0
 
     def info(self, steps: int) -> SupernetInfo:
         """What the supernet's file says beside the weights."""
@@ -238,19 +224,3 @@ class FairSteps(Task):
             sampling=options.sampling,
             train_split=options.train_split,
         )
-
-    def parts(self) -> dict[str, Any]:
-        """The sampler."""
-        return {"sampler": self.sampler}
-
-    def state(self) -> dict[str, Any]:
-        """The tally of choices."""
-        return {"tally": torch.from_numpy(self.tally.copy())}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes back the tally."""
-        self.tally = state["tally"].numpy()
-
-    def fixed(self) -> dict[str, Any]:
-        """The hold-out split and the space."""
-        return {"split": self.split.hash, "space": self.space.to_dict()}

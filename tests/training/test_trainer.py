@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,13 +47,11 @@ class Line(Task):
     """A line through points; its loss becomes NaN at one step if that is asked for."""
 
     def __init__(self, options: ToyOptions) -> None:
-        self.options, self.world = options, World(0, 1, torch.device("cpu"))
-        self.indices, self.local_batch = range(20), options.batch_size
-        self.steps_per_epoch, self.epochs, self.warmup_steps = 20 // options.batch_size, options.epochs, 0
-        self.steps = self.epochs * self.steps_per_epoch
+        super().__init__(options, World(0, 1, torch.device("cpu")))
+        self.plan(range(20), options.epochs)
         torch.manual_seed(0)
         self.model = nn.Linear(2, 1)
-        self.begun, self.taken = 0, list[int]()
+        self.begun, self.kept = 0, {"taken": []}
 
     def dataset(self, epoch: int) -> Dataset[Any]:
         return _Points()
@@ -69,17 +66,11 @@ class Line(Task):
         return {"loss": torch.tensor(math.nan) if bad else loss.detach(), "noise": torch.rand(())}
 
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
-        self.taken.append(step)
+        self.kept["taken"].append(step)
         return {"loss": figures["loss"].item(), "noise": figures["noise"].item()}
 
     def measure(self, epoch: int) -> dict[str, float]:
         return {"epochs": epoch + 1}
-
-    def state(self) -> dict[str, Any]:
-        return {"taken": self.taken}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.taken = state["taken"]
 
 
 @pytest.fixture
@@ -96,7 +87,7 @@ def test_the_toy_learns_and_leaves_a_row_a_step(toy: ToyOptions) -> None:
     task = Line(replace(toy, epochs=40))
     Trainer(task, "toy").run()
     rows = metrics(toy.out)
-    assert [int(row["step"]) for row in rows] == list(range(1, 201)) == task.taken
+    assert [int(row["step"]) for row in rows] == list(range(1, 201)) == task.kept["taken"]
     assert float(rows[-1]["loss"]) < 0.01 < float(rows[0]["loss"])
     assert [row["step"] for row in rows if row["epochs"]] == [str(5 * epoch) for epoch in range(1, 41)]
 

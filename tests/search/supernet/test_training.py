@@ -212,7 +212,7 @@ def _double(batches: list[Batch]) -> Any:
 def test_unused_blocks_get_neither_momentum_nor_decay(options: Options) -> None:
     trainer = _start(dataclasses.replace(options, sampling="single", weight_decay=0.1, lr=0.1))
     before = {name: p.detach().clone() for name, p in trainer.task.model.named_parameters()}
-    sampler, used = trainer.task.parts()["sampler"], set()
+    sampler, used = trainer.task.parts["sampler"], set()
     for _ in range(2):
         state = sampler.state_dict()
         (path,) = sampler.fair_step()
