@@ -16,16 +16,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 DATA = (
-    "spaces/scarlet.yaml",
-    "spaces/mini.yaml",
+    "space/spaces/scarlet.yaml",
+    "space/spaces/mini.yaml",
     "weights/manifest.json",
     "weights/scarlet_a.c10.safetensors",
     "weights/scarlet_b.c10.safetensors",
     "weights/scarlet_c.c10.safetensors",
     "py.typed",
     "detection/recipes/bccd_cpu.yaml",
-    "search/recipes/cifar10_cpu.yaml",
-    "search/report.html.j2",
+    "training/recipes/cifar10_cpu.yaml",
+    "search/recipes/digits.yaml",
+    "search/report/report.html.j2",
     "search/supernets/manifest.json",
 )
 

@@ -344,7 +344,7 @@ def test_predict_goes_on_after_a_bad_image_and_never_overwrites_one(
         (["train", "DATA", "--split", "nosuch"], "has no split 'nosuch'"),
         (["eval"], "MODEL is missing"),
         (["eval", "nowhere"], "nowhere is not a trained detector"),
-        (["eval", "nowhere", "--workers", "-1"], "--workers and --threads 0 or more"),
+        (["eval", "nowhere", "--workers", "-1"], "--workers: -1 is below 0"),
         (["predict", "x.jpg"], "--model is missing"),
         (["predict", "x.jpg", "--model", "nowhere", "--threads", "-1"], "--threads: -1 is below 0"),
         (["predict", "x.jpg", "--model", "nowhere"], "nowhere is not a trained detector"),

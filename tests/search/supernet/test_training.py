@@ -506,7 +506,10 @@ def _two_steps_of_a_rank(rank: int, port: str, options: Options, folder: Path) -
         torch.save((trainer.task.model.state_dict(), rows), folder / f"rank{rank}.pt")
 
 
-def test_two_ranks_with_half_the_batch_are_one_rank(options: Options, tmp_path: Path) -> None:
+def test_two_ranks_with_half_the_batch_are_one_rank(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))  # where the ranks find this module
     split = dataclasses.replace(options, out=f"{options.out}2")
     torch.multiprocessing.spawn(_two_steps_of_a_rank, (free_port(), split, tmp_path), nprocs=2)
     trainer = _exact(options)
