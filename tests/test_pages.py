@@ -64,7 +64,7 @@ def test_pages_state_the_accuracy_of_the_weights_that_ship(name: str) -> None:
     assert f"**{final['top1']:.2f} / {final['top5']:.2f}**" in row
     by_rule = _chosen_by_held_out_images(name)
     assert by_rule["weights_sha256"] == final["weights_sha256"] or f"{by_rule['top1']:.2f}%" in card
-    assert re.search(rf"{by_rule['top1']:.1f}%? \({name[-1].upper()}\)", readme)
+    assert re.search(rf"^\| `{name}` \|.* {by_rule['top1']:.1f} \|$", readme, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
