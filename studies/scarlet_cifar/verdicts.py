@@ -47,9 +47,9 @@ class Verdicts:
         over_seeds, over_both = self._taus("recalibrated")
         verdict = judge(over_seeds, over_both)
         return (
-            f"**Primary: the stabilizer {verdict}.** Difference in Kendall's tau-b over "
-            f"{len(self.study.known)} networks and {len(self.seeds)} paired seeds, recalibrated: {over_seeds:+.3f} (t interval over seeds); crossed "
-            f"bootstrap of seeds and networks [{over_both.low:+.3f}, {over_both.high:+.3f}]."
+            f"**Primary: the stabilizer {verdict}.** Difference in Kendall's tau-b over {len(self.study.known)} "
+            f"networks and {len(self.seeds)} paired seeds, recalibrated: {over_seeds:+.3f} (t interval over seeds); "
+            f"crossed bootstrap of seeds and networks [{over_both.low:+.3f}, {over_both.high:+.3f}]."
         )
 
     def secondary(self) -> str:
