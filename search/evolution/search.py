@@ -238,7 +238,7 @@ class EvolutionarySearch:
     def draw(self) -> Figure:
         """Accuracy against MACs of all scored networks, with the fronts."""
         born = self.archive.born
-        generations = [_records(self.archive, np.flatnonzero(born == number)) for number in np.unique(born)]
+        generations = {n + 1: _records(self.archive, np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
         fronts = {LABELS["evolution"]: _records(self.archive, self.archive.front)}
         fronts |= {LABELS[rival.name]: _records(rival.archive, rival.front) for rival in self.rivals}
         return draw_fronts(generations, fronts, self._released())
