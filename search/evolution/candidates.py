@@ -98,6 +98,13 @@ class Candidates:
             found = np.concatenate([found, new])
         return found
 
+    def neighbours(self, genotype: np.ndarray) -> np.ndarray:
+        """The genotypes (N, layers) that differ from one (1, layers) in one layer at most."""
+        changes = [(layer.index, choice) for layer in self.space.layers for choice in layer.choices]
+        changed = np.repeat(genotype, len(changes), axis=0)
+        changed[np.arange(len(changes)), [layer for layer, _ in changes]] = [choice for _, choice in changes]
+        return changed
+
     def _descend(self, rng: np.random.Generator) -> np.ndarray:
         """A genotype (1, layers), inside the bounds if the descent succeeds.
 
@@ -108,7 +115,7 @@ class Candidates:
         genotype = np.array([start])
         excess = self.excess(genotype)[0]
         while excess:
-            neighbours = np.concatenate([_with(genotype, layer.index, layer.choices) for layer in self.space.layers])
+            neighbours = self.neighbours(genotype)
             all_excess = self.excess(neighbours)
             if all_excess.min() >= excess:
                 break
@@ -116,9 +123,3 @@ class Candidates:
         steps = mutate(self.space, np.repeat(genotype, _DRAWS, axis=0), rng, 2 / len(self.space.layers))
         inside = steps[self.excess(steps) == 0]
         return inside[:1] if len(inside) else genotype
-
-
-def _with(genotype: np.ndarray, layer: int, choices: tuple[int, ...]) -> np.ndarray:
-    changed = np.repeat(genotype, len(choices), axis=0)
-    changed[:, layer] = choices
-    return changed

@@ -78,7 +78,7 @@ class StratifiedSearch(Rival):
 
     def ask(self, count: int) -> np.ndarray:
         if self.left is None:
-            pool = _pool(self.candidates, self.rng)
+            pool = pool_of(self.candidates, self.rng)
             self.left = self._ordered(pool, count) if len(pool) else pool
         drawn, self.left = self.left[:count], self.left[count:]
         self.candidates.take(drawn)
@@ -129,7 +129,7 @@ def deepest_networks(candidates: Candidates, cost: str) -> np.ndarray:
     values = blocks + 0.999 * shares  # of all layers together, MACs count less than one block
     low, high = _range(candidates, cost)
     budgets = np.linspace(high, low, BUDGETS)
-    pool = _pool(candidates, np.random.default_rng(0))
+    pool = pool_of(candidates, np.random.default_rng(0))
     if candidates.networks is None:
         table, base = costs.additive(cost)
         best = canonicalise(space, AdditiveCost(space, table, up=True).best_within(values, budgets - base))
@@ -139,7 +139,7 @@ def deepest_networks(candidates: Candidates, cost: str) -> np.ndarray:
     return pool[list(dict.fromkeys(rows[value[rows].argmax()] for rows in affordable if len(rows)))]
 
 
-def _pool(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
+def pool_of(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
     """All networks within the limits, or many of them with MACs spread evenly."""
     if candidates.networks is not None:
         return candidates.networks

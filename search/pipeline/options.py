@@ -29,6 +29,8 @@ class SearchOptions(DataOptions):
         min_accuracy: Lowest accuracy in percent with the supernet's weights.
         pick: Rule for the network to train.
         compare: Also train a random network and the largest one within the same limits, with the same recipe.
+        anchors: Networks to train first, for a quarter of the epochs of retrain, spread over depth and MACs within the
+            limits. Their held-out accuracy corrects the scores if cross-validation says so. 0 for none, else 5 or more.
         genotype: Train this network and search nothing.
         train: Options of train, as in --train.epochs 20; a recipe's name under "config".
         latency: Options of latency.
@@ -53,6 +55,7 @@ class SearchOptions(DataOptions):
     min_accuracy: float | None = None
     pick: Literal["accuracy", "knee"] = "accuracy"
     compare: bool = False
+    anchors: int = option(0, least=0)
     genotype: str = ""
     train: dict[str, Any] = option({})
     latency: dict[str, Any] = option({})

@@ -9,7 +9,7 @@ import torch
 from scarlet_models.inspection import drawing
 from scarlet_models.inspection.layout import layout
 from scarlet_models.models import scarlet_net
-from scarlet_models.search.pipeline.pick import pick
+from scarlet_models.search.pipeline.networks import pick
 from scarlet_models.space.space import Genotype
 from scarlet_models.terminal import short
 

@@ -20,7 +20,7 @@ from scarlet_models.search.pipeline.networks import NAME as NETWORKS
 from scarlet_models.weights import save as saving
 
 DEPTH = 2  # folders below a given one in which runs are looked for
-_OWN_FOLDERS = {"checkpoints", "events", "generations", "report"}
+_OWN_FOLDERS = {"anchors", "checkpoints", "events", "generations", "report"}
 
 KINDS = ("train", "rank", "latency", "evolve", "run", "retrain", "export")  # in a pipeline's order
 _COMMANDS = {f"scarlet-search {kind}": kind for kind in ("train", "evolve", "retrain")}  # in env.json

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scarlet_models.inspection.drawing import TIMES
-from scarlet_models.search.pipeline.pick import pick
+from scarlet_models.search.pipeline.networks import pick
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.terminal import short

@@ -25,11 +25,11 @@ from scarlet_models.errors import UserError
 from scarlet_models.space.space import Genotype, SearchSpace
 
 from .known_accuracies import load_known_accuracies
+from .options import FEWEST_ANCHORS
 from .ranking import kendall
 from .score_cache import Score
 from .scores import PathScores
 
-FEWEST_ANCHORS = 5
 FOLDS = 10  # of the cross-validation, or one an anchor if they are fewer
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from scarlet_models.options import Ranged, option
 
+FEWEST_ANCHORS = 5
+
 
 @dataclass
 class HeldOutOptions(Ranged):
