@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scarlet_models.search.scoring.figures import save
 from scarlet_models.search.scoring.trained import open_supernet
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.training.options import from_keywords
 
 from .network import ScoredNetwork
 from .options import EvolveOptions
@@ -67,4 +68,5 @@ def evolve(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any
         UserError: A bad option, limits that no network meets, or a supernet or images that cannot be read.
     """
     supernet = open_supernet(net)
-    return Front(run_search(EvolveOptions(supernet=supernet.name, data_dir=str(data_dir), **options), supernet))
+    wanted = from_keywords(EvolveOptions, supernet=supernet.name, data_dir=data_dir, **options)
+    return Front(run_search(wanted, supernet))

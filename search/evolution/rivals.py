@@ -29,9 +29,10 @@ class Rival(ABC):
     """
 
     name: str
+    stream = 0  # of the random numbers
 
     def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
-        self.archive, self.candidates, self.seed = archive, candidates, seed
+        self.archive, self.candidates, self.rng = archive, candidates, np.random.default_rng([seed, self.stream])
 
     @abstractmethod
     def ask(self, count: int) -> np.ndarray:
@@ -54,11 +55,7 @@ def make_rivals(
 class RandomSearch(Rival):
     """As many random networks within the limits as the search scores."""
 
-    name = "random"
-
-    def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
-        super().__init__(archive, candidates, seed)
-        self.rng = np.random.default_rng([seed, 1])
+    name, stream = "random", 1
 
     def ask(self, count: int) -> np.ndarray:
         drawn = self.candidates.draw(self.rng, count)
@@ -69,22 +66,16 @@ class RandomSearch(Rival):
 class StratifiedSearch(Rival):
     """As many random networks within the limits as the search scores, spread evenly over the range of MACs."""
 
-    name = "stratified"
-
-    def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
-        super().__init__(archive, candidates, seed)
-        self.rng = np.random.default_rng([seed, 2])
-        self.left: np.ndarray | None = None
+    name, stream = "stratified", 2
+    left: np.ndarray | None = None
 
     def ask(self, count: int) -> np.ndarray:
         if self.left is None:
             pool = pool_of(self.candidates, self.rng)
             self.left = self._ordered(pool, count) if len(pool) else pool
         drawn, self.left = self.left[:count], self.left[count:]
+        drawn = np.concatenate([drawn, self.candidates.draw(self.rng, count - len(drawn), drawn)])
         self.candidates.take(drawn)
-        if len(drawn) < count:
-            drawn = np.concatenate([drawn, self.candidates.draw(self.rng, count - len(drawn))])
-            self.candidates.take(drawn)
         return drawn
 
     def _ordered(self, pool: np.ndarray, strata: int) -> np.ndarray:

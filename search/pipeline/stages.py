@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scarlet_models.search.evolution.objectives import wants_latency
+from scarlet_models.search.evolution.options import Limits
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.options import DataOptions, sizes
 
 from .networks import PICKED
-from .options import LIMITS, SearchOptions
+from .options import SearchOptions
 from .pipeline import Pipeline
 from .stage import Stage
 
@@ -112,7 +113,7 @@ class Stages:
     def _evolving(self, needs: Sequence[str] = (), **more: Any) -> Stage:
         options = self.options
         supernet = {"supernet": str(self.pipeline.out / "train")}
-        limits = {name: getattr(options, name) for name in LIMITS}
+        limits = {field.name: getattr(options, field.name) for field in dataclasses.fields(Limits)}
         return Stage(
             "evolve",
             "evolve",
