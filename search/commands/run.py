@@ -2,9 +2,9 @@
 
 Each stage is one of the other commands; its options are in a file in the run's folder. All options are kept in
 config.yaml there. If interrupted, run the same command again: it skips what is done. It may then have other limits:
-networks that are scored are not scored again. Options of a stage follow its name: --train.epochs 20, --evolve.population
-40. With --processes N, training and search run as N processes of torchrun. To spread them over several machines, run the
-printed commands by hand.
+networks that are scored are not scored again. Options of a stage follow its name: --train.epochs 20. With --processes
+N, training and search run as N processes of torchrun. To spread them over several machines, run the printed commands by
+hand.
 
 Limits on costs hold for the space's own image size and classes, or --evolve.input_size and --evolve.num_classes. With a
 limit on latency, all blocks are timed on this device before training, unless --evolve.latency_table gives their times.

@@ -70,7 +70,9 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters |= {"amount": amount, "estimate": lambda found: str(Estimate(**found)), "data_uri": _data_uri}
+TEMPLATES.filters["amount"] = amount
+TEMPLATES.filters["estimate"] = lambda found: str(Estimate(**found))
+TEMPLATES.filters["data_uri"] = _data_uri
 
 
 def say(what: str, *facts: Any) -> Markup:
@@ -106,9 +108,9 @@ def ranking(run: Run, _: Context) -> Section:
         if report is None:  # it is written after the CSV
             continue
         text += say("ranking", report)
-        columns, title = (table[key] for key in ("predicted", "known", "blocks")), say("tau", report)
-        caption = say("ranking_figure", report)
-        drawn.append(draw(run, path.stem, caption, draw_ranking, *columns, report["batch_norm"], title))
+        data = [table[key] for key in ("predicted", "known", "blocks")]
+        caption, title = say("ranking_figure", report), say("tau", report)
+        drawn.append(draw(run, path.stem, caption, draw_ranking, *data, report["batch_norm"], title))
         for row in report["top_k"]:
             values = [amount(row[key]) for key in ("best", "regret", "mean", "mean_regret")]
             rows.append([f"{report['batch_norm']}, top {row['k']}", *values])
@@ -158,7 +160,7 @@ def _trained_row(network: Mapping[str, Any], run: Run, context: Context) -> list
     folder = (run.path / network["stage"]).resolve()
     own = next((other for other in context.of("retrain") if other.path.resolve() == folder), None)
     tested = (own and own.json("final.json")) or {}
-    measured = [network.get("accuracy"), own and own.holdout_top1(), tested.get("top1")]
+    measured = [network.get("accuracy"), own.holdout_top1() if own else None, tested.get("top1")]
     costs = [amount(network.get(key), key) for key in ("macs", "params")]
     within = "" if network["role"] == "picked" else " within the same limits"
-    return [network["role"] + within, *costs, *map(amount, measured), network["genotype"]]
+    return [network["role"] + within, *costs, *(amount(value) for value in measured), network["genotype"]]

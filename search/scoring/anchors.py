@@ -85,8 +85,10 @@ class Anchors:
     def report(self) -> dict[str, Any]:
         """What cross-validation says, as plain data."""
         first = self.regressions["anchored"]
-        found = {name: {"model": r.name, "tau": r.tau, "error": r.error} for name, r in self.regressions.items()}
-        return {"networks": first.networks, "score_tau": self.score_tau, **found, "better": self.better}
+        taus = {name: r.tau for name, r in self.regressions.items()} | {"score_tau": self.score_tau}
+        known = {name: None if np.isnan(tau) else tau for name, tau in taus.items()}  # a constant has none
+        found = {name: {"model": r.name, "tau": known[name], "error": r.error} for name, r in self.regressions.items()}
+        return {"networks": first.networks, "score_tau": known["score_tau"], **found, "better": self.better}
 
     def summary(self) -> str:
         """What cross-validation says, in sentences."""
