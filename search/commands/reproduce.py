@@ -69,11 +69,7 @@ def main(options: Options) -> None:
 
 
 def _as_run(options: Options) -> run.Options:
-    """Options of run: the recipe's, ours over them, and the released network's cost as the limit.
-
-    Raises:
-        UserError: No such network or recipe, or a recipe that searches another space.
-    """
+    """Options of run: the recipe's, ours over them, and the released network's cost as the limit."""
     if options.network not in GENOTYPES:
         raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
     recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": options.recipe}))

@@ -56,9 +56,6 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     Args:
         options: What to do.
         again: The line that resumes it; empty for run with the options that are kept in its folder.
-
-    Raises:
-        UserError: A bad option, unreadable data, limits that no network meets, or a stage that failed.
     """
     from scarlet_models.inspection.timing import cpu_threads
     from scarlet_models.search.pipeline.plan import make_plan

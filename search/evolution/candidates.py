@@ -108,8 +108,8 @@ class Candidates:
     def _descend(self, rng: np.random.Generator) -> np.ndarray:
         """A genotype (1, layers), inside the bounds if the descent succeeds.
 
-        Starts at a genotype whose MACs and params are inside, changes the layer that lowers the excess most until none
-        does, and takes a random step that stays inside.
+        Starts with MACs and params inside, changes the layer that lowers the excess most until none does, and takes a
+        random step that stays inside.
         """
         start = sample_within(self.space, rng, self.limits, self.costs.table)
         genotype = np.array([start])

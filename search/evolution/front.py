@@ -44,11 +44,7 @@ class Front(list[ScoredNetwork]):
         return "\n".join([*lines, *(["  ..."] if len(self) > SHOWN else [])])
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """Draw accuracy against MACs of all scored networks, and the front; write it as PNG if there is a path.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
+        """Draw accuracy against MACs of all scored networks, and the front; write it as PNG if there is a path."""
         assert self.search is not None
         figure = self.search.draw()
         if path is not None:

@@ -50,9 +50,6 @@ def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) 
     Args:
         options: Options of the search.
         supernet: The supernet if it is loaded; otherwise that of the options.
-
-    Raises:
-        UserError: A bad option, limits that no network meets, or unreadable data.
     """
     _check(options)
     with distributed.start(options.device, options.threads) as world:
@@ -104,9 +101,6 @@ class EvolutionarySearch:
         anchors: The anchors that correct the scores; None if there are none.
         rivals: Other ways to choose networks, scored alike.
         curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
-
-    Raises:
-        UserError: Objectives, limits or seeds are bad, or nothing meets the limits.
     """
 
     def __init__(self, options: EvolveOptions, scores: Scores, world: World) -> None:
@@ -128,8 +122,6 @@ class EvolutionarySearch:
             candidates,
             [objective.weight for objective in objectives],
             options.population,
-            crossover=options.crossover,
-            mutation=options.mutation,
             first=read_seeds(options.seeds, candidates),
             constrained=self.archive.constrained,
             seed=options.seed,

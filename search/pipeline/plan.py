@@ -51,11 +51,7 @@ class Plan:
 
 
 def make_plan(search: WholeSearch) -> Plan:
-    """The stages in order, with an estimate by a few timed steps for those that may take long.
-
-    Raises:
-        UserError: A stage has a bad option.
-    """
+    """The stages in order, with an estimate by a few timed steps for those that may take long."""
     estimator, steps = _Estimator(search), list[Step]()
     for stage in search.all_stages():
         needed = (step.done for step in steps if step.stage in stage.needs)

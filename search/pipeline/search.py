@@ -149,11 +149,7 @@ class WholeSearch:
         return {PICKED: "retrain", **{role: f"retrain_{role}" for role in others}}
 
     def networks(self) -> list[dict[str, Any]]:
-        """The networks to train, the picked one first, with their role, their stage and what is known of them.
-
-        Raises:
-            UserError: No network is within the limits.
-        """
+        """The networks to train, the picked one first, with their role, their stage and what is known of them."""
         found = [{"role": PICKED, **self._picked()}]
         if self.options.compare:
             candidates = self._candidates()

@@ -30,7 +30,7 @@ from .known_accuracies import load_known_accuracies
 from .options import FEWEST_ANCHORS
 from .ranking import kendall
 from .score_cache import Score
-from .scores import PathScores
+from .scores import PathScores, Scores
 
 FOLDS = 10  # of the cross-validation, or one an anchor if they are fewer
 _KERNEL = ConstantKernel() * DotProduct() + ConstantKernel(0.1) * RBF() + WhiteKernel(0.1)
@@ -111,15 +111,13 @@ class Anchors:
         return scalars, choices / np.sqrt(len(self.space.layers))
 
 
-class AnchoredScores:
+class AnchoredScores(Scores):
     """A supernet's scores for a search, corrected by anchors if they are better in cross-validation.
 
     Args:
         paths: The raw scores.
         known: Known accuracies of the anchors.
     """
-
-    networks: np.ndarray | None = None
 
     def __init__(self, paths: PathScores, known: Mapping[Genotype, float]) -> None:
         self.paths, self.source, self.space, self.classes = paths, paths.source, paths.space, paths.classes
@@ -130,7 +128,6 @@ class AnchoredScores:
         return self.anchors.predict(genotypes, scores) if self.anchors.better else _figures(scores)[:, 0]
 
     def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
-        """Top-1 in percent (N,) of the paths, if the accuracies are corrected; otherwise None."""
         return _figures(self.paths.measure(genotypes))[:, 0] if self.anchors.better else None
 
 

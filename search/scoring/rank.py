@@ -118,11 +118,7 @@ class Ranking:
         return draw_ranking(self.predicted, self.known, self.counted["blocks"], self.options.batch_norm, title)
 
     def save(self) -> Path:
-        """Write the networks as CSV, the statistics as JSON and the scatter plot as PNG; return the CSV's path.
-
-        Raises:
-            UserError: The folder cannot be written.
-        """
+        """Write the networks as CSV, the statistics as JSON and the scatter plot as PNG; return the CSV's path."""
         stem = self.folder / f"rank_{self.options.batch_norm}"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -159,9 +155,6 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
     Args:
         options: Options of the ranking.
         supernet: The supernet if it is loaded; otherwise that of the options.
-
-    Raises:
-        UserError: The supernet, the known accuracies or the images cannot be read, or do not belong together.
     """
     supernet = supernet or open_supernet(options.supernet)
     folder = Path(options.out) if options.out else supernet.folder
