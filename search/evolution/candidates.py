@@ -26,7 +26,6 @@ class Candidates:
     """What one search may still ask for.
 
     Args:
-        costs: Costs of the networks.
         bounds: Allowed range of each cost by name, ends included; other names are ignored.
         networks: All networks that can be scored, as genotypes (N, layers); None for the whole space.
 

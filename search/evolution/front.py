@@ -27,7 +27,6 @@ class Front(list[ScoredNetwork]):
 
     Attributes:
         report: What search.json holds.
-        folder: The folder of the search.
     """
 
     def __init__(self, search: EvolutionarySearch | None) -> None:

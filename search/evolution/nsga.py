@@ -140,10 +140,8 @@ class Evolution:
     Args:
         candidates: The networks that may be asked for; each is taken when it is asked for.
         weights: Weights of the objectives in the crowding distance.
-        population: Networks of a generation.
         first: Canonical genotypes (N, layers) to start the first generation with.
         constrained: Whether `tell` gets violations.
-        seed: Seed of all randomness.
         screen: Wraps the mating in one that knows what was measured (`surrogate.Screening`).
     """
 

@@ -19,11 +19,6 @@ BUDGETS = 20  # budgets of the networks chosen by depth
 class Rival(ABC):
     """A way to choose networks, and the networks it has chosen.
 
-    Args:
-        archive: An empty archive with the search's objectives.
-        candidates: The networks that may be chosen, for this rival alone.
-        seed: Seed of the search.
-
     Attributes:
         name: Key in search.json; `comparison.LABELS` has its words.
     """

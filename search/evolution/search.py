@@ -45,12 +45,7 @@ _logger = logging.getLogger(__name__)
 
 
 def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) -> EvolutionarySearch | None:
-    """Search to the end and write the folder. Returns the search on rank 0, None on other ranks.
-
-    Args:
-        options: Options of the search.
-        supernet: The supernet if it is loaded; otherwise that of the options.
-    """
+    """Search to the end and write the folder. Returns the search on rank 0, None on other ranks."""
     _check(options)
     with distributed.start(options.device, options.threads) as world:
         if not options.supernet:
@@ -92,14 +87,10 @@ class EvolutionarySearch:
     """A search with its rivals and its folder.
 
     Args:
-        options: Options of the search.
-        scores: Scores of the networks.
         world: The processes; only rank 0 has a search.
 
     Attributes:
-        archive: What the search has measured.
         anchors: The anchors that correct the scores; None if there are none.
-        rivals: Other ways to choose networks, scored alike.
         curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
     """
 

@@ -23,11 +23,7 @@ _STARTS = 32
 
 
 def scored_networks(search: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The fronts of a search and of its random search: records with "found_by" beside their figures, each once.
-
-    Args:
-        search: What search.json holds.
-    """
+    """The fronts of a search and of its random search: records with "found_by" beside their figures, each once."""
     records: dict[str, dict[str, Any]] = {}
     for name, side in (("evolution", search), ("random", search.get("random"))):
         for record in side["front"] if side else ():
@@ -121,8 +117,6 @@ def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]
     """Write networks.json unless it says the same already.
 
     Args:
-        folder: Folder of the search.
-        rule: How the first network was picked.
         networks: Records with a role ("picked", "random", "largest"), the stage that trains it, and its genotype.
     """
     content = {"rule": rule, "networks": [dict(network) for network in networks]}

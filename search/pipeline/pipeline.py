@@ -31,10 +31,6 @@ class Pipeline:
     """Stages in a folder.
 
     A stage is done if it was run with the same options and needs, and no stage that it needs has run since.
-
-    Args:
-        out: The folder; made if there is none.
-        program: The program that the stages are commands of.
     """
 
     def __init__(self, out: Path, program: Program) -> None:

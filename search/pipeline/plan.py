@@ -24,9 +24,6 @@ class Step:
     """A stage of a plan.
 
     Args:
-        stage: Name of the stage.
-        command: Subcommand of scarlet-search.
-        why: What it is for, in one line.
         done: Whether it will be skipped.
         seconds: Estimated time of its arithmetic; None where it is a matter of seconds and not estimated.
     """

@@ -47,10 +47,6 @@ _logger = logging.getLogger(__name__)
 class WholeSearch:
     """A search in a folder.
 
-    Args:
-        options: What to search for.
-        program: scarlet-search, whose commands the stages are.
-
     Raises:
         UserError: A bad option, an unreadable space or data set, limits that no network meets.
     """

@@ -42,7 +42,6 @@ class Context:
     """The runs of a report, and what each needs of the others.
 
     Attributes:
-        runs: In a pipeline's order.
         settings: The setting of each evolve run; None if it is not known, or does not give the costs on record.
         networks: The network of each retrain and export run that is about one of a space.
         trained: `Setting.key` of these networks.

@@ -88,9 +88,7 @@ def choice_frequency(genotypes: np.ndarray, allowed: np.ndarray, names: Sequence
     """The share of networks (N, layers), in percent, that have each choice in each layer.
 
     Args:
-        genotypes: The networks.
         allowed: (layers, choices), whether a layer may have the choice.
-        names: Names of the choices.
     """
     layers, count = allowed.shape
     share = 100 * np.array([np.bincount(column, minlength=count) for column in genotypes.T]).T / len(genotypes)

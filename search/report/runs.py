@@ -33,8 +33,6 @@ class Run:
     """What one command left in a folder; a folder can hold the runs of several.
 
     Args:
-        kind: One of `KINDS`.
-        path: The folder.
         label: Its path below the folder that all runs of the report share.
     """
 

@@ -112,12 +112,7 @@ class Anchors:
 
 
 class AnchoredScores(Scores):
-    """A supernet's scores for a search, corrected by anchors if they are better in cross-validation.
-
-    Args:
-        paths: The raw scores.
-        known: Known accuracies of the anchors.
-    """
+    """A supernet's scores for a search, corrected by anchors if they are better in cross-validation."""
 
     def __init__(self, paths: PathScores, known: Mapping[Genotype, float]) -> None:
         self.paths, self.source, self.space, self.classes = paths, paths.source, paths.space, paths.classes
@@ -137,10 +132,8 @@ class _Regression:
     Args:
         scalars: Features (N, A) to standardise.
         others: Features (N, B) to take as they are.
-        accuracy: Known accuracies (N,) in percent.
 
     Attributes:
-        name: The model.
         tau: Kendall's tau-b of the cross-validated predictions.
         error: Root mean squared error of the cross-validated predictions, in log-odds.
     """

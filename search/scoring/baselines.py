@@ -23,7 +23,6 @@ class Predictor:
     """How well a predictor ranks networks.
 
     Args:
-        name: The predictor.
         label_free: Whether it needs neither a supernet nor known accuracies.
         tau: Kendall's tau-b over all pairs of networks.
         difference: Its tau minus that of the best label-free predictor; undefined for that one.
@@ -43,18 +42,14 @@ class Comparison:
     """Compares predictors on the same resampled networks.
 
     Args:
-        genotypes: The networks.
-        known: Their known accuracies (N,).
         scores: Predictions (N,) by name, higher is better; that of `SUPERNET` gets the verdict.
         samples: Resamples for each interval; 0 for no intervals.
-        seed: Seed of the resamples.
 
     Attributes:
         predictors: The scores, the label-free predictors, and the best combination of them.
         best: Name of the label-free predictor of highest tau; the known accuracies choose it, in its favour.
         best_within: The same within bands of MACs.
         gain: Tau of the anchored scores minus that of the anchors alone; undefined without anchors.
-        bands: Number of bands of MACs.
     """
 
     def __init__(

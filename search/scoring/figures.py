@@ -62,7 +62,6 @@ def draw_similarity_by_layer(space: SearchSpace, lines: Mapping[str, Mapping[str
     """Mean similarities layer by layer.
 
     Args:
-        space: The supernets' space.
         lines: For each supernet the values of each layer (None where there is none) by label.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")

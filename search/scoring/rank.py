@@ -46,17 +46,11 @@ class Ranking:
     """Networks of known accuracy with their scores, and statistics that compare the two orders.
 
     Args:
-        options: Options of the ranking.
-        networks: The networks.
         known: Their known accuracies (N,) in percent.
         measured: The scores of their paths, in the same order.
-        folder: Folder for the results.
-        anchors: The anchors that correct the scores.
 
     Attributes:
         scores: Top-1 in percent of each network's path.
-        tau: Kendall's tau-b with its interval.
-        spearman: Spearman's correlation with its interval.
         baselines: The supernet's top-1 and loss beside label-free predictors.
         by_blocks: tau and Spearman's correlation among networks of equal depth.
         top: The worth of the networks of highest score.
@@ -151,10 +145,6 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
     """Score a sample of the known networks with the supernet, and compare.
 
     Scores go to evaluations.jsonl in the folder of the results, so no path is scored twice.
-
-    Args:
-        options: Options of the ranking.
-        supernet: The supernet if it is loaded; otherwise that of the options.
     """
     supernet = supernet or open_supernet(options.supernet)
     folder = Path(options.out) if options.out else supernet.folder

@@ -90,9 +90,7 @@ class ResampledTau:
     product: one matrix product gives all resamples. They are those of `bootstrap` with the same seed.
 
     Args:
-        known: Known accuracies (N,).
         samples: Number of resamples; 0 for none.
-        seed: Seed of the resamples.
         groups: Group of each network (N,): only pairs within a group count. None counts all pairs.
     """
 

@@ -60,10 +60,7 @@ class PathScores(Scores):
     Rank 0 calls; the other ranks `serve` until rank 0 closes. The images are read when the first path is measured.
 
     Args:
-        supernet: The supernet.
-        options: How to score its paths.
         folder: Folder of evaluations.jsonl; only rank 0 opens it.
-        world: The processes.
     """
 
     def __init__(self, supernet: TrainedSupernet, options: ScoreOptions, folder: Path, world: World) -> None:

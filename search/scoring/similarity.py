@@ -70,13 +70,7 @@ def _names(supernets: Sequence[TrainedSupernet]) -> list[str]:
 
 
 def layer_similarities(net: Supernet, paths: Sequence[Genotype], batches: Sequence[Tensor]) -> Tables:
-    """Mean cosine similarity of each layer's choices, float64 of shape (choices, choices).
-
-    Args:
-        net: The supernet, in the mode to look at.
-        paths: Paths that lead to each layer.
-        batches: Images (N, channels, H, W).
-    """
+    """Mean cosine similarity of each layer's choices, float64 of shape (choices, choices)."""
     layers = net.space.layers
     sums = [np.zeros((len(layer.choices), len(layer.choices))) for layer in layers]
     with Progress(len(batches) * len(paths), 0, "similarity") as progress:
