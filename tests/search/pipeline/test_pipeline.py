@@ -159,5 +159,5 @@ def test_digits_are_images_that_others_may_read_and_a_folder_that_cannot_be_writ
     assert (tmp_path / "new/digits").stat().st_mode == (tmp_path / "new").stat().st_mode
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["digits"]
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write .*file/digits: Not a directory; choose another --out"):
+    with pytest.raises(UserError, match=r"cannot write .*file/digits: Not a directory; choose another --out"):
         write_digits(tmp_path / "file" / "digits")
