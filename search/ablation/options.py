@@ -26,6 +26,8 @@ class AblationOptions(Ranged):
         jobs: Cells at once, each with one thread.
         workers: Processes that decode images for each cell; 0 decodes in the cell's own.
         out: Folder of the cells.
+        plan: Only show the cells and what is done.
+        json: Print what is done as JSON.
     """
 
     data_dir: str = option("", free=True)
@@ -41,3 +43,5 @@ class AblationOptions(Ranged):
     jobs: int = option(1, least=1)
     workers: int = option(1, least=0, free=True)
     out: str = option("runs/ablation", free=True)
+    plan: bool = option(False, once=True)
+    json: bool = option(False, once=True)

@@ -19,10 +19,6 @@ from .options import AblationOptions
 class Study:
     """The cells of a study in a folder.
 
-    Args:
-        options: What to train and to measure.
-        program: scarlet-search, whose train, rank and similarity the cells run.
-
     Raises:
         UserError: An option is bad, also one of train, or the known accuracies cannot be read.
     """

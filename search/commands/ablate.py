@@ -16,13 +16,11 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import option
 from scarlet_models.search import cli
-from scarlet_models.search.ablation.options import AblationOptions
+from scarlet_models.search.ablation.options import AblationOptions as Options
 from scarlet_models.shell import resumable, shell_line
 
 if TYPE_CHECKING:
@@ -36,25 +34,8 @@ EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --known nas-bench-macro_
     --train.lr 0.05 --steps 500 --variants "[skip,identity]" --seeds "[0,1,2,3,4]\""""
 
 
-@dataclass(kw_only=True)
-class Options(AblationOptions):
-    """Options of ablate.
-
-    Args:
-        plan: Only show the cells and what is done.
-        json: Print what is done as JSON.
-    """
-
-    plan: bool = option(False, once=True)
-    json: bool = option(False, once=True)
-
-
 def main(options: Options) -> None:
-    """Run what is not done, and show what is.
-
-    Raises:
-        UserError: A bad option; after all cells, that some failed.
-    """
+    """Run what is not done, and show what is."""
     from rich.live import Live
 
     from scarlet_models.search.ablation.runner import Runner

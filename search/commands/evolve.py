@@ -16,11 +16,9 @@ under torchrun, which share the networks.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.options import option
-from scarlet_models.search.evolution.options import EvolveOptions
+from scarlet_models.search.evolution.options import EvolveOptions as Options
 
 EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir images --max-macs 300M
   scarlet-search evolve --config runs/evolve/config.yaml --resume
@@ -34,23 +32,8 @@ EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir images --max-macs 
 SHOWN = 20  # networks of the front that are printed
 
 
-@dataclass(kw_only=True)
-class Options(EvolveOptions):
-    """Options of evolve.
-
-    Args:
-        json: Print the result as one JSON object.
-    """
-
-    json: bool = option(False, once=True)
-
-
 def main(options: Options) -> None:
-    """Search to the end, and print the front.
-
-    Raises:
-        UserError: A bad option, limits that no network meets, or unreadable data.
-    """
+    """Search to the end, and print the front."""
     from scarlet_models.search.evolution.search import run_search
     from scarlet_models.training.progress import log_to_stderr
 

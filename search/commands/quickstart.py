@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import option
 from scarlet_models.search import cli
+from scarlet_models.search.pipeline.options import SharedOptions
 from scarlet_models.shell import shell_line
 
 from . import run
@@ -28,30 +29,14 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Options(Ranged):
-    """Options of quickstart.
-
-    Args:
-        out: Folder of the search.
-        seed: Seed of everything random.
-        threads: CPU threads for torch; 0 keeps torch's own number.
-        device: auto, cpu, cuda or cuda:N.
-        json: Print the result as one JSON object.
-    """
+class Options(SharedOptions):
+    """Options of quickstart."""
 
     out: str = option("runs/quickstart", free=True)
-    seed: int = option(0, least=0, most=2**63 - 1)
-    threads: int = option(0, least=0, free=True)
-    device: str = option("auto", free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
-    """Write the digits, search, and read some of them.
-
-    Raises:
-        UserError: A bad option, or a folder that cannot be written.
-    """
+    """Write the digits, search, and read some of them."""
     from scarlet_models.search.pipeline.digits import read_digits, write_digits
     from scarlet_models.training.progress import log_to_stderr
 
@@ -73,8 +58,7 @@ def main(options: Options) -> None:
 
 def _as_run(options: Options, digits: Path) -> run.Options:
     recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": "digits"}))
-    given = {key: getattr(options, key) for key in ("out", "seed", "threads", "device", "json")}
-    return replace(recipe, data_dir=str(digits), name="quickstart", **given)
+    return replace(recipe, data_dir=str(digits), name="quickstart", **vars(options))
 
 
 def _show(result: dict[str, Any]) -> None:

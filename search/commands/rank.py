@@ -14,11 +14,9 @@ scored twice. If interrupted, run the same command again; it repeats one group a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scarlet_models.options import option
-from scarlet_models.search.scoring.options import RankOptions
+from scarlet_models.search.scoring.options import RankOptions as Options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,23 +30,8 @@ EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.js
   scarlet-search rank runs/macro --known known.csv --data-dir cifar10 --anchors ten.csv"""
 
 
-@dataclass(kw_only=True)
-class Options(RankOptions):
-    """Options of rank.
-
-    Args:
-        json: Print the result as one JSON object.
-    """
-
-    json: bool = option(False, once=True)
-
-
 def main(options: Options) -> None:
-    """Score, compare, write and print.
-
-    Raises:
-        UserError: A bad option, or a supernet, known accuracies or images that cannot be read.
-    """
+    """Score, compare, write and print."""
     from scarlet_models.search.scoring.rank import rank_networks
     from scarlet_models.training.progress import log_to_stderr
 

@@ -33,11 +33,7 @@ class Options(Ranged):
 
 
 def main(options: Options) -> None:
-    """Write the page and print where it is.
-
-    Raises:
-        UserError: No folder, no run in it, a damaged file, or a folder that cannot be written.
-    """
+    """Write the page and print where it is."""
     if not options.folders:
         raise UserError("FOLDERS is missing: give the folder of a run; see --help")
     from scarlet_models.search.report.page import write_report

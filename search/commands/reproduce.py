@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import option
 from scarlet_models.search import cli
+from scarlet_models.search.pipeline.options import SharedOptions
 from scarlet_models.shell import shell_line
 from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
 
@@ -26,12 +27,12 @@ EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
   scarlet-search reproduce scarlet_c --data-dir imagenet --skip-search
   scarlet-search reproduce scarlet_b --recipe imagenette --data-dir imagenette.tar"""
 
-_SHARED = ("data_dir", "dataset", "processes", "seed", "threads", "device", "plan", "json")  # with run
+_OWN = ("network", "recipe", "skip_search")  # options that run does not have
 _SPACE = "scarlet"  # of the released networks
 
 
-@dataclass
-class Options(Ranged):
+@dataclass(kw_only=True)
+class Options(SharedOptions):
     """Options of reproduce.
 
     Args:
@@ -42,33 +43,21 @@ class Options(Ranged):
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
         out: Folder of the search; empty for runs/ and the network's name.
         processes: Processes to start under torchrun for training and search.
-        seed: Seed of everything random but the held-out split.
-        threads: CPU threads for torch; 0 keeps torch's own number.
-        device: auto, cpu, cuda or cuda:N.
         plan: Print the stages and how long they may take, and start none.
-        json: Print the result as one JSON object.
     """
 
+    out: str = option("", free=True)
     network: str = option(positional=True)
     recipe: str = "paper_imagenet"
     skip_search: bool = False
     data_dir: str = option("", free=True)
     dataset: str = ""
-    out: str = option("", free=True)
     processes: int = option(1, least=1)
-    seed: int = option(0, least=0, most=2**63 - 1)
-    threads: int = option(0, least=0, free=True)
-    device: str = option("auto", free=True)
     plan: bool = option(False, once=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
-    """Run the stages and set the result beside the released network.
-
-    Raises:
-        UserError: No such network, a bad option or recipe, unreadable data, or a stage that failed.
-    """
+    """Run the stages and set the result beside the released network."""
     result = run.carry_out(_as_run(options), shell_line("scarlet-search reproduce", options))
     if not result:
         return
@@ -80,11 +69,7 @@ def main(options: Options) -> None:
 
 
 def _as_run(options: Options) -> run.Options:
-    """Options of run: the recipe's, ours over them, and the released network's cost as the limit.
-
-    Raises:
-        UserError: No such network or recipe, or a recipe that searches another space.
-    """
+    """Options of run: the recipe's, ours over them, and the released network's cost as the limit."""
     if options.network not in GENOTYPES:
         raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
     recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": options.recipe}))
@@ -98,8 +83,9 @@ def _as_run(options: Options) -> run.Options:
         )
     else:
         recipe = replace(recipe, max_macs=known["macs"])
-    given = {key: value for key in _SHARED if (value := getattr(options, key))}
-    return replace(recipe, **given, out=options.out or str(Path("runs") / options.network), name=options.network)
+    given = {name: value for name, value in vars(options).items() if value and name not in _OWN}
+    given.setdefault("out", str(Path("runs") / options.network))
+    return replace(recipe, **given, name=options.network)
 
 
 def _released(network: str) -> dict[str, Any]:

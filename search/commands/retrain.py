@@ -19,11 +19,7 @@ EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 \\
 
 
 def main(options: Options) -> None:
-    """Train, export, score under --final, and print where the network is.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
-    """
+    """Train, export, score under --final, and print where the network is."""
     from scarlet_models.search.retraining.retraining import retrain
     from scarlet_models.training.distributed import start_training
     from scarlet_models.training.progress import log_to_stderr

@@ -1,28 +1,32 @@
 """Run the whole search on your own images: train a supernet, evolve networks, pick one, train it, export and report.
 
-Each stage is one of the other commands; its options are in a file in the run's folder. All options
-are kept in config.yaml there. If interrupted, run the same command again: it skips what is done. It may then have other
-limits: networks that are scored are not scored again.
-Options of a stage follow its name: --train.epochs 20, --evolve.population 40. With --processes N, training and search
-run as N processes of torchrun. To spread them over several machines, run the printed commands by hand.
+Each stage is one of the other commands; its options are in a file in the run's folder. All options are kept in
+config.yaml there. If interrupted, run the same command again: it skips what is done. It may then have other limits:
+networks that are scored are not scored again. Options of a stage follow its name: --train.epochs 20. With --processes
+N, training and search run as N processes of torchrun. To spread them over several machines, run the printed commands by
+hand.
+
+Limits on costs hold for the space's own image size and classes, or --evolve.input_size and --evolve.num_classes. With a
+limit on latency, all blocks are timed on this device before training, unless --evolve.latency_table gives their times.
 
 The network that is picked is the most accurate one that the search or its random search has scored (--pick accuracy;
 fewer MACs win a tie), or the one at the knee of their fronts (--pick knee): farthest above the line from the cheapest
 to the most accurate, both axes scaled to that range. With --compare, a random network and the largest one within the
 same limits are trained by the same recipe, and the report sets the three side by side.
+
+With --anchors N, N networks are trained for a short time first, and their accuracy corrects the supernet's scores.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from scarlet_models.options import option
 from scarlet_models.search import cli
-from scarlet_models.search.pipeline.options import SearchOptions
+from scarlet_models.search.pipeline.options import SearchOptions as Options
 from scarlet_models.shell import resumable
 
 if TYPE_CHECKING:
@@ -31,31 +35,14 @@ if TYPE_CHECKING:
 EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
   scarlet-search run --config digits --data-dir images --max-latency 15ms --train.epochs 40 --out runs/quick
-  scarlet-search run --config digits --data-dir images --max-macs 1M --compare --out runs/worth
+  scarlet-search run --config digits --data-dir images --max-macs 1M --anchors 10 --compare --out runs/worth
   scarlet-search run --config paper_imagenet --data-dir imagenet --processes 8 --out runs/paper"""
 
 _SHOWN = 12  # scored networks that are printed, about
 
 
-@dataclass
-class Options(SearchOptions):
-    """Options of run.
-
-    Args:
-        plan: Print the stages and how long they may take, and start none.
-        json: Print the result, or the plan, as one JSON object.
-    """
-
-    plan: bool = option(False, once=True)
-    json: bool = option(False, once=True)
-
-
 def main(options: Options) -> None:
-    """Print the plan, then carry it out.
-
-    Raises:
-        UserError: A bad option, unreadable data, limits that no network meets, or a stage that failed.
-    """
+    """Print the plan, then carry it out."""
     result = carry_out(options)
     if result and options.json:
         print(json.dumps(result))
@@ -69,9 +56,6 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     Args:
         options: What to do.
         again: The line that resumes it; empty for run with the options that are kept in its folder.
-
-    Raises:
-        UserError: As for `main`.
     """
     from scarlet_models.inspection.timing import cpu_threads
     from scarlet_models.search.pipeline.plan import make_plan
@@ -119,12 +103,12 @@ def show(result: dict[str, Any]) -> None:
     latency = f", {result['latency']:.2f} ms" if "latency" in result else ""
     print(f"\nnetwork    {result['genotype']}")
     print(f"           {short(result['macs'])} MACs, {short(result['params'])} params{latency}")
-    shares = {"accuracy": "with the supernet's weights", "holdout_top1": "after training"}
-    for key, when in shares.items():
-        if key in result:
-            print(f"held out   {result[key]:.2f}% right {when}")
-    if "test_top1" in result:
-        print(f"test       {result['test_top1']:.2f}% right")
+    shares = {
+        "accuracy": "held out   {:.2f}% right by the search's scores",
+        "holdout_top1": "held out   {:.2f}% right after training",
+        "test_top1": "test       {:.2f}% right",
+    }
+    print("\n".join(text.format(result[key]) for key, text in shares.items() if key in result))
     if result["compared"]:
         _show_compared(result["compared"])
     source = f"local-dir:{result['exported']}"

@@ -9,33 +9,16 @@ side. Writes similarity.csv (all layers), similarity.png (one layer) and similar
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.options import option
-from scarlet_models.search.scoring.options import SimilarityOptions
+from scarlet_models.search.scoring.options import SimilarityOptions as Options
 
 EXAMPLE = """  scarlet-search similarity runs/macro --data-dir cifar10
   scarlet-search similarity runs/macro runs/plain_skip --data-dir cifar10 --layer 3 --out figures"""
 
 
-@dataclass(kw_only=True)
-class Options(SimilarityOptions):
-    """Options of similarity.
-
-    Args:
-        json: Print the summary as one JSON object.
-    """
-
-    json: bool = option(False, once=True)
-
-
 def main(options: Options) -> None:
-    """Measure, write and print.
-
-    Raises:
-        UserError: A bad option, a supernet or images that cannot be read, or supernets that cannot be compared.
-    """
+    """Measure, write and print."""
     from pathlib import Path
 
     from scarlet_models.search.scoring.similarity import compare_choices, layer_to_draw, summarize, write_similarities

@@ -18,11 +18,7 @@ EXAMPLE = """  scarlet-search train --config supernet_nas_bench_macro --data-dir
 
 
 def main(options: Options) -> None:
-    """Train, write the supernet, and print where it is.
-
-    Raises:
-        UserError: A bad option, unreadable data, a full disk, or a loss that is not finite.
-    """
+    """Train, write the supernet, and print where it is."""
     from scarlet_models.search.supernet.training import train
     from scarlet_models.training.distributed import start_training
     from scarlet_models.training.progress import log_to_stderr

@@ -17,7 +17,6 @@ class AdditiveCost:
     """A cost that sums over layers, counted in units.
 
     Args:
-        space: The search space.
         costs: Cost of each choice in each layer (layers, choices).
         up: Round costs up, so that no network exceeds its budget; otherwise to the nearest unit.
     """

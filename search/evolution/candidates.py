@@ -26,7 +26,6 @@ class Candidates:
     """What one search may still ask for.
 
     Args:
-        costs: Costs of the networks.
         bounds: Allowed range of each cost by name, ends included; other names are ignored.
         networks: All networks that can be scored, as genotypes (N, layers); None for the whole space.
 
@@ -98,17 +97,24 @@ class Candidates:
             found = np.concatenate([found, new])
         return found
 
+    def neighbours(self, genotype: np.ndarray) -> np.ndarray:
+        """The genotypes (N, layers) that differ from one (1, layers) in one layer at most."""
+        changes = [(layer.index, choice) for layer in self.space.layers for choice in layer.choices]
+        changed = np.repeat(genotype, len(changes), axis=0)
+        changed[np.arange(len(changes)), [layer for layer, _ in changes]] = [choice for _, choice in changes]
+        return changed
+
     def _descend(self, rng: np.random.Generator) -> np.ndarray:
         """A genotype (1, layers), inside the bounds if the descent succeeds.
 
-        Starts at a genotype whose MACs and params are inside, changes the layer that lowers the excess most until none
-        does, and takes a random step that stays inside.
+        Starts with MACs and params inside, changes the layer that lowers the excess most until none does, and takes a
+        random step that stays inside.
         """
         start = sample_within(self.space, rng, self.limits, self.costs.table)
         genotype = np.array([start])
         excess = self.excess(genotype)[0]
         while excess:
-            neighbours = np.concatenate([_with(genotype, layer.index, layer.choices) for layer in self.space.layers])
+            neighbours = self.neighbours(genotype)
             all_excess = self.excess(neighbours)
             if all_excess.min() >= excess:
                 break
@@ -116,9 +122,3 @@ class Candidates:
         steps = mutate(self.space, np.repeat(genotype, _DRAWS, axis=0), rng, 2 / len(self.space.layers))
         inside = steps[self.excess(steps) == 0]
         return inside[:1] if len(inside) else genotype
-
-
-def _with(genotype: np.ndarray, layer: int, choices: tuple[int, ...]) -> np.ndarray:
-    changed = np.repeat(genotype, len(choices), axis=0)
-    changed[:, layer] = choices
-    return changed

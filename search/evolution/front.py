@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scarlet_models.search.scoring.figures import save
 from scarlet_models.search.scoring.trained import open_supernet
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.training.options import from_keywords
 
 from .network import ScoredNetwork
 from .options import EvolveOptions
@@ -26,7 +27,6 @@ class Front(list[ScoredNetwork]):
 
     Attributes:
         report: What search.json holds.
-        folder: The folder of the search.
     """
 
     def __init__(self, search: EvolutionarySearch | None) -> None:
@@ -43,11 +43,7 @@ class Front(list[ScoredNetwork]):
         return "\n".join([*lines, *(["  ..."] if len(self) > SHOWN else [])])
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """Draw accuracy against MACs of all scored networks, and the front; write it as PNG if there is a path.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
+        """Draw accuracy against MACs of all scored networks, and the front; write it as PNG if there is a path."""
         assert self.search is not None
         figure = self.search.draw()
         if path is not None:
@@ -67,4 +63,5 @@ def evolve(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any
         UserError: A bad option, limits that no network meets, or a supernet or images that cannot be read.
     """
     supernet = open_supernet(net)
-    return Front(run_search(EvolveOptions(supernet=supernet.name, data_dir=str(data_dir), **options), supernet))
+    wanted = from_keywords(EvolveOptions, supernet=supernet.name, data_dir=data_dir, **options)
+    return Front(run_search(wanted, supernet))

@@ -27,14 +27,7 @@ def keys_of(genotypes: np.ndarray) -> list[bytes]:
 
 
 def mutate(space: SearchSpace, genotypes: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
-    """Change each layer with `probability` to one of its other choices, all equally likely.
-
-    Args:
-        space: The genotypes' space.
-        genotypes: (N, layers).
-        rng: Source of randomness.
-        probability: Probability of each layer, independently. A layer with a single choice keeps it.
-    """
+    """Change each layer of genotypes (N, layers) with `probability` to one of its other choices, all equally likely."""
     mutated = genotypes.copy()
     changed = rng.random(genotypes.shape) < probability
     for layer in space.layers:
@@ -49,29 +42,13 @@ def mutate(space: SearchSpace, genotypes: np.ndarray, rng: np.random.Generator, 
 def two_point_crossover(
     first: np.ndarray, second: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Swap a run of neighbouring layers between the parents of each row, never all of them.
+    """Swap a run of neighbouring layers between the parents (N, layers) of each row, never all of them.
 
     The layers form a ring, so that the first and the last are swapped as often as those in the middle.
-
-    Args:
-        first: (N, layers).
-        second: (N, layers).
-        rng: Source of randomness.
-
-    Returns:
-        Two children for each row, both (N, layers).
     """
     count, layers = first.shape
     if layers < 2:
         return first.copy(), second.copy()
     start, length = rng.integers(layers, size=(count, 1)), rng.integers(1, layers, size=(count, 1))
-    return _swap(first, second, (np.arange(layers) - start) % layers < length)
-
-
-def uniform_crossover(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Swap each layer with probability 1/2 between the parents of each row; shapes as in `two_point_crossover`."""
-    return _swap(first, second, rng.random(first.shape) < 0.5)
-
-
-def _swap(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.where(where, second, first), np.where(where, first, second)
+    swapped = (np.arange(layers) - start) % layers < length
+    return np.where(swapped, second, first), np.where(swapped, first, second)

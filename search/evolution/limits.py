@@ -18,11 +18,7 @@ UNLIMITED = (-math.inf, math.inf)
 
 
 def read_limits(options: CostLimits) -> sampling.Limits:
-    """The limits on MACs and parameters, which are numbers or texts such as 300M.
-
-    Raises:
-        UserError: One is not a count.
-    """
+    """The limits on MACs and parameters, which are numbers or texts such as 300M; a UserError for anything else."""
     values = {}
     for name in ("min_macs", "max_macs", "min_params", "max_params"):
         value = getattr(options, name)
@@ -34,33 +30,21 @@ def read_limits(options: CostLimits) -> sampling.Limits:
 
 
 def read_bounds(options: Limits) -> dict[str, Range]:
-    """The limited figures with their bounds, ends included: macs, params, latency (ms) and accuracy (%).
-
-    Raises:
-        UserError: A limit is not a number, or no latency is within both of its bounds.
-    """
+    """The limited figures with their bounds, ends included: macs, params, latency (ms) and accuracy (%)."""
     limits = read_limits(options)
     bounds = {name: (float(limits.low[i]), float(limits.high[i])) for i, name in enumerate(("macs", "params"))}
-    bounds["latency"] = _read_latency(options)
+    low = -math.inf if options.min_latency is None else parse_milliseconds(options.min_latency, "--min-latency")
+    high = math.inf if options.max_latency is None else parse_milliseconds(options.max_latency)
+    if low > high:
+        raise UserError(f"min latency {low:g} ms is above max latency {high:g} ms")
+    bounds["latency"] = (low, high)
     if options.min_accuracy is not None:
         bounds["accuracy"] = (options.min_accuracy, math.inf)
     return {name: ends for name, ends in bounds.items() if ends != UNLIMITED}
 
 
-def _read_latency(options: Limits) -> Range:
-    low = -math.inf if options.min_latency is None else parse_milliseconds(options.min_latency, "--min-latency")
-    high = math.inf if options.max_latency is None else parse_milliseconds(options.max_latency)
-    if low > high:
-        raise UserError(f"min latency {low:g} ms is above max latency {high:g} ms")
-    return low, high
-
-
 def parse_milliseconds(text: str | float, option: str = "--max-latency") -> float:
-    """Milliseconds from a number, or from text such as 15ms, 1.5s or 800us.
-
-    Raises:
-        UserError: Not a time; the message names the option.
-    """
+    """Milliseconds from a number, or from text such as 15ms, 1.5s or 800us; a UserError names the option."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(us|ms|s|)", str(text).strip())
     if not match or not float(match[1]):
         raise UserError(f"{option}: {text!r} is not a time, such as 15ms")

@@ -14,10 +14,7 @@ class ScoredNetwork:
     """A network that a search has scored.
 
     Args:
-        genotype: Its canonical genotype.
         accuracy: Score in percent, corrected by anchors if there are any.
-        macs: Exact MACs.
-        params: Exact number of parameters.
         latency: Latency in ms by the latency table, if there is one.
         true_accuracy: Known accuracy in percent, if it is known.
         score: The supernet's own score in percent, if `accuracy` is corrected.

@@ -30,9 +30,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from scarlet_models.space.space import SearchSpace
 
 from .candidates import Candidates
-from .genotypes import canonicalise, mutate, two_point_crossover, uniform_crossover
-
-CROSSOVERS = {"two-point": two_point_crossover, "uniform": uniform_crossover}
+from .genotypes import canonicalise, mutate, two_point_crossover
 
 
 def weighted_crowding(weights: Sequence[float]) -> FunctionalDiversity:
@@ -80,21 +78,22 @@ class _Draw(Sampling):
 class _Cross(Crossover):
     """Our crossover of two parents, with pymoo's probability of 0.9 (as in Deb et al.)."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self) -> None:
         super().__init__(2, 2)
-        self.cross = CROSSOVERS[kind]
 
     def _do(self, problem: Problem, x: np.ndarray, *_: Any, random_state: np.random.Generator, **__: Any) -> np.ndarray:
-        return np.stack(self.cross(x[0], x[1], random_state))
+        return np.stack(two_point_crossover(x[0], x[1], random_state))
 
 
 class _Mutate(Mutation):
-    def __init__(self, space: SearchSpace, probability: float) -> None:
+    """Changes one layer of a network on average."""
+
+    def __init__(self, space: SearchSpace) -> None:
         super().__init__()
-        self.space, self.probability = space, probability
+        self.space = space
 
     def _do(self, problem: Problem, x: np.ndarray, *_: Any, random_state: np.random.Generator, **__: Any) -> np.ndarray:
-        return mutate(self.space, x, random_state, self.probability)
+        return mutate(self.space, x, random_state, 1 / len(self.space.layers))
 
 
 class _Canonical(Repair):
@@ -141,12 +140,8 @@ class Evolution:
     Args:
         candidates: The networks that may be asked for; each is taken when it is asked for.
         weights: Weights of the objectives in the crowding distance.
-        population: Networks of a generation.
-        crossover: "two-point" or "uniform".
-        mutation: Probability that a layer mutates; 0 for one layer of a network on average.
         first: Canonical genotypes (N, layers) to start the first generation with.
         constrained: Whether `tell` gets violations.
-        seed: Seed of all randomness.
         screen: Wraps the mating in one that knows what was measured (`surrogate.Screening`).
     """
 
@@ -156,8 +151,6 @@ class Evolution:
         weights: Sequence[float],
         population: int,
         *,
-        crossover: str = "two-point",
-        mutation: float = 0.0,
         first: np.ndarray | None = None,
         constrained: bool = False,
         seed: int = 0,
@@ -168,8 +161,8 @@ class Evolution:
         mating: InfillCriterion = _Breed(
             candidates,
             selection=TournamentSelection(func_comp=binary_tournament),
-            crossover=_Cross(crossover),
-            mutation=_Mutate(space, mutation or 1 / layers),
+            crossover=_Cross(),
+            mutation=_Mutate(space),
             repair=_Canonical(space),
         )
         self.problem = Problem(n_var=layers, n_obj=len(weights), n_ieq_constr=int(constrained), vtype=int)

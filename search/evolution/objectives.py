@@ -71,13 +71,9 @@ class Costs:
     """Figures of a network that need no measuring: MACs, params, and latency if there is a table.
 
     Args:
-        space: The networks' space.
         input_size: Side of the images in pixels; 0 for the space's own.
         num_classes: Outputs of the classifier; 0 for the space's own.
         latency_table: table.json of scarlet-search latency, or its folder; empty for none.
-
-    Attributes:
-        names: Names of the costs.
 
     Raises:
         UserError: The table cannot be read, or is another space's.

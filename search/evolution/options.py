@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from scarlet_models.options import Ranged, option
 from scarlet_models.search.scoring.options import ScoreOptions
@@ -57,14 +56,13 @@ class EvolveOptions(ScoreOptions, Limits):
         latency_table: table.json of scarlet-search latency, or its folder.
         input_size: Side in pixels of the images that MACs are counted for; 0 for the space's own.
         num_classes: Outputs of the classifier that costs include; 0 for the space's own.
-        crossover: How two parents mix: "two-point" swaps a run of neighbouring layers, "uniform" each layer at random.
-        mutation: Probability that a layer mutates; 0 for one layer of a network on average.
         seeds: Genotypes to start from besides random ones; A, B and C are the released networks.
         surrogate: Networks that a regressor on the scores so far screens for each generation; 0 for no regressor.
         random: Also score as many random networks within the same limits, and as many stratified by MACs.
         known: File of known accuracies to evaluate the front with; without a supernet, to search.
         anchors: File of a few known accuracies to correct the supernet's scores with, if cross-validation says so.
         space: Search space, if there is no supernet.
+        json: Print the result as one JSON object.
     """
 
     supernet: str = option("", positional=True)
@@ -78,11 +76,10 @@ class EvolveOptions(ScoreOptions, Limits):
     latency_table: str = ""
     input_size: int = option(0, least=0)
     num_classes: int = option(0, least=0)
-    crossover: Literal["two-point", "uniform"] = "two-point"
-    mutation: float = option(0.0, least=0, most=1)
     seeds: list[str] = option([])
     surrogate: int = option(0, least=0)
     random: bool = True
     known: str = ""
     anchors: str = ""
     space: str = ""
+    json: bool = option(False, once=True)

@@ -19,8 +19,6 @@ class Regret:
     """Compares fronts with the best known networks within the same bounds.
 
     Args:
-        known_accuracies: Known accuracies in percent of canonical genotypes.
-        candidates: The networks that a search may ask for.
         archive: An archive with the objectives of the fronts.
     """
 

@@ -19,19 +19,15 @@ BUDGETS = 20  # budgets of the networks chosen by depth
 class Rival(ABC):
     """A way to choose networks, and the networks it has chosen.
 
-    Args:
-        archive: An empty archive with the search's objectives.
-        candidates: The networks that may be chosen, for this rival alone.
-        seed: Seed of the search.
-
     Attributes:
         name: Key in search.json; `comparison.LABELS` has its words.
     """
 
     name: str
+    stream = 0  # of the random numbers
 
     def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
-        self.archive, self.candidates, self.seed = archive, candidates, seed
+        self.archive, self.candidates, self.rng = archive, candidates, np.random.default_rng([seed, self.stream])
 
     @abstractmethod
     def ask(self, count: int) -> np.ndarray:
@@ -54,11 +50,7 @@ def make_rivals(
 class RandomSearch(Rival):
     """As many random networks within the limits as the search scores."""
 
-    name = "random"
-
-    def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
-        super().__init__(archive, candidates, seed)
-        self.rng = np.random.default_rng([seed, 1])
+    name, stream = "random", 1
 
     def ask(self, count: int) -> np.ndarray:
         drawn = self.candidates.draw(self.rng, count)
@@ -69,22 +61,16 @@ class RandomSearch(Rival):
 class StratifiedSearch(Rival):
     """As many random networks within the limits as the search scores, spread evenly over the range of MACs."""
 
-    name = "stratified"
-
-    def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
-        super().__init__(archive, candidates, seed)
-        self.rng = np.random.default_rng([seed, 2])
-        self.left: np.ndarray | None = None
+    name, stream = "stratified", 2
+    left: np.ndarray | None = None
 
     def ask(self, count: int) -> np.ndarray:
         if self.left is None:
-            pool = _pool(self.candidates, self.rng)
+            pool = pool_of(self.candidates, self.rng)
             self.left = self._ordered(pool, count) if len(pool) else pool
         drawn, self.left = self.left[:count], self.left[count:]
+        drawn = np.concatenate([drawn, self.candidates.draw(self.rng, count - len(drawn), drawn)])
         self.candidates.take(drawn)
-        if len(drawn) < count:
-            drawn = np.concatenate([drawn, self.candidates.draw(self.rng, count - len(drawn))])
-            self.candidates.take(drawn)
         return drawn
 
     def _ordered(self, pool: np.ndarray, strata: int) -> np.ndarray:
@@ -129,7 +115,7 @@ def deepest_networks(candidates: Candidates, cost: str) -> np.ndarray:
     values = blocks + 0.999 * shares  # of all layers together, MACs count less than one block
     low, high = _range(candidates, cost)
     budgets = np.linspace(high, low, BUDGETS)
-    pool = _pool(candidates, np.random.default_rng(0))
+    pool = pool_of(candidates, np.random.default_rng(0))
     if candidates.networks is None:
         table, base = costs.additive(cost)
         best = canonicalise(space, AdditiveCost(space, table, up=True).best_within(values, budgets - base))
@@ -139,7 +125,7 @@ def deepest_networks(candidates: Candidates, cost: str) -> np.ndarray:
     return pool[list(dict.fromkeys(rows[value[rows].argmax()] for rows in affordable if len(rows)))]
 
 
-def _pool(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
+def pool_of(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
     """All networks within the limits, or many of them with MACs spread evenly."""
     if candidates.networks is not None:
         return candidates.networks

@@ -45,19 +45,13 @@ _logger = logging.getLogger(__name__)
 
 
 def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) -> EvolutionarySearch | None:
-    """Search to the end and write the folder. Returns the search on rank 0, None on other ranks.
-
-    Args:
-        options: Options of the search.
-        supernet: The supernet if it is loaded; otherwise that of the options.
-
-    Raises:
-        UserError: A bad option, limits that no network meets, or unreadable data.
-    """
+    """Search to the end and write the folder. Returns the search on rank 0, None on other ranks."""
     _check(options)
     with distributed.start(options.device, options.threads) as world:
         if not options.supernet:
-            return EvolutionarySearch(options, _table_scores(options), world).run() if world.is_main else None
+            space = SearchSpace.load(options.space)
+            table = TableScores(load_known_accuracies(options.known, space), space)
+            return EvolutionarySearch(options, table, world).run() if world.is_main else None
         scores = PathScores(supernet or open_supernet(options.supernet), options, Path(options.out), world)
         if not world.is_main:
             scores.serve()
@@ -89,27 +83,15 @@ def _anchored(options: EvolveOptions, scores: PathScores) -> Scores:
     return anchored
 
 
-def _table_scores(options: EvolveOptions) -> TableScores:
-    space = SearchSpace.load(options.space)
-    return TableScores(load_known_accuracies(options.known, space), space)
-
-
 class EvolutionarySearch:
     """A search with its rivals and its folder.
 
     Args:
-        options: Options of the search.
-        scores: Scores of the networks.
         world: The processes; only rank 0 has a search.
 
     Attributes:
-        archive: What the search has measured.
         anchors: The anchors that correct the scores; None if there are none.
-        rivals: Other ways to choose networks, scored alike.
         curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
-
-    Raises:
-        UserError: Objectives, limits or seeds are bad, or nothing meets the limits.
     """
 
     def __init__(self, options: EvolveOptions, scores: Scores, world: World) -> None:
@@ -120,32 +102,32 @@ class EvolutionarySearch:
         known = load_known_accuracies(options.known, self.space) if options.known else None
         new_archive = partial(Archive, objectives, costs, self.bounds, known)
         new_candidates = partial(Candidates, costs, self.bounds, scores.networks)
-        self.archive, candidates = new_archive(), new_candidates()
+        self.archive, candidates, screen = new_archive(), new_candidates(), None
         self.rivals = make_rivals(new_archive, new_candidates, options)
         self.regret = Regret(known, candidates, self.archive) if known else None
+        if options.surrogate:
+            from .surrogate import Screening
+
+            screen = partial(Screening, archive=self.archive, screened=options.surrogate)
         self.evolution = Evolution(
             candidates,
             [objective.weight for objective in objectives],
             options.population,
-            crossover=options.crossover,
-            mutation=options.mutation,
             first=read_seeds(options.seeds, candidates),
             constrained=self.archive.constrained,
             seed=options.seed,
-            screen=self._screen() if options.surrogate else None,
+            screen=screen,
         )
         self.ranges = reference_ranges(objectives, costs, self.bounds, 100 / scores.classes)
         self.volume = hypervolume_of(objectives, self.ranges)
-        self.curves: dict[str, list[tuple[int, float]]] = {
-            name: [] for name in ("evolution", *(rival.name for rival in self.rivals))
-        }
+        self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in self._sides()}
         environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
         self.folder = SearchFolder(Path(options.out), options, environment, options.resume, options.allow_drift)
 
-    def _screen(self) -> Any:
-        from .surrogate import Screening
-
-        return partial(Screening, archive=self.archive, screened=self.options.surrogate)
+    def _sides(self) -> dict[str, tuple[Archive, np.ndarray]]:
+        """What the search and its rivals have measured, and the indices of their fronts."""
+        rivals = {rival.name: (rival.archive, rival.front) for rival in self.rivals}
+        return {"evolution": (self.archive, self.archive.front), **rivals}
 
     def run(self) -> EvolutionarySearch:
         """Run all generations, and write search.json and the figures."""
@@ -165,25 +147,20 @@ class EvolutionarySearch:
     def _advance(self, generation: int, genotypes: np.ndarray) -> None:
         asked = [genotypes, *(rival.ask(len(genotypes)) for rival in self.rivals)]
         scores = self.scores(np.concatenate(asked))  # together, to share the pass over the images
-        accuracy, *others = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1])
-        self.evolution.tell(*self.archive.add(genotypes, accuracy, generation, self.scores.raw(genotypes)))
-        self._measure("evolution", self.archive, self.archive.front)
-        for rival, rows, figures in zip(self.rivals, asked[1:], others, strict=True):
-            if len(rows):
-                rival.archive.add(rows, figures, generation, self.scores.raw(rows))
-                self._measure(rival.name, rival.archive, rival.front)
-        self._record(generation, self._surrogate_kendall(accuracy))
-
-    def _measure(self, name: str, archive: Archive, front: np.ndarray) -> None:
-        self.curves[name].append((len(archive), self.volume(archive.values[front])))
-
-    def _surrogate_kendall(self, accuracy: np.ndarray) -> float | None:
-        """Kendall's tau of the surrogate's predictions for the networks that were just measured."""
-        predicted = getattr(self.evolution.algorithm.mating, "predicted", np.empty(0))
-        if len(predicted) < 2:
-            return None
-        tau = kendall(predicted, accuracy)
-        return None if math.isnan(tau) else tau
+        accuracies = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1])
+        archives = [self.archive, *(rival.archive for rival in self.rivals)]
+        told = [
+            archive.add(rows, accuracy, generation, self.scores.raw(rows)) if len(rows) else None
+            for archive, rows, accuracy in zip(archives, asked, accuracies, strict=True)
+        ]
+        assert told[0]
+        self.evolution.tell(*told[0])
+        for (name, (archive, front)), new in zip(self._sides().items(), told, strict=True):
+            if new:
+                self.curves[name].append((len(archive), self.volume(archive.values[front])))
+        predicted = getattr(self.evolution.algorithm.mating, "predicted", np.empty(0))  # by the surrogate
+        tau = kendall(predicted, accuracies[0]) if len(predicted) > 1 else math.nan
+        self._record(generation, None if math.isnan(tau) else tau)
 
     def _record(self, generation: int, tau: float | None) -> None:
         archive, front = self.archive, self.archive.front
@@ -208,6 +185,10 @@ class EvolutionarySearch:
 
     def report(self) -> dict[str, Any]:
         """The result as plain data: what search.json holds."""
+        sides = {
+            name: {"evaluations": len(archive), "front": _records(archive, front), "hypervolume": self.curves[name]}
+            for name, (archive, front) in self._sides().items()
+        }
         report: dict[str, Any] = {
             "space": self.space.name,
             "supernet": self.scores.source,
@@ -215,32 +196,21 @@ class EvolutionarySearch:
             "limits": {name: [None if math.isinf(end) else end for end in ends] for name, ends in self.bounds.items()},
             "reference": self.ranges,
             "anchors": self.anchors.report() if self.anchors else None,
-            "evaluations": len(self.archive),
-            "hypervolume": self.curves["evolution"],
-            "front": _records(self.archive, self.archive.front),
             "released": {mark.name: mark.accuracy for mark in self._released()},
+            **sides.pop("evolution"),
+            **dict.fromkeys(RIVALS),
+            **sides,
         }
-        for name in RIVALS:
-            report[name] = None
-        for rival in self.rivals:
-            report[rival.name] = {
-                "evaluations": len(rival.archive),
-                "front": _records(rival.archive, rival.front),
-                "hypervolume": self.curves[rival.name],
-            }
         if self.regret:
-            report["regret"] = dict.fromkeys(("evolution", *RIVALS))
-            report["regret"]["evolution"] = self.regret.compare(self.archive, self.archive.front)
-            for rival in self.rivals:
-                report["regret"][rival.name] = self.regret.compare(rival.archive, rival.front)
+            regrets = {name: self.regret.compare(*side) for name, side in self._sides().items()}
+            report["regret"] = dict.fromkeys(LABELS) | regrets
         return report
 
     def draw(self) -> Figure:
         """Accuracy against MACs of all scored networks, with the fronts."""
         born = self.archive.born
-        generations = [_records(self.archive, np.flatnonzero(born == number)) for number in np.unique(born)]
-        fronts = {LABELS["evolution"]: _records(self.archive, self.archive.front)}
-        fronts |= {LABELS[rival.name]: _records(rival.archive, rival.front) for rival in self.rivals}
+        generations = {n + 1: _records(self.archive, np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
+        fronts = {LABELS[name]: _records(*side) for name, side in self._sides().items()}
         return draw_fronts(generations, fronts, self._released())
 
     def _released(self) -> list[Mark]:
@@ -250,7 +220,7 @@ class EvolutionarySearch:
         marks = []
         for name, text in GENOTYPES.items():
             choices = np.array([Genotype.parse(text, self.space).canonical().choices])
-            for archive in (self.archive, *(rival.archive for rival in self.rivals)):
+            for archive, _ in self._sides().values():
                 marks += [Mark(name, found.macs, found.accuracy) for found in archive.networks(archive.find(choices))]
         return marks
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from scarlet_models.errors import UserError
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.options import DataOptions
 from scarlet_models.training.transforms import eval_transform
@@ -21,6 +21,9 @@ def write_digits(folder: Path) -> None:
     """Write 1,797 greyscale images of 8 px as FOLDER/{train,test}/DIGIT/NUMBER.png, unless the folder is there.
 
     A fifth, drawn at random from a fixed seed, is the test split. (Alpaydin and Kaynak, UCI, 1998; CC BY 4.0.)
+
+    Raises:
+        UserError: The folder cannot be written.
     """
     from sklearn.datasets import load_digits
 
@@ -28,14 +31,16 @@ def write_digits(folder: Path) -> None:
         return
     images, labels = load_digits(return_X_y=True)
     test = np.random.default_rng(0).permutation(len(labels)) < TEST_SHARE * len(labels)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        path = unfinished / ("test" if test[number] else "train") / str(label) / f"{number:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8)
-        Image.fromarray(pixels).save(path)
-    shutil.move(unfinished, folder)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            path = unfinished / ("test" if test[number] else "train") / str(label) / f"{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8)
+            Image.fromarray(pixels).save(path)
+        unfinished.rename(folder)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another --out") from None
 
 
 def read_digits(exported: str, data: DataOptions) -> list[dict[str, str]]:

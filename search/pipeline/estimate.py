@@ -36,15 +36,7 @@ Step = Callable[[Tensor, Tensor], object]
 
 
 def seconds_per_fair_step(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
-    """Time of one fair step, forward and backward.
-
-    Args:
-        space: The search space.
-        classes: Outputs of the classifier.
-        size: Side of the images in pixels.
-        batch: Images in a fair step.
-        device: Where to train.
-    """
+    """Time of one fair step of `batch` images of `size` px, forward and backward."""
     net = to_device(Supernet(space, classes), device).train()
     paths = FairSampler(space).fair_step()
 
@@ -56,7 +48,7 @@ def seconds_per_fair_step(space: SearchSpace, classes: int, size: int, batch: in
 
 
 def seconds_per_path(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
-    """Time of a path among a few random ones on a batch of images, arguments as above; later ones share more."""
+    """Time of a path among a few random ones on a batch of images, later ones share more."""
     rng = np.random.default_rng(0)
     paths = list(dict.fromkeys(space.sample(rng) for _ in range(PATHS)))
     trie = Trie(to_device(Supernet(space, classes), device), paths)
@@ -70,7 +62,7 @@ def seconds_per_path(space: SearchSpace, classes: int, size: int, batch: int, de
 
 
 def seconds_per_step(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
-    """Time of one step of training a network of middling choices on its own; arguments as above."""
+    """Time of one step of training a network of middling choices on its own."""
     model = to_device(scarlet_net(genotype=_middling(space), space=space, num_classes=classes), device).train()
 
     def step(images: Tensor, labels: Tensor) -> None:

@@ -1,40 +1,122 @@
-"""networks.json of a search: which networks are trained, what they are for, and what was known of them before."""
+"""Which networks a search trains, and networks.json, which says what they are for and what was known of them before."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.files import write_json
+import numpy as np
+
+from scarlet_models.files import write_json, write_text
+from scarlet_models.search.evolution.candidates import Candidates
+from scarlet_models.search.evolution.comparison import LABELS
+from scarlet_models.search.evolution.rivals import pool_of
+from scarlet_models.space.space import Genotype
 
 NAME = "networks.json"
 
 PICKED = "picked"  # the role of the network that is exported; the others stand beside it
-SEARCH, RANDOM = "the search", "random search"  # what may have found the picked network
+_STARTS = 32
 
 
 def scored_networks(search: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The fronts of a search and of its random search: records with "found_by" beside their figures, each once.
-
-    Args:
-        search: What search.json holds.
-    """
-    fronts = {SEARCH: search["front"], RANDOM: (search.get("random") or {"front": []})["front"]}
+    """The fronts of a search and of its random search: records with "found_by" beside their figures, each once."""
     records: dict[str, dict[str, Any]] = {}
-    for name, front in fronts.items():
-        for record in front:
-            records.setdefault(record["genotype"], {**record, "found_by": name})
+    for name, side in (("evolution", search), ("random", search.get("random"))):
+        for record in side["front"] if side else ():
+            records.setdefault(record["genotype"], {**record, "found_by": LABELS[name]})
     return list(records.values())
 
 
-def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]]) -> None:
-    """Write the file unless it says the same already.
+def pick(front: Sequence[Mapping[str, Any]], rule: str) -> Mapping[str, Any]:
+    """The network of a front to train.
 
     Args:
-        folder: Folder of the search.
-        rule: How the first network was picked.
+        front: Records with genotype, accuracy and macs.
+        rule: "accuracy" is the most accurate, with fewest MACs among equals; "knee" the farthest above the line from
+            the cheapest to the most accurate, after both axes are scaled to their range.
+    """
+    best = max(front, key=lambda record: (record["accuracy"], -record["macs"]))
+    if rule == "accuracy":
+        return best
+    cheapest = min(front, key=lambda record: (record["macs"], -record["accuracy"]))
+    macs, accuracy = (np.array([record[key] for record in front], float) for key in ("macs", "accuracy"))
+    width, height = (float(best[key] - cheapest[key]) or 1.0 for key in ("macs", "accuracy"))
+    above = (accuracy - cheapest["accuracy"]) / height - (macs - cheapest["macs"]) / width
+    return front[int(above.argmax())]
+
+
+def random_network(candidates: Candidates, seed: int, other: Genotype) -> Genotype:
+    """A network that meets the limits, drawn uniformly among the genotypes; not the other one if there is a choice."""
+    taken = np.array([other.canonical().choices])
+    drawn = candidates.draw(np.random.default_rng([seed, 2]), 1, taken)
+    return candidates.space.validate((drawn if len(drawn) else taken)[0])
+
+
+def largest_network(candidates: Candidates) -> Genotype:
+    """The network of most MACs that meets the limits: exact in an enumerated space, else found by climbing.
+
+    Each climb starts at a random network, and changes the layer that adds most MACs within the limits until none does.
+    """
+    ends = candidates.networks
+    if ends is None:
+        starts = candidates.draw(np.random.default_rng(0), _STARTS)
+        ends = np.concatenate([_climb(candidates, start[None]) for start in starts])
+    macs = candidates.costs.of(ends)["macs"]
+    return candidates.space.validate(ends[macs.argmax()]).canonical()
+
+
+def _climb(candidates: Candidates, genotype: np.ndarray) -> np.ndarray:
+    """The end of a climb from a genotype (1, layers)."""
+    macs = candidates.costs.of(genotype)["macs"][0]
+    while True:
+        changed = candidates.neighbours(genotype)
+        found = np.where(candidates.excess(changed) == 0, candidates.costs.of(changed)["macs"], 0)
+        if found.max() <= macs:
+            return genotype
+        genotype, macs = changed[[found.argmax()]], found.max()
+
+
+def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genotype]:
+    """Networks within the limits, spread over depth and MACs; fewer if there are not so many.
+
+    The first is in the middle, and each other one the farthest from those before it, both axes scaled to their spread.
+    """
+    pool = np.random.default_rng([seed, 3]).permutation(pool_of(candidates, np.random.default_rng([seed, 4])))
+    places = np.stack([(pool != candidates.space.identity).sum(1), candidates.costs.of(pool)["macs"]], 1).astype(float)
+    places = (places - places.mean(0)) / np.maximum(places.std(0), 1e-9)
+    chosen, distance = [int((places**2).sum(1).argmin())], np.full(len(pool), np.inf)
+    while len(chosen) < min(count, len(pool)):
+        distance = np.minimum(distance, ((places - places[chosen[-1]]) ** 2).sum(1))
+        distance[chosen] = -1
+        chosen.append(int(distance.argmax()))
+    return [candidates.space.validate(pool[row]) for row in chosen]
+
+
+def measured(trained: Path) -> dict[str, float]:
+    """What a training measured: the last row of metrics.csv, and the test figures if there are some."""
+    with (trained / "metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
+    figures = {"holdout_top1": max(held_out)} if held_out else {}
+    if (trained / "final.json").exists():
+        figures["test_top1"] = json.loads((trained / "final.json").read_text())["top1"]
+    return figures
+
+
+def write_anchors(path: Path, trained: Mapping[str, Path]) -> None:
+    """Write the held-out accuracy of networks as evolve takes it, from the folders of their training by genotype."""
+    rows = [f'"{genotype}",{measured(folder)["holdout_top1"]}' for genotype, folder in trained.items()]
+    write_text(path, "\n".join(["genotype,accuracy", *rows, ""]))
+
+
+def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]]) -> None:
+    """Write networks.json unless it says the same already.
+
+    Args:
         networks: Records with a role ("picked", "random", "largest"), the stage that trains it, and its genotype.
     """
     content = {"rule": rule, "networks": [dict(network) for network in networks]}

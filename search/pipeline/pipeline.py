@@ -7,7 +7,8 @@ import shlex
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,6 @@ class Pipeline:
     """Stages in a folder.
 
     A stage is done if it was run with the same options and needs, and no stage that it needs has run since.
-
-    Args:
-        out: The folder; made if there is none.
-        program: The program that the stages are commands of.
     """
 
     def __init__(self, out: Path, program: Program) -> None:
@@ -51,16 +48,10 @@ class Pipeline:
         return (self.out / stage.name / stage.product).exists()
 
     def options_of(self, stage: Stage, **more: Any) -> Any:
-        """The Options that its command is started with.
-
-        Raises:
-            UserError: It has no such option, or one has a bad value.
-        """
-        resolved = self._resolved(stage)
-        try:
+        """The Options that its command is started with."""
+        with _named(stage):
+            resolved = self.program.resolve(stage.command, stage.options)
             return self.program.build(stage.command, {**resolved, **more})
-        except UserError as error:
-            raise UserError(f"{stage.name}: {error}") from None
 
     def run(self, stage: Stage) -> Path:
         """Run a stage unless it is done; return its folder.
@@ -103,10 +94,8 @@ class Pipeline:
             raise UserError(f"{stage.name} failed with status {status}; the reason is above")
 
     def _resolved(self, stage: Stage) -> dict[str, Any]:
-        try:
+        with _named(stage):
             return self.program.resolve(stage.command, stage.options)
-        except UserError as error:
-            raise UserError(f"{stage.name}: {error}") from None
 
     def _differences(self, stage: Stage, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         """How options that change the stage's result differ, in words."""
@@ -131,6 +120,15 @@ class Pipeline:
             folder.rename(free)
             _logger.info("%s: what was trained with other options is now %s", stage.name, free)
         return False
+
+
+@contextmanager
+def _named(stage: Stage) -> Iterator[None]:
+    """Put a stage's name before what is wrong with its options."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{stage.name}: {error}") from None
 
 
 def _started_with(path: Path) -> dict[str, Any]:

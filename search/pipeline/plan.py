@@ -24,9 +24,6 @@ class Step:
     """A stage of a plan.
 
     Args:
-        stage: Name of the stage.
-        command: Subcommand of scarlet-search.
-        why: What it is for, in one line.
         done: Whether it will be skipped.
         seconds: Estimated time of its arithmetic; None where it is a matter of seconds and not estimated.
     """
@@ -40,16 +37,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A search before it runs.
-
-    Args:
-        space: Name of the space.
-        images: Images to train on.
-        held_out: Images that are held out.
-        out: Folder of the search.
-        seconds: Estimated time of the arithmetic in all stages that are not done.
-        stages: The stages in order.
-    """
+    """A search before it runs: images to train on and held out, and seconds of arithmetic in what is not done."""
 
     space: str
     images: int
@@ -60,11 +48,7 @@ class Plan:
 
 
 def make_plan(search: WholeSearch) -> Plan:
-    """The stages in order, with an estimate by a few timed steps for those that may take long.
-
-    Raises:
-        UserError: A stage has a bad option.
-    """
+    """The stages in order, with an estimate by a few timed steps for those that may take long."""
     estimator, steps = _Estimator(search), list[Step]()
     for stage in search.all_stages():
         needed = (step.done for step in steps if step.stage in stage.needs)
@@ -83,23 +67,23 @@ class _Estimator:
         self.search, self.space, self.processes = search, search.space, search.options.processes
         self.device: torch.device = pick_device(search.options.device)
         self.classes = len(search.images.classes)
+        self.per_step: dict[Any, float] = {}  # of a training on its own, by size and batch: anchors share it
 
     def seconds(self, stage: Stage) -> float | None:
-        """Estimate for a stage that trains or scores; None for others.
-
-        Raises:
-            UserError: A bad option.
-        """
+        """Estimate for a stage that trains or scores; None for others."""
         options = self.search.pipeline.options_of(stage)
-        known = {"train": self._train, "latency": self._latency, "evolve": self._evolve, "retrain": self._retrain}
-        return known[stage.command](options) if stage.command in known else None
-
-    def _train(self, options: Any) -> float:
-        fair_steps = options.steps or options.epochs * self._steps_per_epoch(options)
-        return fair_steps * estimate.seconds_per_fair_step(self.space, *self._batch(options, options.image_size))
-
-    def _latency(self, options: Any) -> float:
-        return estimate.seconds_of_latency(self.space, options)
+        match stage.command:
+            case "train":
+                fair_steps = options.steps or options.epochs * self._steps_per_epoch(options)
+                batch = self._batch(options, options.image_size)
+                return fair_steps * estimate.seconds_per_fair_step(self.space, *batch)
+            case "latency":
+                return estimate.seconds_of_latency(self.space, options)
+            case "evolve":
+                return self._evolve(options)
+            case "retrain":
+                return self._retrain(options)
+        return None
 
     def _evolve(self, options: Any) -> float:
         training = self.search.pipeline.options_of(self.search.stages.training())
@@ -113,9 +97,13 @@ class _Estimator:
         parts = self.processes * options.accumulate
         automatic = automatic_batch_size(len(self.search.split.train), parts)
         options = dataclasses.replace(options, batch_size=options.batch_size or automatic)
-        epochs, steps = Counter(sizes(options.image_size, options.epochs)), self._steps_per_epoch(options)
-        batches = [(count, self._batch(options, size)) for size, count in epochs.items()]
-        return sum(count * steps * estimate.seconds_per_step(self.space, *batch) for count, batch in batches)
+        steps, seconds = self._steps_per_epoch(options), 0.0
+        for size, epochs in Counter(sizes(options.image_size, options.epochs)).items():
+            batch = self._batch(options, size)
+            if batch not in self.per_step:
+                self.per_step[batch] = estimate.seconds_per_step(self.space, *batch)
+            seconds += epochs * steps * self.per_step[batch]
+        return seconds
 
     def _steps_per_epoch(self, options: Any) -> int:
         images = len(self.search.split.train)

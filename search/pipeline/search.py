@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Mapping
@@ -20,15 +19,24 @@ from scarlet_models.program import Program
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.limits import read_bounds
 from scarlet_models.search.evolution.objectives import Costs, read_objectives
+from scarlet_models.search.scoring.options import FEWEST_ANCHORS
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.data import LabelledImages, check_test_split
 from scarlet_models.training.run_folder import exported_name
 from scarlet_models.training.split import split_holdout
 
-from .comparison import largest_network, random_network
-from .networks import PICKED, scored_networks, write_networks
+from .networks import (
+    PICKED,
+    largest_network,
+    measured,
+    pick,
+    random_network,
+    scored_networks,
+    spread_networks,
+    write_anchors,
+    write_networks,
+)
 from .options import SearchOptions
-from .pick import pick
 from .pipeline import Pipeline
 from .stage import Stage
 from .stages import Stages
@@ -39,10 +47,6 @@ _logger = logging.getLogger(__name__)
 class WholeSearch:
     """A search in a folder.
 
-    Args:
-        options: What to search for.
-        program: scarlet-search, whose commands the stages are.
-
     Raises:
         UserError: A bad option, an unreadable space or data set, limits that no network meets.
     """
@@ -52,8 +56,11 @@ class WholeSearch:
         self.space = SearchSpace.load(options.space)
         if options.genotype:
             Genotype.parse(options.genotype, self.space)
-            if options.compare:
-                raise UserError("--compare is for networks within the limits of a search: leave --genotype out")
+        for name in ("compare", "anchors"):
+            if options.genotype and getattr(options, name):
+                raise UserError(f"--{name} is for networks within the limits of a search: leave --genotype out")
+        if 0 < options.anchors < FEWEST_ANCHORS:
+            raise UserError(f"--anchors {options.anchors}: a regression takes at least {FEWEST_ANCHORS}")
         self.pipeline = Pipeline(Path(options.out), program)
         self.config = self.pipeline.out / "config.yaml"
         self.stages = Stages(options, self.pipeline, exported_name(options.name, Path(options.out)))
@@ -79,13 +86,23 @@ class WholeSearch:
         costs = Costs(self.space, wanted.input_size, wanted.num_classes, wanted.latency_table if timed else "")
         return Candidates(costs, read_bounds(wanted))
 
+    def _anchors(self) -> list[Genotype]:
+        options = self.options
+        return spread_networks(self._candidates(), options.anchors, options.seed) if options.anchors else []
+
     def run(self) -> dict[str, Any]:
         """Carry out all stages that are not done; return the result."""
         self._keep_options()
         for stage in self.stages.searching():
-            self.pipeline.run(stage)
             if stage.command == "latency":
+                self.pipeline.run(stage)
                 self._check_limits()
+        stages = [stage for stage in self.stages.searching(self._anchors()) if stage.command != "latency"]
+        anchors = [stage for stage in stages if stage.command == "retrain"]
+        if trained := {stage.options["genotype"]: self.pipeline.run(stage) for stage in anchors}:
+            write_anchors(self.stages.anchors, trained)
+        for stage in stages[len(anchors) :]:
+            self.pipeline.run(stage)
         networks = self.networks()
         rule = "given" if self.options.genotype else self.options.pick
         write_networks(self.pipeline.out, rule, networks)
@@ -94,7 +111,7 @@ class WholeSearch:
         exported, report = (self.pipeline.run(stage) for stage in self.stages.finishing(networks))
         cost = Genotype.parse(networks[0]["genotype"], self.space).cost()
         rows = [
-            {"macs": cost.macs, "params": cost.params, **network, **_figures(trained[network["stage"]])}
+            {"macs": cost.macs, "params": cost.params, **network, **measured(trained[network["stage"]])}
             for network in networks
         ]
         return {
@@ -115,7 +132,7 @@ class WholeSearch:
 
     def all_stages(self) -> list[Stage]:
         """All stages; those of training have no genotype yet if the search is not done."""
-        searching = self.stages.searching()
+        searching = self.stages.searching(self._anchors())
         if all(map(self.pipeline.is_done, searching)):
             networks = self.networks()
         else:
@@ -128,11 +145,7 @@ class WholeSearch:
         return {PICKED: "retrain", **{role: f"retrain_{role}" for role in others}}
 
     def networks(self) -> list[dict[str, Any]]:
-        """The networks to train, the picked one first, with their role, their stage and what is known of them.
-
-        Raises:
-            UserError: No network is within the limits.
-        """
+        """The networks to train, the picked one first, with their role, their stage and what is known of them."""
         found = [{"role": PICKED, **self._picked()}]
         if self.options.compare:
             candidates = self._candidates()
@@ -160,14 +173,3 @@ class WholeSearch:
         if self.options.genotype:
             return []
         return scored_networks(json.loads((self.pipeline.out / "evolve" / "search.json").read_text(encoding="utf-8")))
-
-
-def _figures(retrained: Path) -> dict[str, Any]:
-    """What retraining measured: the last row of metrics.csv, and the test figures if there are some."""
-    with (retrained / "metrics.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
-    held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
-    figures: dict[str, Any] = {"holdout_top1": max(held_out)} if held_out else {}
-    if (retrained / "final.json").exists():
-        figures["test_top1"] = json.loads((retrained / "final.json").read_text())["top1"]
-    return figures

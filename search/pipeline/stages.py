@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scarlet_models.search.evolution.objectives import wants_latency
-from scarlet_models.training.options import DataOptions
+from scarlet_models.search.evolution.options import Limits
+from scarlet_models.space.space import Genotype
+from scarlet_models.training.options import DataOptions, sizes
 
 from .networks import PICKED
-from .options import LIMITS, SearchOptions
+from .options import SearchOptions
 from .pipeline import Pipeline
 from .stage import Stage
+
+ANCHOR_SHARE = 4  # epochs of the picked network for one of an anchor
 
 
 class Stages:
@@ -26,19 +30,23 @@ class Stages:
 
     def __init__(self, options: SearchOptions, pipeline: Pipeline, name: str) -> None:
         self.options, self.pipeline, self.name = options, pipeline, name
+        self.anchors = pipeline.out / "anchors.csv"
 
-    def searching(self) -> list[Stage]:
+    def searching(self, anchors: Sequence[Genotype] = ()) -> list[Stage]:
         """The stages up to the front; none for a given genotype.
 
         Where latency matters, blocks are timed first, so that a limit out of reach shows before any training.
         """
         if self.options.genotype:
             return []
-        wanted = self.pipeline.options_of(self._evolving())
-        if wanted.latency_table or not wants_latency(wanted):
-            return [self.training(), self._evolving()]
-        table = str(self.pipeline.out / "latency" / "table.json")
-        return [self._timing(wanted), self.training(), self._evolving(latency_table=table)]
+        more: dict[str, Any] = {"anchors": str(self.anchors)} if anchors else {}
+        wanted, timing = self.pipeline.options_of(self._evolving()), []
+        if wants_latency(wanted) and not wanted.latency_table:
+            timing = [self._timing(wanted)]
+            more["latency_table"] = str(self.pipeline.out / "latency" / "table.json")
+        anchoring = [self._anchoring(number, genotype) for number, genotype in enumerate(anchors, 1)]
+        needs = [stage.name for stage in anchoring]
+        return [*timing, *anchoring, self.training(), self._evolving(needs, **more)]
 
     def training_of(self, networks: Sequence[Mapping[str, Any]]) -> list[Stage]:
         """Training of networks on their own, each stage once.
@@ -77,17 +85,42 @@ class Stages:
             "table.json",
         )
 
-    def _evolving(self, **more: Any) -> Stage:
+    def _anchoring(self, number: int, genotype: Genotype) -> Stage:
+        """Training of a network to correct the scores: a quarter of the picked network's epochs, and cosine decay."""
+        name = f"anchors/{number:02d}"
+        network = {"role": "anchor", "stage": name, "genotype": str(genotype)}
+        whole = self._retraining(network)
+        wanted = self.pipeline.options_of(whole)
+        epochs = max(wanted.epochs // ANCHOR_SHARE, 1)
+        short = {
+            "name": "anchor",
+            "final": False,
+            "epochs": epochs,
+            "image_size": sizes(wanted.image_size, wanted.epochs)[-1],
+            "warmup_epochs": min(wanted.warmup_epochs, epochs / ANCHOR_SHARE),
+            "sched": "cosine",
+            "sched_args": {},
+            "ema_decay": 0.0,
+        }
+        return dataclasses.replace(
+            whole,
+            why=f"anchor {number} is trained for a short time: its accuracy corrects the supernet's scores",
+            options=whole.options | short,
+            product="exported/anchor/config.json",
+            needs=(),
+        )
+
+    def _evolving(self, needs: Sequence[str] = (), **more: Any) -> Stage:
         options = self.options
         supernet = {"supernet": str(self.pipeline.out / "train")}
-        limits = {name: getattr(options, name) for name in LIMITS}
+        limits = {field.name: getattr(options, field.name) for field in dataclasses.fields(Limits)}
         return Stage(
             "evolve",
             "evolve",
             "generations of networks are scored with the supernet's weights; the best trade-offs are the front",
             self._common("evolve") | supernet | options.evolve | _given(limits) | more,
             "search.json",
-            needs=("latency", "train"),
+            needs=("latency", "train", *needs),
             processes=options.processes,
         )
 

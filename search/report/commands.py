@@ -50,29 +50,18 @@ def _lines(run: Run) -> Iterator[str]:
     if run.kind in ("train", "evolve", "retrain") and run.config():
         final = ["--final"] if (run.path / "final.json").is_file() else []
         yield shlex.join(["scarlet-search", run.kind, "--config", str(run.path / "config.yaml"), *final])
-    if run.kind == "rank":
-        for options in _rank_options(run).values():
-            yield shell_line("scarlet-search rank", options)
-
-
-def _rank_options(run: Run) -> dict[str, RankOptions]:
-    """The options of each ranking in the folder, by its file; they stand there beside the figures."""
-    names, found = [field.name for field in fields(RankOptions)], {}
-    for path in sorted(run.path.glob("rank_*.json")):
-        content = run.json(path.name)
-        found[path.name] = RankOptions(**{name: content[name] for name in names if name in content})
-    return found
+    names = [field.name for field in fields(RankOptions)]
+    for path in sorted(run.path.glob("rank_*.json")) if run.kind == "rank" else ():
+        content = run.json(path.name)  # the options stand beside the figures
+        yield shell_line(
+            "scarlet-search rank", RankOptions(**{name: content[name] for name in names if name in content})
+        )
 
 
 def configurations(runs: Sequence[Run]) -> dict[str, str]:
     """Text by file: options and environments, as the runs keep them."""
-    found = {}
+    found = {str(run.path / name): run.text(name) for run in runs for name in _CONFIGS.get(run.kind, ())}
     for run in runs:
-        for name in _CONFIGS.get(run.kind, ()):
-            found[str(run.path / name)] = run.text(name)
-        if run.kind == "rank":
-            for name, options in _rank_options(run).items():
-                found[f"{run.path / name}: options"] = yaml.safe_dump(vars(options), sort_keys=False)
         if run.kind == "latency":
             facts = run.json("table.json")["facts"]
             found[f"{run.path / 'table.json'}: facts"] = yaml.safe_dump(facts, sort_keys=False)

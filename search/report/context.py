@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.networks import genotype_of
+from scarlet_models.search.pipeline.networks import NAME as NETWORKS
+from scarlet_models.search.pipeline.networks import PICKED
 from scarlet_models.search.supernet.stored import NAME as SUPERNET
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import Genotype, SearchSpace
@@ -40,7 +42,6 @@ class Context:
     """The runs of a report, and what each needs of the others.
 
     Attributes:
-        runs: In a pipeline's order.
         settings: The setting of each evolve run; None if it is not known, or does not give the costs on record.
         networks: The network of each retrain and export run that is about one of a space.
         trained: `Setting.key` of these networks.
@@ -61,13 +62,13 @@ class Context:
         """The record of the network that run picked from an evolve run, if it did."""
         for run in self.of("run"):
             if run.path.resolve() == search.path.resolve().parent:
-                with readable(run.path, "run of run"):
-                    return next((n for n in run.json("networks.json")["networks"] if n["role"] == "picked"), None)
+                with readable(run):
+                    return next((n for n in run.json(NETWORKS)["networks"] if n["role"] == PICKED), None)
         return None
 
     def _find_setting(self, run: Run) -> Setting | None:
         """The space is that of the supernet in the run's options, or of one among the runs, or else one by name."""
-        with readable(run.path, "run of evolve"):
+        with readable(run):
             search, options = run.json("search.json") or {}, run.config()
             name = str(search.get("space") or options.get("space"))
             for space in self._spaces(str(options.get("supernet") or ""), name):
@@ -84,10 +85,7 @@ class Context:
         place = Path(supernet)
         file = (place / SUPERNET if place.is_dir() else place).with_suffix(".json")
         if file.is_file():
-            try:
-                yield SearchSpace.load(json.loads(file.read_text(encoding="utf-8"))["space"])
-            except ValueError as error:
-                raise UserError(f"{file} is damaged: {error}") from error
+            yield SearchSpace.load(read_json(file, dict)["space"])
         if name in SearchSpace.names() or Path(name).is_file():
             yield SearchSpace.load(name)
 
@@ -101,7 +99,7 @@ def _agrees(setting: Setting, record: Mapping[str, Any]) -> bool:
 
 def _network_of(run: Run) -> tuple[Genotype, Setting] | None:
     """The network that a retrain or export run is about; None if it is none of a space."""
-    with readable(run.path, f"run of {run.kind}"):
+    with readable(run):
         genotype, size, classes = _exported(run) or _configured(run)
     if genotype is None:
         return None

@@ -1,4 +1,4 @@
-"""Drawings of the networks of a report: what was trained and exported, and the ends and the knee of each front."""
+"""Drawings of the networks of a page: what was trained and exported, and the ends and the knee of each front."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from scarlet_models.inspection import drawing
 from scarlet_models.inspection.layout import layout
 from scarlet_models.models import scarlet_net
-from scarlet_models.search.pipeline.pick import pick
+from scarlet_models.search.pipeline.networks import pick
 from scarlet_models.space.space import Genotype
 from scarlet_models.terminal import short
 
 from .context import Context, Setting
-from .parts import Figure, Section
+from .sections import Figure, Section
 from .theme import Image, png
 
 
@@ -25,7 +25,7 @@ def drawings(context: Context) -> Section | None:
         if (key := setting.key(genotype)) not in drawn:
             image = _drawing(title, genotype, setting)
             drawn[key] = Figure(f"network_{len(drawn) + 1}", image, caption, wide=True)
-    return Section("The networks", "", (), list(drawn.values())) if drawn else None
+    return Section("The networks", "", "", list(drawn.values())) if drawn else None
 
 
 def _chosen(context: Context) -> Iterator[tuple[str, str, Genotype, Setting]]:
@@ -48,7 +48,7 @@ def _chosen(context: Context) -> Iterator[tuple[str, str, Genotype, Setting]]:
 
 
 def _drawing(title: str, genotype: Genotype, setting: Setting) -> Image:
-    """Of a network, on white only."""
+    """On white only."""
     with torch.device("meta"):
         model = scarlet_net(genotype=genotype, space=setting.space, num_classes=setting.num_classes)
     cost = setting.cost(genotype)

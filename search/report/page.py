@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
 
 from scarlet_models.files import write_bytes, write_text
 from scarlet_models.version import __version__
 
+from . import sections
 from .commands import commands, configurations
 from .context import Context
 from .drawings import drawings
-from .runs import KINDS, find_runs
-from .sections import section_of
+from .runs import KINDS, Run, find_runs, readable
+from .search_section import search
+from .sections import TEMPLATES, Section
 from .summary import summarize
 
 PAGE = "index.html"
+_SECTIONS = {
+    "train": sections.supernet,
+    "rank": sections.ranking,
+    "latency": sections.latency,
+    "evolve": search,
+    "run": sections.trained,
+    "retrain": sections.training,
+    "export": sections.export,
+}
 
 
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
@@ -36,37 +43,28 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
 
 
 def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
-    """The page, and the light figures as PNG by name.
-
-    Raises:
-        UserError: No folder, no run in it, or a damaged file.
-    """
+    """The page, and the light figures as PNG by name; raises a UserError as `write_report` does."""
     runs = find_runs(folders)
     context = Context(runs)
-    sections = [section_of(run, context) for run in runs]
+    shown = [section_of(run, context) for run in runs]
     if drawn := drawings(context):
         before = [run for run in runs if KINDS.index(run.kind) <= KINDS.index("run")]
-        sections.insert(len(before), drawn)
-    page = _template().render(
+        shown.insert(len(before), drawn)
+    tiles, genotype = summarize(context)
+    page = TEMPLATES.get_template("report.html.j2").render(
         title=folders[0].resolve().name,
         folders=folders,
         version=__version__,
-        summary=summarize(context),
-        sections=sections,
+        tiles=tiles,
+        genotype=genotype,
+        sections=shown,
         commands=commands(folders, runs),
         configurations=configurations(runs),
     )
-    return page, {figure.name: figure.image.light for section in sections for figure in section.figures}
+    return page, {figure.name: figure.image.light for section in shown for figure in section.figures}
 
 
-def _template() -> Template:
-    loader = PackageLoader("scarlet_models.search.report", "")
-    environment = Environment(
-        autoescape=True, loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["data_uri"] = _data_uri
-    return environment.get_template("report.html.j2")
-
-
-def _data_uri(image: bytes) -> Markup:
-    return Markup("data:image/png;base64,") + base64.b64encode(image).decode()
+def section_of(run: Run, context: Context) -> Section:
+    """What there is to say of a run among all of them."""
+    with readable(run):
+        return _SECTIONS[run.kind](run, context)

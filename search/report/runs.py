@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from jinja2 import TemplateRuntimeError
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.documents import MAX_JSON, parse_json, parse_yaml, read_json, read_text
+from scarlet_models.errors import UserError
 from scarlet_models.search.latency import table as latency_table
 from scarlet_models.search.pipeline.networks import NAME as NETWORKS
 from scarlet_models.weights import save as saving
 
 DEPTH = 2  # folders below a given one in which runs are looked for
-_OWN_FOLDERS = {"checkpoints", "events", "generations", "report"}
+_OWN_FOLDERS = {"anchors", "checkpoints", "events", "generations", "report"}
 
 KINDS = ("train", "rank", "latency", "evolve", "run", "retrain", "export")  # in a pipeline's order
 _COMMANDS = {f"scarlet-search {kind}": kind for kind in ("train", "evolve", "retrain")}  # in env.json
@@ -33,8 +33,6 @@ class Run:
     """What one command left in a folder; a folder can hold the runs of several.
 
     Args:
-        kind: One of `KINDS`.
-        path: The folder.
         label: Its path below the folder that all runs of the report share.
     """
 
@@ -51,16 +49,17 @@ class Run:
     def text(self, name: str) -> str:
         """A text file's content; empty if there is none."""
         path = self.path / name
-        return str(self._once(name, lambda: _read_text(path) if path.is_file() else ""))
+        return str(self._once(name, lambda: read_text(path, MAX_JSON) if path.is_file() else ""))
 
     def json(self, name: str) -> Any:
         """A JSON file's content; None if there is no such file."""
-        return self._once((json.loads, name), lambda: _parse(self.path / name, json.loads, self.text(name)))
+        text = self.text(name)
+        return self._once((parse_json, name), lambda: parse_json(text, f"{self.path / name}") if text else None)
 
     def config(self) -> dict[str, Any]:
         """The resolved options; empty if there are none."""
-        name = "config.yaml"
-        return self._once((yaml, name), lambda: _parse(self.path / name, yaml.safe_load, self.text(name)) or {})
+        text, file = self.text("config.yaml"), str(self.path / "config.yaml")
+        return self._once(parse_yaml, lambda: parse_yaml(text, file) or {})
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""
@@ -79,24 +78,16 @@ class Run:
         done = self.json("search.json")
         return done["front"] if done else self.generation(-1)["front"] if self.generations() else []
 
+    def holdout_top1(self) -> float | None:
+        """Top-1 of a trained network after the last epoch: of its weights or their moving average, the better one."""
+        columns = [values for key, values in self.table("metrics.csv").items() if key.endswith("holdout_top1")]
+        last = [float(values[-1]) for values in columns if len(values) and np.isfinite(values[-1])]
+        return max(last, default=None)
+
     def _once(self, key: Any, read: Callable[[], Any]) -> Any:
         if key not in self._read:
             self._read[key] = read()
         return self._read[key]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
-
-
-def _parse(path: Path, parser: Callable[[str], Any], text: str) -> Any:
-    try:
-        return parser(text) if text else None
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is damaged: {first_line(error)}") from error
 
 
 def _columns(text: str) -> Table:
@@ -113,21 +104,16 @@ def _columns(text: str) -> Table:
 
 
 @contextmanager
-def readable(path: Path, what: str) -> Iterator[None]:
-    """Turn what files of another shape than expected lead to into a UserError that names the path.
-
-    Args:
-        path: What is being read.
-        what: What it should be, in words.
-    """
+def readable(run: Run) -> Iterator[None]:
+    """Turn what files of another shape than expected lead to into a UserError that names the run's folder."""
     try:
         yield
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, TemplateRuntimeError) as error:
         raise UserError(
-            f"{path} is no {what} that can be read ({type(error).__name__}: {error}): a file is damaged or of another "
-            "version"
+            f"{run.path} is no run of {run.kind} that can be read ({type(error).__name__}: {error}): a file is damaged "
+            "or of another version"
         ) from error
 
 
@@ -166,7 +152,7 @@ def _within(folder: Path, depth: int) -> Iterator[Path]:
 def _kinds(folder: Path) -> Iterator[str]:
     """The commands whose files a folder holds. Those with an environment have written their name into it."""
     if (path := folder / "env.json").is_file():
-        environment = _parse(path, json.loads, _read_text(path))
+        environment = read_json(path)
         if isinstance(environment, dict) and environment.get("command") in _COMMANDS:
             yield _COMMANDS[environment["command"]]
     if any(folder.glob("rank_*.csv")):

@@ -1,127 +1,166 @@
-"""What a report says of each run: supernet, ranking, latency table, training and export."""
+"""What a page shows of each run. The sentences are in texts.html.j2."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure as Plot
+
+from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.scoring.ranking import Estimate
 from scarlet_models.terminal import short
 
 from . import figures
 from .context import Context
-from .parts import Figure, Listing, Section
-from .runs import Run, readable
-from .search_section import search_section
-from .trained import holdout_top1, trained_section
+from .runs import Run
+from .theme import Image, render
 
 
-def section_of(run: Run, context: Context) -> Section:
-    """What there is to say of a run among all of them."""
-    makers = {
-        "train": _supernet,
-        "rank": _ranking,
-        "latency": _latency,
-        "evolve": search_section,
-        "run": trained_section,
-        "retrain": _training,
-        "export": _export,
-    }
-    with readable(run.path, f"run of {run.kind}"):
-        return makers[run.kind](run, context)
+@dataclass(frozen=True)
+class Figure:
+    """An image with the stem of its PNG's name and a caption. A wide one gets a row of its own."""
+
+    name: str
+    image: Image
+    caption: str
+    wide: bool = False
 
 
-def _supernet(run: Run, _: Context) -> Section:
-    table, info = run.table("metrics.csv"), run.json("supernet.json")
+@dataclass(frozen=True)
+class Listing:
+    """A table. A column whose heading starts with ">" is right-aligned, as in `terminal.table`."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    source: str
+    text: str = ""
+    figures: Sequence[Figure] = ()
+    listings: Sequence[Listing] = ()
+
+
+def amount(value: float | None, name: str = "") -> str:
+    """A figure of a network as people write it; empty if it is not known."""
+    if value is None:
+        return ""
+    if name in ("macs", "params"):
+        return short(int(value))
+    return f"{value:.2f} ms" if name == "latency" else f"{value:.2f}"
+
+
+def _data_uri(image: bytes) -> Markup:
+    return Markup("data:image/png;base64,") + base64.b64encode(image).decode()
+
+
+TEMPLATES = Environment(
+    autoescape=True,
+    loader=PackageLoader("scarlet_models.search.report", ""),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters["amount"] = amount
+TEMPLATES.filters["estimate"] = lambda found: str(Estimate(**found))
+TEMPLATES.filters["data_uri"] = _data_uri
+
+
+def say(what: str, *facts: Any) -> Markup:
+    """Sentences of the page, by the name of their macro in texts.html.j2."""
+    text: Markup = getattr(TEMPLATES.get_template("texts.html.j2").module, what)(*facts)
+    return text
+
+
+def draw(run: Run, what: str, caption: str, plot: Callable[..., Plot], *data: Any, wide: bool = False) -> Figure:
+    """A figure of a run, light and dark."""
+    return Figure(f"{run.slug}_{what}", render(plot, *data), " ".join(caption.split()), wide)
+
+
+def supernet(run: Run, _: Context) -> Section:
+    """The section of a run of train."""
+    table = run.table("metrics.csv")
     steps = len(table.get("step", ()))
-    text = f"In progress, or stopped: {steps:,} steps so far."
-    if info:
-        stabilizer = "with plain skips" if info["stabilizer"] == "skip" else "with stabilizers in place of skips"
-        sampling = "strictly fair steps" if info["sampling"] == "fair" else "batches of uniformly drawn paths"
-        text = (
-            f"A supernet of space {info['space']['name']}, {stabilizer}, trained for {info['steps']:,} {sampling} of "
-            f"paths on images of {info['image_size']} px. {info['holdout']:.0%} of the training split are held out."
-        )
+    text = say("supernet", run.json("supernet.json"), steps)
     if not steps:
-        return Section("The supernet", run.label, [text])
-    loss = "Mean cross-entropy over the paths of a step; the strong line is a running mean."
-    top1 = "Mean top-1 over the paths of a step; the band is their standard deviation."
-    if "holdout_top1" in table:
-        top1 += (
-            " Held out: a fixed fair step of paths on images that training never sees, by batch "
-            "statistics; bars are deviations."
-        )
+        return Section("The supernet", run.label, text)
     drawn = [
-        Figure.drawn(f"{run.slug}_loss", figures.supernet_loss(table), loss),
-        Figure.drawn(f"{run.slug}_top1", figures.supernet_top1(table), top1),
+        draw(run, "loss", say("supernet_loss"), figures.supernet_loss, table),
+        draw(run, "top1", say("supernet_top1", "holdout_top1" in table), figures.supernet_top1, table),
     ]
-    return Section("The supernet", run.label, [text], drawn)
+    return Section("The supernet", run.label, text, drawn)
 
 
-def _ranking(run: Run, _: Context) -> Section:
-    text, drawn, rows = [], [], []
+def ranking(run: Run, _: Context) -> Section:
+    """The section of the rankings in a folder."""
+    text, drawn, rows = Markup(), [], []
     for path in sorted(run.path.glob("rank_*.csv")):
-        report, kind = run.json(f"{path.stem}.json"), path.stem.removeprefix("rank_")
+        report, table = run.json(f"{path.stem}.json"), run.table(path.name)
         if report is None:  # it is written after the CSV
             continue
-        text.append(
-            f"{report['networks']:,} networks of known accuracy, {kind} batch norm: Kendall's tau "
-            f"{Estimate(**report['kendall_tau'])}, Spearman {Estimate(**report['spearman'])} "
-            "(brackets: 95% bootstrap intervals)."
-        )
-        caption = (
-            f"Known accuracy of {report['networks']:,} networks against that of their paths in the supernet, {kind} "
-            "batch norm. Colour: blocks that are not identities."
-        )
-        drawn.append(Figure.drawn(f"{run.slug}_{path.stem}", figures.ranking(run.table(path.name), report), caption))
+        text += say("ranking", report)
+        data = [table[key] for key in ("predicted", "known", "blocks")]
+        caption, title = say("ranking_figure", report), say("tau", report)
+        drawn.append(draw(run, path.stem, caption, draw_ranking, *data, report["batch_norm"], title))
         for row in report["top_k"]:
-            numbers = [f"{row[key]:.2f}" for key in ("best", "regret", "mean", "mean_regret")]
-            rows.append([f"{kind}, top {row['k']}", *numbers])
+            values = [amount(row[key]) for key in ("best", "regret", "mean", "mean_regret")]
+            rows.append([f"{report['batch_norm']}, top {row['k']}", *values])
     columns = ("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
-    return Section("Ranking", run.label, text, drawn, Listing(columns, rows))
+    return Section("Ranking", run.label, text, drawn, [Listing(columns, rows)])
 
 
-def _latency(run: Run, _: Context) -> Section:
+def latency(run: Run, _: Context) -> Section:
+    """The section of a latency table."""
     table = run.json("table.json")
-    facts, said = table["facts"], table["validation"]
-    text = (
-        f"Each block of space {table['space']['name']} was timed with {facts['runtime']} on {facts['device']} "
-        f"({facts['processor']}), {facts['threads'] or 'its own number of'} thread(s), {facts['image_size']} px, "
-        f"batches of {facts['batch_size']}. Stem and head take {table['base']:.3f} ms."
-    )
-    if not said:
-        return Section("Latency", run.label, [text, "The sums were not compared with whole networks."])
-    check = (
-        f"The table's sums against {said['networks']} whole networks: Spearman {Estimate(**said['spearman'])}; MACs "
-        f"alone give {Estimate(**said['spearman_of_macs'])}. Mean error {said['mape']:.1f}%, "
-        f"{said['mape_scaled']:.1f}% after a scale of {said['scale']:.3f}."
-    )
-    caption = f"{said['networks']} whole networks, spread over the range of MACs and measured in turns."
-    figure = Figure.drawn(f"{run.slug}_latency", figures.latency_check(said), caption)
-    return Section("Latency", run.label, [text, check], [figure])
+    checked, text = table["validation"], say("latency", table)
+    caption = say("latency_figure", checked)
+    drawn = [draw(run, "latency", caption, figures.latency_check, checked)] if checked else []
+    return Section("Latency", run.label, text, drawn)
 
 
-def _training(run: Run, _: Context) -> Section:
-    table, options = run.table("metrics.csv"), run.config()
+def training(run: Run, _: Context) -> Section:
+    """The section of a run of retrain."""
+    table = run.table("metrics.csv")
     epochs = len(table.get("epoch", ()))
-    text = [f"Network {options['genotype']}: {epochs} of {options['epochs']} epochs on its own."]
-    if (held := holdout_top1(run)) is not None:
-        text.append(f"Top-1 {held:.2f}% of the held-out images after the last epoch.")
-    if final := run.json("final.json"):
-        text.append(
-            f"Top-1 {final['top1']:.2f}%, top-5 {final['top5']:.2f}% of the {final['images']:,} images of split "
-            f"{final['split']}, which were looked at once, at the end."
-        )
-    if not epochs:
-        return Section("Training", run.label, text)
-    loss = figures.epoch_curves(table, "Training loss", {"train_loss": "training"})
+    text = say("training", run.config(), epochs, run.holdout_top1(), run.json("final.json"))
     labels = {"train_top1": "training", "holdout_top1": "held out", "ema_holdout_top1": "held out, moving average"}
-    top1 = figures.epoch_curves(table, "Top-1 (%)", labels)
+    loss = ("Training loss", {"train_loss": "training"})
     drawn = [
-        Figure.drawn(f"{run.slug}_loss", loss, "Mean loss of the training images by epoch."),
-        Figure.drawn(f"{run.slug}_top1", top1, "Top-1 by epoch; training images are augmented."),
+        draw(run, "loss", "Mean loss of the training images by epoch.", figures.epoch_curves, table, *loss),
+        draw(run, "top1", say("training_top1"), figures.epoch_curves, table, "Top-1 (%)", labels),
     ]
-    return Section("Training", run.label, text, drawn)
+    return Section("Training", run.label, text, drawn if epochs else [])
 
 
-def _export(run: Run, _: Context) -> Section:
+def export(run: Run, _: Context) -> Section:
+    """The section of an exported network."""
     files = [(path.name, f"{short(path.stat().st_size)}B") for path in sorted(run.path.iterdir()) if path.is_file()]
-    code = f'import scarlet_models, timm\ntimm.create_model("local-dir:{run.path}", pretrained=True)'
-    return Section("Export", run.label, listing=Listing(("file", ">size"), files), code=code)
+    return Section("Export", run.label, say("export", run.path), listings=[Listing(("file", ">size"), files)])
+
+
+def trained(run: Run, context: Context) -> Section:
+    """The section of a run of run: the networks that it picked and trained."""
+    content = run.json("networks.json")
+    rows = [_trained_row(network, run, context) for network in content["networks"]]
+    columns = ["network", ">MACs", ">params", ">supernet's top-1 %", ">held-out top-1 %", ">test top-1 %", "genotype"]
+    title = "The networks side by side" if len(rows) > 1 else "The picked network"
+    return Section(title, run.label, say("trained", content), listings=[Listing(columns, rows)])
+
+
+def _trained_row(network: Mapping[str, Any], run: Run, context: Context) -> list[str]:
+    folder = (run.path / network["stage"]).resolve()
+    own = next((other for other in context.of("retrain") if other.path.resolve() == folder), None)
+    tested = (own and own.json("final.json")) or {}
+    measured = [network.get("accuracy"), own.holdout_top1() if own else None, tested.get("top1")]
+    costs = [amount(network.get(key), key) for key in ("macs", "params")]
+    within = "" if network["role"] == "picked" else " within the same limits"
+    return [network["role"] + within, *costs, *(amount(value) for value in measured), network["genotype"]]

@@ -1,44 +1,30 @@
-"""The top of a report: what was searched, on which images, and what came of it."""
+"""The top of a page: what was searched, on which images, and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from scarlet_models.inspection.drawing import TIMES
-from scarlet_models.search.pipeline.pick import pick
+from scarlet_models.search.pipeline.networks import pick
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.terminal import short
 
 from .context import Context
 from .runs import Run
-from .trained import holdout_top1
+
+Tile = tuple[str, str, str]  # what a figure is, the figure, and a remark
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A figure with what it is, and a remark."""
+def summarize(context: Context) -> tuple[list[Tile], str]:
+    """Tiles, and the genotype of the network that was picked, empty if there is none yet.
 
-    label: str
-    value: str
-    remark: str = ""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Tiles, and the genotype of the network that was picked; empty if there is none yet."""
-
-    tiles: Sequence[Tile]
-    genotype: str
-
-
-def summarize(context: Context) -> Summary:
-    """The summary of the first run of each kind: its network is the one that was trained, else the front's best."""
+    They are about the first run of each kind. The network is the one that was trained, else the front's best.
+    """
     first = {run.kind: run for run in reversed(context.runs)}
     search = first.get("evolve")
     setting, front = (context.settings[search], search.front()) if search else (None, [])
@@ -46,23 +32,19 @@ def summarize(context: Context) -> Summary:
     best = ((search and context.picked(search)) or pick(front, "accuracy")) if front else None
     if network and setting and best:
         key = network[1].key(network[0])
-        records = (record for record in (best, *front) if setting.key(record["genotype"]) == key)
-        best = next(records, None)
+        best = next((record for record in (best, *front) if setting.key(record["genotype"]) == key), None)
     info = (first["train"].json("supernet.json") or {}) if "train" in first else {}
     spaces = [SearchSpace.load(info["space"])] if info else []
     spaces += [known.space for known in (network and network[1], setting) if known]
-    tiles = [*_space(spaces), *_data(first, info), *_search(search), *_accuracy(first.get("retrain"), best)]
+    tiles = [*map(_space, spaces[:1]), *_data(first, info), *_search(search), *_accuracy(first.get("retrain"), best)]
     if network:
         genotype, own = network
-        return Summary([*tiles, _cost(own.cost(genotype), f", {own.image_size} px")], str(genotype))
-    if best:
-        return Summary([*tiles, _cost(Cost(best["macs"], best["params"]))], best["genotype"])
-    return Summary(tiles, "")
+        return [*tiles, _cost(own.cost(genotype), f", {own.image_size} px")], str(genotype)
+    return ([*tiles, _cost(Cost(best["macs"], best["params"]))], best["genotype"]) if best else (tiles, "")
 
 
-def _space(spaces: Sequence[SearchSpace]) -> Iterator[Tile]:
-    for space in spaces[:1]:
-        yield Tile("Space", space.name, f"{len(space.layers)} layers, {_count(space.distinct)} distinct networks")
+def _space(space: SearchSpace) -> Tile:
+    return "Space", space.name, f"{len(space.layers)} layers, {_count(space.distinct)} distinct networks"
 
 
 def _count(number: int) -> str:
@@ -74,12 +56,11 @@ def _count(number: int) -> str:
 
 def _data(first: Mapping[str, Run], info: Mapping[str, Any]) -> Iterator[Tile]:
     options = next((first[kind].config() for kind in ("train", "retrain", "evolve") if kind in first), {})
-    name = options.get("dataset") or Path(options.get("data_dir") or "").name
-    if not name:
-        return
-    remarks = [f"{len(info['classes'])} classes"] if info else []
-    remarks += [f"{options['holdout']:.0%} of split {options['train_split']} held out"] if "holdout" in options else []
-    yield Tile("Images", name, ", ".join(remarks))
+    if name := options.get("dataset") or Path(options.get("data_dir") or "").name:
+        remarks = [f"{len(info['classes'])} classes"] if info else []
+        if "holdout" in options:
+            remarks.append(f"{options['holdout']:.0%} of split {options['train_split']} held out")
+        yield "Images", name, ", ".join(remarks)
 
 
 def _search(run: Run | None) -> Iterator[Tile]:
@@ -89,21 +70,22 @@ def _search(run: Run | None) -> Iterator[Tile]:
         if found.get("random"):
             own, chance = (side["hypervolume"][-1][1] for side in (found, found["random"]))
             remark += f"; hypervolume {own:.3f}, random {chance:.3f}"
-        yield Tile("Networks scored", f"{run.generation(-1)['evaluations']:,}", remark)
+        yield "Networks scored", f"{run.generation(-1)['evaluations']:,}", remark
 
 
 def _accuracy(run: Run | None, scored: Mapping[str, Any] | None) -> Iterator[Tile]:
     """Top-1 of the best known kind: of test images, of held-out ones, by the search's scores; the others below it."""
-    figures = {}
-    if run:
-        final, held = run.json("final.json"), holdout_top1(run)
-        figures = {"test": final["top1"]} if final else {}
-        figures |= {} if held is None else {"held out": held}
-    figures |= {"by the search's scores": scored["accuracy"]} if scored and "accuracy" in scored else {}
-    if figures:
-        (kind, value), *others = figures.items()
-        yield Tile(f"Top-1, {kind}", f"{value:.2f}%", "; ".join(f"{key} {other:.2f}%" for key, other in others))
+    final = (run and run.json("final.json")) or {}
+    figures = {
+        "test": final.get("top1"),
+        "held out": run and run.holdout_top1(),
+        "by the search's scores": scored and scored.get("accuracy"),
+    }
+    known = [(kind, f"{value:.2f}%") for kind, value in figures.items() if value is not None]
+    if known:
+        (kind, value), *others = known
+        yield f"Top-1, {kind}", value, "; ".join(map(" ".join, others))
 
 
 def _cost(cost: Cost, more: str = "") -> Tile:
-    return Tile("MACs", short(cost.macs), f"{short(cost.params)} params{more}")
+    return "MACs", short(cost.macs), f"{short(cost.params)} params{more}"

@@ -1,4 +1,4 @@
-"""How the figures of a report look: a light and a dark theme, and images of both."""
+"""How the figures of a page look: matplotlib's settings for a light and a dark page, and PNG files of both."""
 
 from __future__ import annotations
 
@@ -8,64 +8,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import Colormap, ListedColormap
+from cycler import cycler
 from matplotlib.figure import Figure
 
 DPI = 150
-WIDTH = 5.0  # inches: so narrow that a telephone shows the text at a legible size
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours that go with a background."""
-
-    background: str
-    ink: str
-    muted: str
-    main: str
-    second: str
-    third: str
-    ramp: tuple[float, float]  # the part of viridis that stands out from the background
-    heat: str  # colour map of shares
-
-    def settings(self) -> Any:
-        """matplotlib's; its stubs list every key, so that no dictionary made here has the type."""
-        inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.titlecolor")
-        return {
-            **dict.fromkeys(inked, self.ink),
-            **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), self.background),
-            "axes.edgecolor": self.muted,
-            "grid.color": self.muted,
-            "grid.alpha": 0.25,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 11,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "legend.frameon": False,
-            "legend.fontsize": 8.5,
-            "legend.title_fontsize": 8.5,
-            "font.size": 9.5,
-        }
-
-    def colours(self, count: int) -> np.ndarray:
-        """As many colours in order, from early to late."""
-        return np.asarray(colormaps["viridis"](np.linspace(*self.ramp, max(count, 1))))
-
-    def scale(self) -> Colormap:
-        """The same as a colour map."""
-        return ListedColormap(self.colours(256).tolist())
+def _settings(background: str, ink: str, muted: str, ramp: str, *colours: str) -> Any:
+    inked = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.titlecolor")
+    return {
+        **dict.fromkeys(inked, ink),
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), background),
+        "axes.prop_cycle": cycler(color=colours),
+        "axes.edgecolor": muted,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "figure.figsize": (5.0, 4.0),  # so narrow that a telephone shows the text at a legible size
+        "font.size": 9.5,
+        "grid.color": muted,
+        "image.cmap": ramp,
+        "legend.frameon": False,
+    }
 
 
-LIGHT = Theme("#ffffff", "#1f2a35", "#75828f", "#1f6fb2", "#d9730d", "#3d9a50", (0.0, 0.9), "Blues")
-DARK = Theme("#161b22", "#e6edf3", "#8b98a5", "#58a6ff", "#f0a04b", "#56c271", (0.25, 1.0), "cividis")
-
-Draw = Callable[[Theme], Figure]
+LIGHT = _settings("#ffffff", "#1f2a35", "#75828f", "viridis", "#1f6fb2", "#d9730d", "#3d9a50", "#c8352b")
+DARK = _settings("#161b22", "#e6edf3", "#8b98a5", "cool", "#58a6ff", "#f0a04b", "#56c271", "#ff7b72")
 
 
 @dataclass(frozen=True)
@@ -81,12 +51,12 @@ class Image:
         return int.from_bytes(self.light[16:20], "big") * 96 // DPI
 
 
-def render(draw: Draw) -> Image:
-    """The figure as images; the same figure gives the same bytes."""
+def render(draw: Callable[..., Figure], *arguments: Any) -> Image:
+    """What a function draws, light and dark; the same figure gives the same bytes."""
     images = []
-    for theme in (LIGHT, DARK):
-        with matplotlib.rc_context(theme.settings()):
-            images.append(png(draw(theme)))
+    for settings in (LIGHT, DARK):
+        with matplotlib.rc_context(settings):
+            images.append(png(draw(*arguments)))
     return Image(*images)
 
 
@@ -95,17 +65,3 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     return file.getvalue()
-
-
-def new_axes(width: float = WIDTH, height: float = 3.5) -> tuple[Figure, Axes]:
-    """A figure of that many inches with one plot."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def colour_bar(figure: Figure, axes: Axes, shown: Any, label: str, aspect: int = 30) -> Any:
-    """What the colours of a plot mean, beside it."""
-    bar = figure.colorbar(shown, ax=axes, pad=0.02, aspect=aspect)
-    bar.set_label(label)
-    bar.outline.set_visible(False)
-    return bar

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -24,21 +25,23 @@ from sklearn.preprocessing import StandardScaler
 from scarlet_models.errors import UserError
 from scarlet_models.space.space import Genotype, SearchSpace
 
+from .baselines import counted
 from .known_accuracies import load_known_accuracies
+from .options import FEWEST_ANCHORS
 from .ranking import kendall
 from .score_cache import Score
-from .scores import PathScores
+from .scores import PathScores, Scores
 
-FEWEST_ANCHORS = 5
 FOLDS = 10  # of the cross-validation, or one an anchor if they are fewer
+_KERNEL = ConstantKernel() * DotProduct() + ConstantKernel(0.1) * RBF() + WhiteKernel(0.1)
+_REGRESSORS = {
+    "ridge": RidgeCV(np.logspace(-2, 4, 13)),
+    "Gaussian process": GaussianProcessRegressor(_KERNEL, normalize_y=True),
+}
 
 
 def load_anchors(path: str, space: SearchSpace) -> dict[Genotype, float]:
-    """Anchors from a file of known accuracies.
-
-    Raises:
-        UserError: The file cannot be read, or has too few networks for a regression.
-    """
+    """Known accuracies of anchors; a UserError if the file cannot be read or has too few networks for a regression."""
     anchors = load_known_accuracies(path, space)
     if len(anchors) < FEWEST_ANCHORS or len(set(anchors.values())) < 2:
         raise UserError(f"--anchors {path}: {len(anchors)} networks; give at least {FEWEST_ANCHORS} that differ")
@@ -62,10 +65,9 @@ class Anchors:
         genotypes, accuracy = np.array([genotype.choices for genotype in known]), np.array(list(known.values()))
         self.space = next(iter(known)).space
         figures, (scalars, choices) = _figures(scores), self._features(genotypes)
-        nothing = np.empty((len(genotypes), 0))
         self.regressions = {
-            "anchored": _Regression(np.concatenate([figures, scalars], axis=1), choices, accuracy),
-            "score": _Regression(figures, nothing, accuracy),
+            "anchored": _Regression(np.hstack([figures, scalars]), choices, accuracy),
+            "score": _Regression(figures, choices[:, :0], accuracy),
             "genotype": _Regression(scalars, choices, accuracy),
         }
         self.score_tau = kendall(figures[:, 0], accuracy)
@@ -74,7 +76,7 @@ class Anchors:
     def predict(self, genotypes: np.ndarray, scores: Sequence[Score]) -> np.ndarray:
         """Accuracies (N,) in percent of genotypes (N, layers) and their paths' scores."""
         scalars, choices = self._features(genotypes)
-        return self.regressions["anchored"].predict(np.concatenate([_figures(scores), scalars], axis=1), choices)
+        return self.regressions["anchored"].predict(np.hstack([_figures(scores), scalars]), choices)
 
     def predict_without(self, genotypes: np.ndarray) -> np.ndarray:
         """Accuracies (N,) in percent by the regression without the supernet."""
@@ -83,8 +85,10 @@ class Anchors:
     def report(self) -> dict[str, Any]:
         """What cross-validation says, as plain data."""
         first = self.regressions["anchored"]
-        found = {name: {"model": r.name, "tau": r.tau, "error": r.error} for name, r in self.regressions.items()}
-        return {"networks": first.networks, "score_tau": self.score_tau, **found, "better": self.better}
+        taus = {name: r.tau for name, r in self.regressions.items()} | {"score_tau": self.score_tau}
+        known = {name: None if np.isnan(tau) else tau for name, tau in taus.items()}  # a constant has none
+        found = {name: {"model": r.name, "tau": known[name], "error": r.error} for name, r in self.regressions.items()}
+        return {"networks": first.networks, "score_tau": known["score_tau"], **found, "better": self.better}
 
     def summary(self) -> str:
         """What cross-validation says, in sentences."""
@@ -101,23 +105,14 @@ class Anchors:
 
         The choices are scaled so that all layers together weigh as much as one of the others.
         """
-        space = self.space
-        blocks = genotypes != space.identity
-        at_reductions = blocks[:, [not layer.keeps_shape for layer in space.layers]].sum(1)
-        scalars = np.stack([blocks.sum(1), np.log(space.costs(genotypes)[0]), at_reductions], axis=1)
-        choices = (genotypes[:, :, None] == np.arange(len(space.choices))).reshape(len(genotypes), -1)
-        return scalars, choices / np.sqrt(len(space.layers))
+        numbers = counted(self.space, genotypes)
+        scalars = np.stack([numbers["blocks"], np.log(numbers["MACs"]), numbers["reductions"]], axis=1)
+        choices = (genotypes[:, :, None] == np.arange(len(self.space.choices))).reshape(len(genotypes), -1)
+        return scalars, choices / np.sqrt(len(self.space.layers))
 
 
-class AnchoredScores:
-    """A supernet's scores for a search, corrected by anchors if they are better in cross-validation.
-
-    Args:
-        paths: The raw scores.
-        known: Known accuracies of the anchors.
-    """
-
-    networks: np.ndarray | None = None
+class AnchoredScores(Scores):
+    """A supernet's scores for a search, corrected by anchors if they are better in cross-validation."""
 
     def __init__(self, paths: PathScores, known: Mapping[Genotype, float]) -> None:
         self.paths, self.source, self.space, self.classes = paths, paths.source, paths.space, paths.classes
@@ -128,7 +123,6 @@ class AnchoredScores:
         return self.anchors.predict(genotypes, scores) if self.anchors.better else _figures(scores)[:, 0]
 
     def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
-        """Top-1 in percent (N,) of the paths, if the accuracies are corrected; otherwise None."""
         return _figures(self.paths.measure(genotypes))[:, 0] if self.anchors.better else None
 
 
@@ -138,39 +132,29 @@ class _Regression:
     Args:
         scalars: Features (N, A) to standardise.
         others: Features (N, B) to take as they are.
-        accuracy: Known accuracies (N,) in percent.
 
     Attributes:
-        name: The model.
         tau: Kendall's tau-b of the cross-validated predictions.
         error: Root mean squared error of the cross-validated predictions, in log-odds.
     """
 
     def __init__(self, scalars: np.ndarray, others: np.ndarray, accuracy: np.ndarray) -> None:
         self.networks, target = len(accuracy), logit(np.clip(accuracy, 0.1, 99.9) / 100)
-        features = np.concatenate([scalars, others], axis=1)
+        features = np.hstack([scalars, others])
         folds = KFold(min(self.networks, FOLDS), shuffle=True, random_state=0)
         scaled = ColumnTransformer([("scaled", StandardScaler(), slice(0, scalars.shape[1]))], remainder="passthrough")
-        models = {name: make_pipeline(scaled, regressor) for name, regressor in _regressors().items()}
+        models = {name: make_pipeline(scaled, regressor) for name, regressor in _REGRESSORS.items()}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound still predicts
             tried = {name: cross_val_predict(model, features, target, cv=folds) for name, model in models.items()}
             errors = {name: float(np.sqrt(((found - target) ** 2).mean())) for name, found in tried.items()}
             self.name = min(errors, key=lambda name: errors[name])
-            self.model = models[self.name].fit(features, target)
+            self.model = clone(models[self.name]).fit(features, target)
         self.error, self.tau = errors[self.name], kendall(tried[self.name], accuracy)
 
     def predict(self, scalars: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Accuracies (N,) in percent."""
-        return np.asarray(100 * expit(self.model.predict(np.concatenate([scalars, others], axis=1))))
-
-
-def _regressors() -> dict[str, Any]:
-    kernel = ConstantKernel() * DotProduct() + ConstantKernel(0.1) * RBF() + WhiteKernel(0.1)
-    return {
-        "ridge": RidgeCV(np.logspace(-2, 4, 13)),
-        "Gaussian process": GaussianProcessRegressor(kernel, normalize_y=True),
-    }
+        return np.asarray(100 * expit(self.model.predict(np.hstack([scalars, others]))))
 
 
 def _figures(scores: Sequence[Score]) -> np.ndarray:

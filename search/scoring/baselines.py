@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from scarlet_models.space.space import Genotype
+from scarlet_models.space.space import Genotype, SearchSpace
 
-from .ranking import FEWEST, Estimate, kendall
-from .resampled import ResampledTau, equal_bands, estimate
+from .ranking import FEWEST, Estimate, ResampledTau, equal_bands, estimate, kendall
 
 BAND = 50  # networks in a band of equal MACs, or a quarter of them all if they are fewer than 200
 SUPERNET, ANCHORED, ANCHORS_ALONE = "supernet, top-1", "supernet + anchors", "anchors, no supernet"
@@ -24,7 +23,6 @@ class Predictor:
     """How well a predictor ranks networks.
 
     Args:
-        name: The predictor.
         label_free: Whether it needs neither a supernet nor known accuracies.
         tau: Kendall's tau-b over all pairs of networks.
         difference: Its tau minus that of the best label-free predictor; undefined for that one.
@@ -44,18 +42,14 @@ class Comparison:
     """Compares predictors on the same resampled networks.
 
     Args:
-        genotypes: The networks.
-        known: Their known accuracies (N,).
         scores: Predictions (N,) by name, higher is better; that of `SUPERNET` gets the verdict.
         samples: Resamples for each interval; 0 for no intervals.
-        seed: Seed of the resamples.
 
     Attributes:
         predictors: The scores, the label-free predictors, and the best combination of them.
         best: Name of the label-free predictor of highest tau; the known accuracies choose it, in its favour.
         best_within: The same within bands of MACs.
         gain: Tau of the anchored scores minus that of the anchors alone; undefined without anchors.
-        bands: Number of bands of MACs.
     """
 
     def __init__(
@@ -67,18 +61,22 @@ class Comparison:
         seed: int,
     ) -> None:
         single, combined = label_free(genotypes)
-        taus = {name: kendall(values, known) for name, values in combined.items()}
-        favourite = max(taus, key=lambda name: np.nan_to_num(taus[name], nan=-1))
+        favourite = max(combined, key=lambda name: np.nan_to_num(kendall(combined[name], known), nan=-1))
         free = {**single, favourite: combined[favourite]}
         values = {**scores, **free}
         bands = equal_bands(single["MACs"], min(BAND, max(len(known) // 4, FEWEST)))
         self.bands = len(np.unique(bands))
-        overall = _Taus(ResampledTau(known, samples, seed), values, free)
-        within = _Taus(ResampledTau(known, samples, seed, bands), values, free)
-        self.best, self.best_within = overall.best, within.best
-        self.gain = overall.difference(ANCHORED, ANCHORS_ALONE) if ANCHORED in scores else Estimate()
+        taus, within = (
+            {name: resampled(np.asarray(predicted, float)) for name, predicted in values.items()}
+            for resampled in (ResampledTau(known, samples, seed), ResampledTau(known, samples, seed, bands))
+        )
+        self.best, self.best_within = (
+            max(free, key=lambda name: np.nan_to_num(draws[name][0], nan=-1)) for draws in (taus, within)
+        )
+        self.gain = estimate(taus[ANCHORED] - taus[ANCHORS_ALONE]) if ANCHORED in scores else Estimate()
         self.predictors = [
-            Predictor(name, name in free, *overall.estimates(name), *within.estimates(name)) for name in values
+            Predictor(name, name in free, *_to_best(taus, name, self.best), *_to_best(within, name, self.best_within))
+            for name in values
         ]
 
     def __getitem__(self, name: str) -> Predictor:
@@ -109,20 +107,17 @@ class Comparison:
         }
 
 
-class _Taus:
-    """The taus of several predictors over the same resamples."""
+def _to_best(draws: Mapping[str, np.ndarray], name: str, best: str) -> tuple[Estimate, Estimate]:
+    """A predictor's tau, and its difference to the best."""
+    return estimate(draws[name]), Estimate() if name == best else estimate(draws[name] - draws[best])
 
-    def __init__(self, tau: ResampledTau, values: Mapping[str, np.ndarray], free: Mapping[str, np.ndarray]) -> None:
-        self.taus = {name: tau(np.asarray(predicted, float)) for name, predicted in values.items()}
-        self.best = max(free, key=lambda name: np.nan_to_num(self.taus[name][0], nan=-1))
 
-    def estimates(self, name: str) -> tuple[Estimate, Estimate]:
-        """A predictor's tau, and its difference to the best."""
-        return estimate(self.taus[name]), Estimate() if name == self.best else self.difference(name, self.best)
-
-    def difference(self, name: str, other: str) -> Estimate:
-        """A predictor's tau minus another's."""
-        return estimate(self.taus[name] - self.taus[other])
+def counted(space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
+    """Blocks, blocks at layers that change the shape, MACs and params, each (N,), of genotypes (N, layers)."""
+    blocks = genotypes != space.identity
+    reductions = blocks[:, [not layer.keeps_shape for layer in space.layers]]
+    macs, params = (costs.astype(float) for costs in space.costs(genotypes))
+    return {"blocks": blocks.sum(1), "reductions": reductions.sum(1), "MACs": macs, "params": params}
 
 
 def label_free(genotypes: Sequence[Genotype]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -130,11 +125,8 @@ def label_free(genotypes: Sequence[Genotype]) -> tuple[dict[str, np.ndarray], di
 
     A combination adds the ranks of two or three, or breaks the ties of one by another.
     """
-    space, rows = genotypes[0].space, np.array([genotype.choices for genotype in genotypes])
-    macs, params = (values.astype(float) for values in space.costs(rows))
-    blocks = rows != space.identity
-    reductions = blocks[:, [not layer.keeps_shape for layer in space.layers]].sum(1)
-    single = {"blocks": blocks.sum(1), "MACs": macs, "params": params}
+    single = counted(genotypes[0].space, np.array([genotype.choices for genotype in genotypes]))
+    reductions, macs = single.pop("reductions"), single["MACs"]
     combined = {
         "blocks, then MACs": _with_ties_by(single["blocks"], macs),
         "blocks at reductions, then MACs": _with_ties_by(reductions, macs),
@@ -150,7 +142,7 @@ def _with_ties_by(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _say(difference: Estimate, best: str) -> str:
-    assert difference.value is not None and difference.low is not None and difference.high is not None
+    assert difference.low is not None and difference.high is not None
     if difference.low > 0:
         return f"the supernet ranks better than {best}: Δ {signed(difference)}."
     if difference.high < 0:

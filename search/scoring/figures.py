@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -22,14 +22,13 @@ def save(figure: Figure, path: Path) -> None:
 
 def draw_ranking(predicted: np.ndarray, known: np.ndarray, blocks: np.ndarray, batch_norm: str, title: str) -> Figure:
     """Scatter plot of the supernet's scores against known accuracies, both (N,) in percent, coloured by depth."""
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(layout="constrained")
     axes = figure.add_subplot()
     depths = np.unique(blocks)
-    for depth, color in zip(depths, colormaps["viridis"](np.linspace(0, 0.95, len(depths))), strict=True):
-        group = blocks == depth
-        axes.scatter(predicted[group], known[group], s=14, color=color, alpha=0.8, linewidths=0, label=str(depth))
-    axes.set_xlabel(f"top-1 of the supernet's path, {batch_norm} batch norm (%)")
-    axes.set_ylabel("known accuracy (%)")
+    for depth, color in zip(depths, colormaps[rcParams["image.cmap"]](np.linspace(0, 0.95, len(depths))), strict=True):
+        group, label = blocks == depth, f"{depth:.0f}"
+        axes.scatter(predicted[group], known[group], s=14, color=color, alpha=0.8, linewidths=0, label=label)
+    axes.set(xlabel=f"top-1 of the path, {batch_norm} batch norm (%)", ylabel="known accuracy (%)")
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     axes.legend(title="blocks", fontsize=8, title_fontsize=8, loc="best", markerscale=1.5)
@@ -63,7 +62,6 @@ def draw_similarity_by_layer(space: SearchSpace, lines: Mapping[str, Mapping[str
     """Mean similarities layer by layer.
 
     Args:
-        space: The supernets' space.
         lines: For each supernet the values of each layer (None where there is none) by label.
     """
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -50,10 +50,6 @@ class HeldOut:
 
     The choice of images is a pure function of the options and of the supernet's record.
 
-    Args:
-        options: Place and number of the images.
-        info: The supernet's record.
-
     Raises:
         UserError: The data cannot be read, are not those of the training, or none are held out.
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from scarlet_models.options import Ranged, option
 
+FEWEST_ANCHORS = 5
+
 
 @dataclass
 class HeldOutOptions(Ranged):
@@ -68,6 +70,7 @@ class RankOptions(ScoreOptions):
         bootstrap: Resamples for each interval; 0 for no intervals.
         top: Sizes of the supernet's top list to report.
         out: Folder for the results; empty for the supernet's folder.
+        json: Print the result as one JSON object.
     """
 
     supernet: str = option(positional=True)
@@ -78,6 +81,7 @@ class RankOptions(ScoreOptions):
     bootstrap: int = option(1000, least=0)
     top: list[int] = option([1, 5, 10], least=1)
     out: str = option("", free=True)
+    json: bool = option(False, once=True)
 
 
 @dataclass(kw_only=True)
@@ -94,6 +98,7 @@ class SimilarityOptions(HeldOutOptions):
         images: Number of held-out images to use; 0 for all.
         batch_size: Images in a forward pass; all outputs of a layer are in memory at once.
         out: Folder for the results; empty for the first supernet's folder.
+        json: Print the result as one JSON object.
     """
 
     supernets: list[str] = option(positional=True)
@@ -104,3 +109,4 @@ class SimilarityOptions(HeldOutOptions):
     images: int = option(500, least=0)
     batch_size: int = option(64, least=1)
     out: str = option("", free=True)
+    json: bool = option(False, once=True)

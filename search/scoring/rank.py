@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +18,18 @@ from scarlet_models.files import write_json, write_text
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
+from scarlet_models.training.options import from_keywords
 
 from .anchors import Anchors, load_anchors
-from .baselines import ANCHORED, ANCHORS_ALONE, SUPERNET, Comparison
+from .baselines import ANCHORED, ANCHORS_ALONE, SUPERNET, Comparison, counted
 from .figures import draw_ranking, save
 from .heldout import HeldOut, one_process
 from .known_accuracies import load_known_accuracies
 from .options import RankOptions
-from .ranking import FEWEST, Estimate, TopK, bootstrap, spearman, top_k
-from .resampled import ResampledTau, estimate
+from .ranking import FEWEST, Estimate, ResampledTau, bootstrap, estimate, spearman, top_k
 from .score_cache import Score, ScoreCache
 from .scores import path_evaluator
 from .trained import TrainedSupernet, open_supernet
-
-
-@dataclass(frozen=True)
-class RankedNetwork:
-    """A network with its known accuracy, the top-1 and loss of its path, and the score that anchors correct, if any."""
-
-    genotype: Genotype
-    known: float
-    predicted: float
-    loss: float
-    anchored: float | None = None
-
-    @property
-    def blocks(self) -> int:
-        """Layers that are not identities; a projecting identity counts as an identity."""
-        return sum(choice != self.genotype.space.identity for choice in self.genotype)
 
 
 @dataclass(frozen=True)
@@ -62,53 +46,51 @@ class Ranking:
     """Networks of known accuracy with their scores, and statistics that compare the two orders.
 
     Args:
-        options: Options of the ranking.
-        networks: The scored networks.
-        folder: Folder for the results.
-        anchors: The anchors that correct the scores.
+        known: Their known accuracies (N,) in percent.
+        measured: The scores of their paths, in the same order.
 
     Attributes:
-        tau: Kendall's tau-b with its interval.
-        baselines: The supernet's top-1 and loss beside label-free predictors.
-        spearman: Spearman's correlation with its interval.
-        by_blocks: Both among networks of equal depth.
-        top: The worth of the networks of highest score.
         scores: Top-1 in percent of each network's path.
+        baselines: The supernet's top-1 and loss beside label-free predictors.
+        by_blocks: tau and Spearman's correlation among networks of equal depth.
+        top: The worth of the networks of highest score.
     """
 
     def __init__(
-        self, options: RankOptions, networks: Sequence[RankedNetwork], folder: Path, anchors: Anchors | None = None
+        self,
+        options: RankOptions,
+        networks: Sequence[Genotype],
+        known: np.ndarray,
+        measured: Sequence[Score],
+        folder: Path,
+        anchors: Anchors | None = None,
     ) -> None:
         self.options, self.networks, self.folder, self.anchors = options, list(networks), folder, anchors
-        self._known = np.array([network.known for network in networks])
-        self._predicted = np.array([network.predicted for network in networks])
-        genotypes, losses = zip(*((network.genotype, network.loss) for network in networks), strict=True)
-        scores = {SUPERNET: self._predicted, "supernet, loss": -np.array(losses)}
+        rows = np.array([genotype.choices for genotype in networks])
+        self.known, self.predicted = known, np.array([score.top1 for score in measured])
+        self.counted = counted(self.networks[0].space, rows)
+        self.columns = {"known": known, "predicted": self.predicted, "loss": np.array([s.loss for s in measured])}
+        scores = {SUPERNET: self.predicted, "supernet, loss": -self.columns["loss"]}
         if anchors:
-            scores[ANCHORED] = np.array([network.anchored for network in networks])
-            scores[ANCHORS_ALONE] = anchors.predict_without(np.array([genotype.choices for genotype in genotypes]))
-        self.baselines = Comparison(genotypes, self._known, scores, options.bootstrap, options.seed)
-        self.tau, self.spearman = self._estimates(np.ones(len(self.networks), bool))
-        self.by_blocks = self._groups()
-        sizes = sorted({min(k, len(self.networks)) for k in options.top})
-        self.top: list[TopK] = [top_k(self._predicted, self._known, k) for k in sizes]
-        self.scores = {network.genotype: network.predicted for network in networks}
+            self.columns["anchored"] = scores[ANCHORED] = anchors.predict(rows, measured)
+            scores[ANCHORS_ALONE] = anchors.predict_without(rows)
+        self.baselines = Comparison(self.networks, known, scores, options.bootstrap, options.seed)
+        self.scores = dict(zip(networks, self.predicted.tolist(), strict=True))
+        self.tau, self.spearman = self._estimates(np.ones(len(known), bool))
+        self.by_blocks = []
+        blocks = self.counted["blocks"]
+        for depth, count in zip(*np.unique(blocks, return_counts=True), strict=True):
+            estimates = self._estimates(blocks == depth) if count >= FEWEST else (Estimate(), Estimate())
+            self.by_blocks.append(DepthGroup(int(depth), int(count), *estimates))
+        self.top = [top_k(self.predicted, known, k) for k in sorted({min(k, len(known)) for k in options.top})]
 
     def __repr__(self) -> str:
         return f"Ranking({len(self.networks)} networks, Kendall's tau {self.tau})"
 
     def _estimates(self, where: np.ndarray) -> tuple[Estimate, Estimate]:
-        predicted, known, options = self._predicted[where], self._known[where], self.options
+        predicted, known, options = self.predicted[where], self.known[where], self.options
         tau = estimate(ResampledTau(known, options.bootstrap, options.seed)(predicted))
         return tau, bootstrap(spearman, predicted, known, options.bootstrap, options.seed)
-
-    def _groups(self) -> list[DepthGroup]:
-        blocks = np.array([network.blocks for network in self.networks])
-        groups = []
-        for depth, count in zip(*np.unique(blocks, return_counts=True), strict=True):
-            estimates = self._estimates(blocks == depth) if count >= FEWEST else (Estimate(), Estimate())
-            groups.append(DepthGroup(int(depth), int(count), *estimates))
-        return groups
 
     def report(self) -> dict[str, Any]:
         """The options and statistics as plain data."""
@@ -120,30 +102,24 @@ class Ranking:
             **self.baselines.report(),
             "anchored": self.anchors.report() if self.anchors else None,
             "by_blocks": [asdict(group) for group in self.by_blocks],
-            "best_known": float(self._known.max()),
+            "best_known": float(self.known.max()),
             "top_k": [asdict(top) for top in self.top],
         }
 
     def draw(self) -> Figure:
         """Scatter plot of scores against known accuracies, coloured by depth."""
-        blocks = np.array([network.blocks for network in self.networks])
         title = f"{len(self.networks)} networks, Kendall's tau {self.tau}"
-        return draw_ranking(self._predicted, self._known, blocks, self.options.batch_norm, title)
+        return draw_ranking(self.predicted, self.known, self.counted["blocks"], self.options.batch_norm, title)
 
     def save(self) -> Path:
-        """Write the networks as CSV, the statistics as JSON and the scatter plot as PNG; return the CSV's path.
-
-        Raises:
-            UserError: The folder cannot be written.
-        """
+        """Write the networks as CSV, the statistics as JSON and the scatter plot as PNG; return the CSV's path."""
         stem = self.folder / f"rank_{self.options.batch_norm}"
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["genotype", "blocks", "macs", "params", "known", "predicted", "loss", "anchored"])
-        for row in self.networks:
-            cost = row.genotype.cost()
-            accuracies = [row.known, row.predicted, row.loss, "" if row.anchored is None else row.anchored]
-            writer.writerow([row.genotype, row.blocks, cost.macs, cost.params, *accuracies])
+        writer.writerow(["genotype", "blocks", "macs", "params", *self.columns])
+        costs = [self.counted[name].astype(int) for name in ("blocks", "MACs", "params")]
+        columns = (column.tolist() for column in (*costs, *self.columns.values()))
+        writer.writerows(zip(self.networks, *columns, strict=True))
         write_text(stem.with_suffix(".csv"), text.getvalue())
         write_json(stem.with_suffix(".json"), self.report())
         save(self.draw(), stem.with_suffix(".png"))
@@ -162,20 +138,13 @@ def rank(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any) 
         UserError: A bad option, or a supernet, known accuracies or images that cannot be read.
     """
     supernet = open_supernet(net)
-    return rank_networks(RankOptions(supernet=supernet.name, data_dir=str(data_dir), **options), supernet)
+    return rank_networks(from_keywords(RankOptions, supernet=supernet.name, data_dir=data_dir, **options), supernet)
 
 
 def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None) -> Ranking:
     """Score a sample of the known networks with the supernet, and compare.
 
     Scores go to evaluations.jsonl in the folder of the results, so no path is scored twice.
-
-    Args:
-        options: Options of the ranking.
-        supernet: The supernet if it is loaded; otherwise that of the options.
-
-    Raises:
-        UserError: The supernet, the known accuracies or the images cannot be read, or do not belong together.
     """
     supernet = supernet or open_supernet(options.supernet)
     folder = Path(options.out) if options.out else supernet.folder
@@ -187,13 +156,9 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
     chosen = choose_networks(list(known), options.networks, options.seed)
     with one_process(options) as device:
         scores = score_networks([*chosen, *anchors], options, supernet, folder, device)
-    rows = [RankedNetwork(g, known[g], score.top1, score.loss) for g, score in zip(chosen, scores, strict=False)]
-    if not anchors:
-        return Ranking(options, rows, folder)
-    corrected = Anchors(anchors, scores[len(chosen) :])
-    values = corrected.predict(np.array([genotype.choices for genotype in chosen]), scores[: len(chosen)])
-    rows = [replace(row, anchored=float(value)) for row, value in zip(rows, values, strict=True)]
-    return Ranking(options, rows, folder, corrected)
+    correction = Anchors(anchors, scores[len(chosen) :]) if anchors else None
+    accuracies = np.array([known[genotype] for genotype in chosen])
+    return Ranking(options, chosen, accuracies, scores[: len(chosen)], folder, correction)
 
 
 def score_networks(

@@ -1,8 +1,8 @@
-"""How well predicted accuracies order networks whose accuracy is known."""
+"""How well predicted accuracies order networks whose accuracy is known: statistics with bootstrap intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy import stats
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 
 FEWEST = 10  # networks below which an order says too little for an interval
+_ROWS = 512  # of the matrix of pairs in memory
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,9 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TopK:
-    """What the `k` networks of highest score are worth, in points of known accuracy.
+    """What the `k` networks of highest score are worth: known accuracy of the best and mean, and both regrets.
 
-    Args:
-        k: Number of networks.
-        best: Known accuracy of the best of them.
-        mean: Their mean known accuracy.
-        regret: Best known accuracy of all networks, minus `best`.
-        mean_regret: Mean known accuracy of the k truly best networks, minus `mean`.
+    `regret` and `mean_regret` are the points that these two are below those of the k truly best networks.
     """
 
     k: int
@@ -61,31 +57,20 @@ def spearman(predicted: np.ndarray, known: np.ndarray) -> float:
 def bootstrap(
     statistic: Statistic, predicted: np.ndarray, known: np.ndarray, samples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """The statistic with its 95% percentile interval over resampled networks.
+    """The statistic of predictions (N,) and known accuracies (N,) with its 95% percentile interval.
 
-    Networks are drawn in pairs of prediction and known accuracy, with replacement (Efron and Tibshirani 1993,
-    chapter 13). Fewer than `FEWEST` networks get no interval.
-
-    Args:
-        statistic: Function of predictions and known accuracies.
-        predicted: (N,).
-        known: (N,).
-        samples: Number of resamples; 0 for no interval.
-        seed: Seed of the resamples.
+    Networks are drawn with replacement (Efron and Tibshirani 1993, chapter 13), `samples` times; no interval for 0 of
+    these, or fewer than `FEWEST` networks.
     """
-    if len(known) < 2 or np.isnan(value := statistic(predicted, known)):
+    drawn = resamples(len(known), samples, seed)
+    if len(known) < 2:
         return Estimate()
-    if not samples or len(known) < FEWEST:
-        return Estimate(value)
+    return estimate(np.array([statistic(predicted[rows], known[rows]) for rows in (np.arange(len(known)), *drawn)]))
 
-    def of_rows(rows: np.ndarray) -> float:
-        return statistic(predicted[rows], known[rows])
 
-    rows, rng = np.arange(len(known)), np.random.default_rng(seed)
-    how = {"vectorized": False, "method": "percentile", "n_resamples": samples, "random_state": rng}
-    drawn = stats.bootstrap((rows,), of_rows, **how)
-    low, high = np.nanquantile(drawn.bootstrap_distribution, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
+def resamples(count: int, samples: int, seed: int) -> np.ndarray:
+    """Rows (samples, count) of resampled networks; none of fewer than `FEWEST` networks."""
+    return np.random.default_rng(seed).integers(count, size=(samples if count >= FEWEST else 0, count))
 
 
 def top_k(predicted: np.ndarray, known: np.ndarray, k: int) -> TopK:
@@ -95,3 +80,66 @@ def top_k(predicted: np.ndarray, known: np.ndarray, k: int) -> TopK:
     ideal = np.sort(known)[::-1][:k]
     best, mean = float(taken.max()), float(taken.mean())
     return TopK(k, best, mean, float(ideal[0]) - best, float(ideal.mean()) - mean)
+
+
+class ResampledTau:
+    """Kendall's tau-b over all networks (row 0) and over resamples of them, the same for each predictor.
+
+    tau-b is the sum of sign(x_i - x_j) sign(y_i - y_j) over pairs, divided by the root of the numbers of pairs that
+    are not tied in x and in y. A resample that holds network i c_i times has the sum c' S c, with the matrix S of that
+    product: one matrix product gives all resamples. They are those of `bootstrap` with the same seed.
+
+    Args:
+        samples: Number of resamples; 0 for none.
+        groups: Group of each network (N,): only pairs within a group count. None counts all pairs.
+    """
+
+    def __init__(self, known: np.ndarray, samples: int, seed: int, groups: np.ndarray | None = None) -> None:
+        count = len(known)
+        drawn = resamples(count, samples, seed)
+        counts = np.stack([np.ones(count), *(np.bincount(rows, minlength=count) for rows in drawn)])
+        self.known = known
+        labels = np.zeros(count) if groups is None else groups
+        self.groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        self.counts = [counts[:, group].astype(np.float32) for group in self.groups]
+        self.pairs = [group.sum(1, dtype=float) ** 2 for group in self.counts]
+        self.untied = self._untied(known)
+
+    def __call__(self, predicted: np.ndarray) -> np.ndarray:
+        """tau-b of predictions (N,): float64 of shape (1 + samples,); NaN where one side is constant."""
+        total = np.zeros(len(self.pairs[0]))
+        for group, counts in zip(self.groups, self.counts, strict=True):
+            x, y = predicted[group], self.known[group]
+            for start in range(0, len(group), _ROWS):
+                rows = slice(start, start + _ROWS)
+                signs = (np.sign(x[rows, None] - x[start:]) * np.sign(y[rows, None] - y[start:])).astype(np.float32)
+                signs[:, len(signs) :] *= 2  # pairs with later rows stand for both orders
+                total += np.einsum("rn,rn->r", counts[:, start:] @ signs.T, counts[:, rows], dtype=float)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(total / np.sqrt(self._untied(predicted) * self.untied))
+
+    def _untied(self, values: np.ndarray) -> np.ndarray:
+        """Ordered pairs within groups that are not tied, in each resample."""
+        total = np.zeros(len(self.pairs[0]))
+        for group, counts, pairs in zip(self.groups, self.counts, self.pairs, strict=True):
+            order = np.argsort(values[group], kind="stable")
+            starts = np.flatnonzero(np.diff(values[group][order], prepend=np.nan) != 0)
+            total += pairs - (np.add.reduceat(counts[:, order], starts, axis=1, dtype=float) ** 2).sum(1)
+        return total
+
+
+def estimate(draws: np.ndarray) -> Estimate:
+    """The value in row 0 with the 95% percentile interval of the others; undefined if the value is."""
+    if np.isnan(draws[0]):
+        return Estimate()
+    if len(draws) == 1 or np.isnan(draws[1:]).all():
+        return Estimate(float(draws[0]))
+    low, high = np.nanquantile(draws[1:], [0.025, 0.975])
+    return Estimate(float(draws[0]), float(low), float(high))
+
+
+def equal_bands(values: Sequence[float] | np.ndarray, size: int) -> np.ndarray:
+    """The band (N,) of each value, from low to high, in bands of about `size` values each, equal values together."""
+    values = np.asarray(values)
+    count = max(len(values) // size, 1)
+    return np.searchsorted(np.quantile(values, np.arange(1, count) / count), values, side="right")

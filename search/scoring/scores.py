@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,53 +24,44 @@ _CHUNK, _DECODING_CHUNK = 64, 256
 _PRECISIONS = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Scores(Protocol):
+class Scores(ABC):
     """Gives accuracies in percent (N,) of genotypes (N, layers)."""
 
     source: str  # the supernet's sha256, or "table"
     space: SearchSpace
     classes: int
-    networks: np.ndarray | None  # all that can be scored; None for the whole space
+    networks: np.ndarray | None = None  # all that can be scored; None for the whole space
 
+    @abstractmethod
     def __call__(self, genotypes: np.ndarray) -> np.ndarray: ...
 
     def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
         """Top-1 in percent (N,) of the paths, if the accuracies are corrected; otherwise None."""
+        return None
 
 
-class TableScores:
+class TableScores(Scores):
     """Known accuracies."""
 
     source = "table"
 
     def __init__(self, known_accuracies: Mapping[Genotype, float], space: SearchSpace) -> None:
         self.space, self.classes = space, space.num_classes
-        self.networks: np.ndarray | None = np.array([genotype.choices for genotype in known_accuracies])
+        self.networks = np.array([genotype.choices for genotype in known_accuracies])
         self.known = {genotype.choices: accuracy for genotype, accuracy in known_accuracies.items()}
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
         return np.array([self.known[row] for row in map(tuple, genotypes.tolist())])
 
-    def raw(self, genotypes: np.ndarray) -> None:
-        """None: known accuracies are not corrected."""
 
-
-class PathScores:
+class PathScores(Scores):
     """Top-1 of a supernet's paths, from the score cache or measured now by all ranks together.
 
     Rank 0 calls; the other ranks `serve` until rank 0 closes. The images are read when the first path is measured.
 
     Args:
-        supernet: The supernet.
-        options: How to score its paths.
         folder: Folder of evaluations.jsonl; only rank 0 opens it.
-        world: The processes.
-
-    Raises:
-        UserError: Data or file cannot be read, or do not belong to the supernet.
     """
-
-    networks: np.ndarray | None = None
 
     def __init__(self, supernet: TrainedSupernet, options: ScoreOptions, folder: Path, world: World) -> None:
         self.net, info = supernet.net, supernet.info
@@ -87,15 +78,8 @@ class PathScores:
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
         return np.array([score.top1 for score in self.measure(genotypes)])
 
-    def raw(self, genotypes: np.ndarray) -> None:
-        """None: the accuracies are the raw scores."""
-
     def measure(self, genotypes: np.ndarray) -> list[Score]:
-        """The scores of genotypes (N, layers).
-
-        Raises:
-            UserError: evaluations.jsonl cannot be written.
-        """
+        """The scores of genotypes (N, layers)."""
         assert self.score_cache is not None
         wanted = [Genotype(tuple(row), self.space) for row in genotypes.tolist()]
         scores = [self.score_cache.get(genotype) for genotype in wanted]

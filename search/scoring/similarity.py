@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,7 @@ Tables = list[np.ndarray]  # for each layer, (choices, choices)
 
 
 def compare_choices(options: SimilarityOptions) -> tuple[SearchSpace, dict[str, Tables]]:
-    """The space, and the similarities in each supernet by its name.
-
-    Raises:
-        UserError: A supernet or the images cannot be read, or the supernets cannot be compared.
-    """
+    """The space, and the similarities in each supernet by its name."""
     if len(options.supernets) not in (1, 2):
         raise UserError(f"{len(options.supernets)} supernets given: one or two can be drawn")
     supernets = [open_supernet(source) for source in options.supernets]
@@ -66,20 +63,14 @@ def _measure(
 
 
 def _names(supernets: Sequence[TrainedSupernet]) -> list[str]:
-    """Names that tell the supernets apart: the stabilizer's, or the folder's if both have the same stabilizer."""
+    """The stabilizers' names, or the folders' if both have the same stabilizer."""
     kinds = [VARIANTS.get(supernet.net.stabilizer, supernet.net.stabilizer) for supernet in supernets]
     folders = [supernet.folder.name for supernet in supernets]
     return kinds if len(set(kinds)) == len(kinds) else [f"{n}. {name}" for n, name in enumerate(folders, 1)]
 
 
 def layer_similarities(net: Supernet, paths: Sequence[Genotype], batches: Sequence[Tensor]) -> Tables:
-    """Mean cosine similarity of each layer's choices, float64 of shape (choices, choices).
-
-    Args:
-        net: The supernet, in the mode to look at.
-        paths: Paths that lead to each layer.
-        batches: Images (N, channels, H, W).
-    """
+    """Mean cosine similarity of each layer's choices, float64 of shape (choices, choices)."""
     layers = net.space.layers
     sums = [np.zeros((len(layer.choices), len(layer.choices))) for layer in layers]
     with Progress(len(batches) * len(paths), 0, "similarity") as progress:
@@ -115,11 +106,7 @@ def summarize(space: SearchSpace, layer: int, table: np.ndarray) -> dict[str, An
 
 
 def layer_to_draw(space: SearchSpace, layer: int) -> int:
-    """The layer that was asked for; -1 is the first that may be an identity.
-
-    Raises:
-        UserError: There is no such layer.
-    """
+    """The layer that was asked for; -1 is the first that may be an identity."""
     if layer == -1:
         return next((entry.index for entry in space.layers if space.identity in entry.choices and entry.keeps_shape), 0)
     if not 0 <= layer < len(space.layers):
@@ -128,11 +115,7 @@ def layer_to_draw(space: SearchSpace, layer: int) -> int:
 
 
 def write_similarities(folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int) -> None:
-    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers).
-
-    Raises:
-        UserError: The folder cannot be written.
-    """
+    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers)."""
     write_text(folder / "similarity.csv", _as_csv(space, tables))
     labels = [str(space.choices[choice]) for choice in space.layers[layer].choices]
     one_layer = {name: layers[layer] for name, layers in tables.items()}
@@ -153,7 +136,6 @@ def _as_csv(space: SearchSpace, tables: Mapping[str, Tables]) -> str:
     writer.writerow(["supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"])
     for name, layers in tables.items():
         for layer, table in zip(space.layers, layers, strict=True):
-            for (row, column), cosine in np.ndenumerate(table):
-                a, b = layer.choices[row], layer.choices[column]
+            for (a, b), cosine in zip(product(layer.choices, repeat=2), table.flat, strict=True):
                 writer.writerow([name, layer.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"])
     return text.getvalue()

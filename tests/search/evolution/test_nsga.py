@@ -154,9 +154,9 @@ def test_a_heavier_objective_spreads_the_front_along_itself() -> None:
 
 
 @property_test
-@given(spaces, seeds, st.sampled_from(["two-point", "uniform"]), st.booleans(), st.booleans())
+@given(spaces, seeds, st.booleans(), st.booleans())
 def test_what_is_asked_for_is_new_canonical_and_inside(
-    space: SearchSpace, seed: int, crossover: str, surrogate: bool, constrained: bool
+    space: SearchSpace, seed: int, surrogate: bool, constrained: bool
 ) -> None:
     costs = Costs(space)
     bounds = {"macs": (-math.inf, costs.range("macs")[0] + 0.4 * np.ptp(costs.range("macs")))}
@@ -166,7 +166,6 @@ def test_what_is_asked_for_is_new_canonical_and_inside(
         Candidates(costs, bounds),
         [1, 1],
         6,
-        crossover=crossover,
         seed=seed,
         constrained=constrained,
         screen=(lambda mating: Screening(mating, archive, 12)) if surrogate else None,

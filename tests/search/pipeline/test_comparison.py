@@ -10,7 +10,7 @@ from helpers.tables import invented_table
 
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.objectives import Costs
-from scarlet_models.search.pipeline.comparison import largest_network, random_network
+from scarlet_models.search.pipeline.networks import largest_network, random_network, spread_networks
 from scarlet_models.space.space import Genotype, SearchSpace
 
 MINI = SearchSpace.load("mini")
@@ -50,3 +50,23 @@ def test_the_random_network_is_another_one_and_the_seeds() -> None:
     assert picked.cost().macs <= 900_000
     assert random_network(candidates, 0, Genotype.parse("0,0,0,0,0", MINI)) == picked
     assert random_network(candidates, 0, picked) != picked
+
+
+@pytest.mark.parametrize("space", ["mini", "scarlet"])
+def test_anchors_are_spread_over_depth_and_macs_within_the_limits(space: str) -> None:
+    costs = Costs(SearchSpace.load(space))
+    low, high = costs.range("macs")
+    limit = (low + high) / 2
+    candidates = Candidates(costs, {"macs": (0.0, limit)})
+    networks = spread_networks(candidates, 10, 0)
+    assert networks == spread_networks(candidates, 10, 0) != spread_networks(candidates, 10, 1)
+    assert len(set(networks)) == 10
+    macs = np.array([network.cost().macs for network in networks])
+    depth = [sum(choice != costs.space.identity for choice in network) for network in networks]
+    assert macs.max() <= limit and np.ptp(macs) > 0.6 * (limit - low)
+    assert len(set(depth)) >= 4
+
+
+def test_fewer_networks_than_anchors_are_all_taken() -> None:
+    candidates = Candidates(Costs(MINI), {"macs": (0.0, 1.001 * MINI.cost_table().smallest.macs)})
+    assert 0 < len(spread_networks(candidates, 10, 0)) == len(candidates.networks) < 10

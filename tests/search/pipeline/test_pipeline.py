@@ -14,6 +14,7 @@ from PIL import Image
 
 from scarlet_models.errors import UserError
 from scarlet_models.search.cli import PROGRAM
+from scarlet_models.search.pipeline.digits import write_digits
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
 from scarlet_models.search.pipeline.pipeline import Pipeline
 from scarlet_models.search.pipeline.stage import Stage
@@ -150,3 +151,13 @@ def test_a_damaged_journal_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / JOURNAL).write_text(content)
     with pytest.raises(UserError, match=f"{JOURNAL} is damaged"):
         Pipeline(tmp_path, PROGRAM)
+
+
+def test_digits_are_images_that_others_may_read_and_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    write_digits(tmp_path / "new" / "digits")
+    assert len(list((tmp_path / "new/digits").rglob("*.png"))) == 1797
+    assert (tmp_path / "new/digits").stat().st_mode == (tmp_path / "new").stat().st_mode
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["digits"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*file/digits: Not a directory; choose another --out"):
+        write_digits(tmp_path / "file" / "digits")

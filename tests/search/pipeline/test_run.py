@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import signal
@@ -23,8 +24,7 @@ from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
-from scarlet_models.search.pipeline.networks import scored_networks
-from scarlet_models.search.pipeline.pick import pick
+from scarlet_models.search.pipeline.networks import pick, scored_networks
 from scarlet_models.space.space import Genotype, SearchSpace
 
 RECIPE: dict[str, Any] = {
@@ -265,6 +265,36 @@ def test_compared_networks_are_trained_beside_the_picked_one(
         assert any(line.startswith(role) and row["genotype"] in line for line in captured.out.splitlines())
 
 
+def test_anchors_are_trained_first_and_correct_the_search(
+    root: Path, done: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "moved"
+    shutil.copytree(done[0], out)
+    line = arguments(root, out, "--anchors", "5", "--retrain.epochs", "4", "--max-macs", "900K")
+    assert cli.main([*line, "--plan", "--json"]) == 0
+    plan = {stage["stage"]: stage for stage in json.loads(capsys.readouterr().out)["stages"]}
+    names = [f"anchors/{number:02d}" for number in range(1, 6)]
+    assert list(plan) == [*names, *STAGES]
+    assert all(plan["retrain"]["seconds"] > plan[name]["seconds"] > 0 for name in names)
+    assert plan["train"]["done"] and not plan["evolve"]["done"]
+
+    assert cli.main(line) == 0
+    assert "train: done before" in capsys.readouterr().err
+    rows = list(csv.DictReader((out / "anchors.csv").read_text().splitlines()))
+    configs = [yaml.safe_load((out / name / "config.yaml").read_text()) for name in names]
+    assert [row["genotype"] for row in rows] == [config["genotype"] for config in configs]
+    assert {config["epochs"] for config in configs} == {1}
+    costs = [Genotype.parse(row["genotype"], "mini").cost().macs for row in rows]
+    assert max(costs) <= 900_000 and len({row["genotype"] for row in rows}) == 5
+    assert json.loads((out / "evolve/search.json").read_text())["anchors"]["networks"] == 5
+    page = " ".join((out / "report/index.html").read_text().split())
+    assert "5 anchors of known accuracy" in page
+    assert page.count("<h2>Training</h2>") == 2  # of the picked network, and of the one before with other options
+
+    assert cli.main(line) == 0
+    assert capsys.readouterr().err.count("done before") == len(STAGES) + 5
+
+
 def test_the_pick_is_from_all_that_was_scored() -> None:
     search = {"front": _front((90.0, 100), (80.0, 10)), "random": {"front": _front((91.0, 90), (70.0, 5))}}
     search["random"]["front"][0]["genotype"] = "r"
@@ -313,6 +343,8 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--pick", "best"], "--pick: 'best' is not one of accuracy, knee"),
         (["--genotype", "9,9"], "genotype"),
         (["--genotype", "0,0,0,0,0", "--compare"], "--compare is for networks within the limits of a search"),
+        (["--anchors", "4"], "--anchors 4: a regression takes at least 5"),
+        (["--genotype", "0,0,0,0,0", "--anchors", "5"], "--anchors is for networks within the limits of a search"),
         (["--name", ".."], "--name ..: give a name without folders"),
         (["--processes", "0"], "--processes: 0 is below 1"),
         (["--processes", "5"], "does not divide into 5 process(es)"),

@@ -30,8 +30,8 @@ from scarlet_models.search.report import page as report
 from scarlet_models.search.report import runs as report_runs
 from scarlet_models.search.report.context import Context
 from scarlet_models.search.report.figures import smooth
+from scarlet_models.search.report.page import section_of
 from scarlet_models.search.report.runs import find_runs
-from scarlet_models.search.report.sections import section_of
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.terminal import short
 
@@ -298,10 +298,10 @@ def test_names_are_text_and_not_markup(runs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("evolve/search.json", "{", r"search\.json is damaged"),
+        ("evolve/search.json", "{", r"search\.json:1: not valid JSON"),
         ("evolve/search.json", '{"front": 3}', "evolve is no run of evolve that can be read"),
         ("evolve/generations/0001.json", "[]", "evolve is no run of evolve that can be read"),
-        ("evolve/config.yaml", "a: [", r"config\.yaml is damaged"),
+        ("evolve/config.yaml", "a: [", r"config\.yaml:1: not valid YAML"),
         ("evolve/config.yaml", b"\xff\xfe", r"config\.yaml: not UTF-8 text"),
         ("latency/table.json", "null", "latency is no run of latency that can be read"),
         ("train/rank_recalibrated.json", "{}", "train is no run of rank that can be read"),
@@ -361,7 +361,8 @@ def test_released_networks_are_marked_at_the_costs_of_the_search(released: Path)
     assert setting and setting.image_size == 96
     section = section_of(run, context)
     assert "A, B and C are the released networks" in section.figures[0].caption
-    assert any(re.match(r"A regressor .* screened 8 networks .* is -?[01]\.\d\d on", text) for text in section.text)
+    text = " ".join(section.text.split())
+    assert re.search(r"A regressor .* screened 8 networks .* is -?[01]\.\d\d on", text)
     assert [figure.name for figure in section.figures if figure.wide] == ["search_choices"]
 
 
@@ -400,7 +401,7 @@ def test_a_long_search_is_read_once_and_drawn_in_part(
     for number in range(3, 200):
         shutil.copy(runs / "evolve/generations/0002.json", tmp_path / f"evolve/generations/{number:04d}.json")
     read: list[Path] = []
-    monkeypatch.setattr(report_runs, "_read_text", lambda path: read.append(path) or path.read_text())
+    monkeypatch.setattr(report_runs, "read_text", lambda path, limit: read.append(path) or path.read_text())
     page, _ = report.build([tmp_path])
     assert "(50 of 200 generations)" in page
     generations = [path for path in read if path.parent.name == "generations"]

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from scarlet_models.search.scoring.baselines import SUPERNET, Comparison, label_free
-from scarlet_models.search.scoring.ranking import bootstrap, kendall
-from scarlet_models.search.scoring.resampled import ResampledTau, equal_bands, estimate
+from scarlet_models.search.scoring.ranking import ResampledTau, bootstrap, equal_bands, estimate, kendall
 from scarlet_models.space.space import Genotype, SearchSpace
 
 RANKINGS = Path(__file__).parents[3] / "docs/results/stabilizer/rankings.csv"
