@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 import os
@@ -16,9 +17,10 @@ from timm.utils.misc import natural_key
 from torch.utils.data import Dataset, IterableDataset
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.images import read_image
+from scarlet_models.images import check_image, read_image
 
 from ..options import DataOptions, TrainData
+from .decoded import Decoded
 from .listing import Listing, list_images
 from .survey import MOST_CHECKED, Finding, digest, refuse_broken, survey
 
@@ -47,6 +49,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         classes: The name of each class.
         marks: What names the content of each image; of more than 200,000, its size.
         fingerprint: sha256 of all names, labels and contents.
+        size: Width and height of the images, if all have the same.
     """
 
     def __init__(self, options: TrainData, split: str) -> None:
@@ -63,7 +66,8 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
             self.classes = _classes(self._source, self.labels)
         self._say_what_there_is()
         self.checked = len(self.ids) <= MOST_CHECKED or options.skip_broken
-        self._kept = np.arange(len(self.ids))
+        self.size: tuple[int, int] | None = None
+        self._kept, self._folder = np.arange(len(self.ids)), Path(getattr(options, "out", ""))
         self.marks = self._check(options) if self.checked else self._sizes()
         rows = sorted(
             f"{name}\t{label}\t{mark}" for name, label, mark in zip(self.ids, self.labels, self.marks, strict=True)
@@ -87,18 +91,20 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         findings = survey(root, self.ids, stamps, self._inspect, options.workers)
         kept = refuse_broken(self.where, self.ids, findings, options.skip_broken)
         self.ids, self.labels, self._kept = [self.ids[i] for i in kept], self.labels[kept], self._kept[kept]
+        sizes = {(findings[i].width, findings[i].height) for i in kept}
+        self.size = sizes.pop() if len(sizes) == 1 else None
         return [findings[i].digest for i in kept]
 
     def _inspect(self, index: int) -> Finding:
         try:
             content = self._content(index)
             if isinstance(content, bytes):
-                mark = digest(content)
-                read_image(content, upright=False, least=(1, 1))
-                return Finding(mark, "")
-            return Finding(digest(content.convert("RGB").tobytes()), "")
+                width, height = check_image(content)
+                return Finding(digest(content), width, height, "")
+            image = content.convert("RGB")
+            return Finding(digest(image.tobytes()), image.width, image.height, "")
         except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
-            return Finding("", getattr(error, "strerror", None) or first_line(error))
+            return Finding("", 0, 0, getattr(error, "strerror", None) or first_line(error))
 
     def _sizes(self) -> list[str]:
         sizes = self._source.places[:, 1].tolist() if isinstance(self._source, Listing) else [""] * len(self.ids)
@@ -123,6 +129,13 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise UserError(f"cannot read image {self.path(index)}: {reason}; mend or remove it") from error
+
+    @functools.cached_property
+    def decoded(self) -> Decoded | None:
+        """The images as bytes, kept once they are read; None where they differ in size or are too many."""
+        if self.size is None:
+            return None
+        return Decoded.within_limits(self.image, (len(self), self.size[1], self.size[0]), self._folder)
 
     def path(self, index: int) -> Path:
         """An image's file, as far as that is known."""

@@ -27,9 +27,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Finding(NamedTuple):
-    """What is known of an image: a digest of its content, and why it cannot be decoded (empty if it can)."""
+    """What is known of an image: a digest of its content, its size, and why it cannot be decoded (empty if it can)."""
 
     digest: str
+    width: int
+    height: int
     fault: str
 
 
@@ -76,8 +78,8 @@ def survey(
 
 def _known(row: object, stamp: str) -> Finding | None:
     match row:
-        case [str(then), str(mark), str(fault)] if stamp and then == stamp:
-            return Finding(mark, fault)
+        case [str(then), str(mark), int(width), int(height), str(fault)] if stamp and then == stamp:
+            return Finding(mark, width, height, fault)
     return None
 
 
