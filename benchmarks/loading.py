@@ -94,9 +94,9 @@ def main() -> None:
     for _ in range(args.rounds):
         for name, (run, device) in cases.items():
             rates[name].append(rate(run, len(chosen), device))
-    kept = "kept" if images.decoded else "not kept: of different sizes, or too large"
+    kept = "kept" if images.decoded else "not kept"
     print(
-        f"{len(chosen):,} images, {args.size} px, batches of {args.batch_size}, on {args.device}; decoded images: {kept}"
+        f"{len(chosen):,} images, {args.size} px, batches of {args.batch_size}, {args.device}; decoded images: {kept}"
     )
     print(f"{'':46}{'images/s, CPU':>15}{'wall':>9}{'ratio, CPU':>12}")
     base = statistics.median(cpu for cpu, _ in rates["before: one by one"])

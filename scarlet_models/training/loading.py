@@ -78,7 +78,7 @@ class Transformed(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         batch, labels = self.batch(self.read([index]))
-        return batch.to("cpu")[0], int(labels)
+        return batch.to("cpu")[0], int(labels.numpy()[0])
 
     def __getitems__(self, indices: Sequence[int]) -> _Parts:
         """What torch's loader asks for."""

@@ -112,19 +112,19 @@ class Augment(Transform):
             crops.seed(seed)
             rest.manual_seed(seed)
             if self.options.crop == "pad":
-                row = [int(torch.randint(0, 2 * (self.size // 8) + 1, (1,), generator=rest)) for _ in range(2)]
+                row = [torch.randint(0, 2 * (self.size // 8) + 1, (1,), generator=rest).numpy()[0] for _ in range(2)]
                 row += [self.size, self.size, 0]
             else:
                 row = [*_random_crop(crops, width, height, *self.options.crop), crops.choice((0, 1))]
-            row.append(float(torch.rand(1, generator=rest)) < self.options.hflip)
+            row.append(torch.rand(1, generator=rest).numpy()[0] < self.options.hflip)
             rows.append(row + [crops.uniform(max(0, 1 - strength), 1 + strength) for _ in range(3)])
-        return torch.tensor(rows)
+        return torch.from_numpy(np.array(rows, dtype=np.float32))
 
     def pixels(self, image: Image.Image, row: Tensor | None = None) -> np.ndarray:
         """The crop, of images that `finish` does not take whole."""
         if self.pads or row is None:
             return super().pixels(image)
-        top, left, height, width, cubic, flip = map(int, row[:6].tolist())
+        top, left, height, width, cubic, flip = row[:6].int().numpy()
         part = image.crop((left, top, left + width, top + height)).resize((self.size, self.size), _FILTERS[cubic])
         return np.asarray(part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part)
 
@@ -217,20 +217,6 @@ def _repair_posterize(stage: Any) -> None:
             operation.aug_fn = _posterize
 
 
-class _RandomShift:
-    """torchvision's RandomCrop with reflected padding, draw for draw and pixel for pixel, in a fraction of its time."""
-
-    def __init__(self, size: int, padding: int) -> None:
-        self.size, self.range = size, 2 * padding + 1
-        self.source = np.pad(np.arange(size), padding, mode="reflect")
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        top, left = (int(torch.randint(0, self.range, (1,))) for _ in range(2))
-        rows, columns = self.source[top : top + self.size], self.source[left : left + self.size]
-        pixels = np.asarray(image).take(rows, 0).take(columns, 1)
-        return Image.frombytes(image.mode, (self.size, self.size), pixels.tobytes())
-
-
 def train_transform(size: int, data_config: dict[str, Any], options: CropOptions, auto_augment: str = "") -> Transform:
     """What training sees: `Augment`, or with a policy what timm makes of it, image by image.
 
@@ -260,7 +246,11 @@ def train_transform(size: int, data_config: dict[str, Any], options: CropOptions
         raise UserError(f"--auto-augment {auto_augment!r} is unknown to timm: {first_line(error)}") from error
     if options.crop == "pad":
         mode = transforms.InterpolationMode(data_config["interpolation"])
-        pad = [transforms.Resize(size, mode), transforms.CenterCrop(size), _RandomShift(size, size // 8)]
+        pad = [
+            transforms.Resize(size, mode),
+            transforms.CenterCrop(size),
+            transforms.RandomCrop(size, size // 8, padding_mode="reflect"),
+        ]
         crop = transforms.Compose([*pad, transforms.RandomHorizontalFlip(options.hflip)])
     steps = [*crop.transforms, *policy.transforms]
     for step in steps:

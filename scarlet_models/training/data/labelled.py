@@ -151,14 +151,6 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
                 return file.read()
         return self._source[index][0]
 
-    def files(self) -> set[Path]:
-        """Where each image lies, links to folders followed; nothing for data sets other than folders and tars."""
-        if not isinstance(self._source, Listing):
-            return set()
-        names = [os.path.split(name) for name in self.ids]
-        folders = {folder: Path(self._source.root, folder).resolve() for folder in {folder for folder, _ in names}}
-        return {folders[folder] / name for folder, name in names}
-
 
 def check_test_split(options: DataOptions, train: LabelledImages) -> LabelledImages:
     """The test split, once it is compared with the training split, image by image.
@@ -169,7 +161,7 @@ def check_test_split(options: DataOptions, train: LabelledImages) -> LabelledIma
     test = LabelledImages(options, options.test_split)
     if test.classes != train.classes:
         raise UserError(f"--test-split {options.test_split} has {len(test.classes)} classes, not those of training")
-    copies = sorted(map(str, test.files() & train.files()))
+    copies = test.ids if test.fingerprint == train.fingerprint else []
     if test.checked and train.checked:
         known = set(train.marks)
         copies = [name for name, mark in zip(test.ids, test.marks, strict=True) if mark in known]
