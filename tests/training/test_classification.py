@@ -48,6 +48,7 @@ def _options(images: Path, out: Path) -> Options:
         epochs=3,
         image_size=[(0, 24), (2, 32)],
         batch_size=32,
+        seed=1,
         lr=0.05,
         warmup_epochs=0.5,
         opt_args={"nesterov": True},
