@@ -19,7 +19,7 @@ import numpy as np
 from scarlet_models.documents import MAX_JSON, read_json, read_text
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import write_text
-from scarlet_models.weights.save import CONFIG
+from scarlet_models.weights.save import CONFIG, TRAINED
 
 from .data.labelled import FEW, LabelledImages
 
@@ -68,7 +68,6 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
 
 
 KEY = "split"  # timm leaves entries alone that it does not know
-TRAINED = "trained_images.npy"
 IMAGES = "images.txt"  # of a run: a line for each image of the training split, its mark and its name
 
 

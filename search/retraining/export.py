@@ -17,7 +17,7 @@ from scarlet_models.export.programs import export_program, missing_packages, onn
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.counting import in_channels
 from scarlet_models.networks import create, is_genotype
-from scarlet_models.training.split import KEY, TRAINED, read_record, read_trained
+from scarlet_models.training.split import KEY, read_record, read_trained
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.card import CARD, card
 
@@ -72,8 +72,10 @@ def trained(name: str) -> Network:
     kept = read_record(str(folder))
     cfg: Any = model.pretrained_cfg
     classes = None if cfg.get("tag") else cfg.get("label_names")  # those of a tag are in the cfg that is kept whole
-    notes, files = ({KEY: kept} if kept else {}), {TRAINED: read_trained(str(folder))}
-    return Network(model, dict(arguments), None, classes, facts, figures, text, notes, files if files[TRAINED] else {})
+    notes, files = ({KEY: kept} if kept else {}), {saving.TRAINED: read_trained(str(folder))}
+    return Network(
+        model, dict(arguments), None, classes, facts, figures, text, notes, files if files[saving.TRAINED] else {}
+    )
 
 
 def saved_folder(place: Path) -> Path:

@@ -40,7 +40,7 @@ def test_training_images_are_no_test_split(folder: Path, labelled: LabelledImage
     check_test_split(DataOptions(data_dir=str(folder)), labelled)  # the same names, in another folder
     with pytest.raises(UserError, match="holds 60 images of the training split train, ant/0"):
         check_test_split(DataOptions(data_dir=str(folder), test_split="train"), labelled)
-    with pytest.raises(UserError, match="but class folders in train, val: name the split by --test-"):
+    with pytest.raises(UserError, match="no folder nosuch, but class folders in train, val: name the split by --test-"):
         check_test_split(DataOptions(data_dir=str(folder), test_split="nosuch"), labelled)
     (tmp_path / "val" / "ant").mkdir(parents=True)
     random_image(0).save(tmp_path / "val/ant/0.png")
@@ -107,11 +107,11 @@ def test_a_folder_that_lacks_the_split_is_refused(
     Path("e/test").symlink_to(folder / "val")
     for place in ("e", str(tmp_path / "e")):
         with pytest.raises(
-            UserError, match=r"e has no folder of the split, but class folders in test: name .* --train-split$"
+            UserError, match=r"e has no folder train, but class folders in test: name .* --train-split$"
         ):
             LabelledImages(DataOptions(data_dir=place), "train")
     Path("e/images_tr").symlink_to(folder / "train")
-    with pytest.raises(UserError, match="no folder of the split, but class folders in images_tr, test: "):
+    with pytest.raises(UserError, match="no folder train, but class folders in images_tr, test: "):
         LabelledImages(DataOptions(data_dir="e"), "train")
     with pytest.raises(UserError, match=r"name the split by --test-split, or do without \(--no-final\)$"):
         LabelledImages(DataOptions(data_dir="e"), "validation")

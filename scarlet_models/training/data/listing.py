@@ -86,7 +86,7 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
         tars = sorted(root.glob("*.tar"))
         advice = f"give a tar: {flag} {tars[0].name}" if tars else "give class folders"
         raise UserError(f"{root}: no images found (extensions tried: {' '.join(sorted(SUFFIXES))}); {advice}")
-    _check_one_split(listing, found_split is None, flag)
+    _check_one_split(listing, "" if found_split else split, flag)
     if "" in (classes := listing.classes()):
         stray = names[classes.index("")]
         raise UserError(f"{root}: image {stray} lies in no class folder; make a folder for each class")
@@ -162,12 +162,12 @@ def _members(archive: tarfile.TarFile, above: PurePosixPath, start: int) -> Iter
             yield name, offset, member.size
 
 
-def _check_one_split(listing: Listing, is_whole: bool, flag: str) -> None:
+def _check_one_split(listing: Listing, lacking: str, flag: str) -> None:
     """Refuses several splits in one: all of a tar, or all of a folder that lacks the split."""
     root, is_tar = listing.root, listing.root.is_file()
     parents = sorted({PurePosixPath(name).parent.parent.as_posix() for name in listing.names})
     listed = ", ".join(parents[:4]) + (", ..." if len(parents) > 4 else "")
     if is_tar and len(parents) > 1:
         raise UserError(f"{root} has class folders in {listed}, and a tar must be one split: unpack it into a folder")
-    if is_whole and not is_tar and parents != ["."]:
-        raise UserError(f"{root} has no folder of the split, but class folders in {listed}: name the split by {flag}")
+    if lacking and not is_tar and parents != ["."]:
+        raise UserError(f"{root} has no folder {lacking}, but class folders in {listed}: name the split by {flag}")
