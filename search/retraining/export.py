@@ -72,10 +72,9 @@ def trained(name: str) -> Network:
     kept = read_record(str(folder))
     cfg: Any = model.pretrained_cfg
     classes = None if cfg.get("tag") else cfg.get("label_names")  # those of a tag are in the cfg that is kept whole
-    notes, files = ({KEY: kept} if kept else {}), {saving.TRAINED: read_trained(str(folder))}
-    return Network(
-        model, dict(arguments), None, classes, facts, figures, text, notes, files if files[saving.TRAINED] else {}
-    )
+    seen, notes = read_trained(str(folder)), {KEY: kept} if kept else {}
+    files = {saving.TRAINED: seen} if seen else {}
+    return Network(model, dict(arguments), None, classes, facts, figures, text, notes, files)
 
 
 def saved_folder(place: Path) -> Path:
