@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from scarlet_models.errors import UserError, first_line
 
 # Only decoders: Pillow also knows formats, such as EPS, for which it starts other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 MOST_PIXELS = 100_000_000
 LONGEST_SHAPE = 200  # ratio of the sides: resizing the shorter one to the network's size makes the longer one enormous
 
@@ -35,6 +36,22 @@ def read_image(source: Path | bytes, upright: bool = True) -> Image.Image:
         source: A file, or its content.
         upright: Turn the image the way its camera was held (EXIF); else leave it as its pixels are stored.
     """
+    with _opened(source) as image:
+        return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+
+
+def check_image(content: bytes) -> tuple[int, int]:
+    """Width and height of an image, as its pixels are stored, once all of it was decoded; UserError as `read_image`."""
+    with _opened(content) as image:
+        size = image.size
+        image.draft(None, (1, 1))  # a JPEG at an eighth, which is faster and takes all of the file
+        _to_rgb(image)
+        return size
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[Image.Image]:
+    """An image that is not decoded yet. What goes wrong with it then is a UserError too."""
     if isinstance(source, Path):
         _check_file(source)
     elif not source:
@@ -44,7 +61,7 @@ def read_image(source: Path | bytes, upright: bool = True) -> Image.Image:
             warnings.simplefilter("ignore")  # Pillow's about size, which is checked here, and about broken EXIF
             with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS) as image:
                 _check_size(image)
-                return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+                yield image
     except UserError:
         raise
     except UnidentifiedImageError:

@@ -1,7 +1,7 @@
 """Fine-tune or train any network of timm on a folder of images, and export it.
 
 A name with a tag (scarlet_a.c10) and a folder that was exported start from their weights, a plain name from random
-ones; the first line printed says which. Use one process for each GPU or CPU: start it plainly, or with torchrun. If
+ones; a line printed first says which. Use one process for each GPU or CPU: start it plainly, or with torchrun. If
 interrupted, run the printed line: it goes on to the same result.
 """
 

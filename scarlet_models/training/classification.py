@@ -30,7 +30,8 @@ from .evaluation import accuracy, weights_sha256
 from .loading import Transformed
 from .optim import autocast, automatic_batch_size
 from .options import ClassifierOptions, TrainOptions, from_keywords, sizes
-from .split import OTHER_SPLIT, record, refuse_mixing, split_holdout
+from .run_folder import RunFolder
+from .split import fixed_data, record, refuse_mixing, split_holdout, trained_images, write_images
 from .task import Scale, Task, move
 from .trainer import Trainer
 from .transforms import eval_transform, train_transform
@@ -171,14 +172,14 @@ class Classification(Task):
             self.images = LabelledImages(options, options.train_split)
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
         for source in (start.network, start.inherit, distillation.teacher if distillation else ""):
-            refuse_mixing(source, self.split)
+            refuse_mixing(source, self.split, self.images)
         self.options = options = _resolved(options, start, len(self.split.train), world)
         self.plan(self.split.train, options.epochs)
         self.sizes = sizes(options.image_size, options.epochs)
         self._build(options, start)
         self.kept = {"sums": _NO_SUMS}
         self.parts = {"ema": self.ema.module} if self.ema else {}
-        self.fixed = {"split": (self.split.hash, OTHER_SPLIT)}
+        self.fixed = fixed_data(self.split, self.images, options.out)
         self.teaching: nn.Module | None = None
         if distillation:
             self._add_teacher(distillation)
@@ -236,6 +237,11 @@ class Classification(Task):
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             raise UserError(f"{name} cannot see such images: {first_line(error)}") from error
 
+    def open(self, folder: RunFolder, step: int) -> None:
+        """Writes down what images the run is about."""
+        if self.world.is_main and not step:
+            write_images(self.images, folder.path)
+
     def dataset(self, epoch: int) -> Dataset[Any]:
         """The images of an epoch, augmented, at its size."""
         transform = train_transform(self._image_size(epoch), self.data_config, self.options, self.options.auto_augment)
@@ -292,7 +298,8 @@ class Classification(Task):
             arguments,
             self.data_config,
             self.images.classes,
-            notes=record(self.split),
+            more=trained_images(self.split, self.images),
+            notes=record(self.split, self.images),
         )
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
 

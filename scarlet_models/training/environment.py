@@ -20,7 +20,7 @@ from .distributed import World
 
 PACKAGES = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "numpy", "onnx", "onnxruntime", "pymoo")
 _DECISIVE = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")  # other versions, other results
-FREE_ENVIRONMENT = {"git_commit", "host"}  # of `describe_environment`: may differ when a run resumes
+FREE_ENVIRONMENT = {"git_commit", "host", "workers"}  # of `describe_environment`: may differ when a run resumes
 
 
 def describe_machine() -> dict[str, str | int | None]:

@@ -28,7 +28,7 @@ from .distributed import World, start
 from .environment import describe_environment
 from .loading import Transformed, load_batches, shard
 from .options import DataOptions, EvaluateOptions, from_keywords
-from .split import Split, read_record, split_holdout
+from .split import Split, read_record, refuse_trained, split_holdout
 from .transforms import eval_transform
 
 BATCH = 250
@@ -53,6 +53,7 @@ class EvaluateResult:
         crop_pct: Share of the resized image that the network saw.
         interpolation: How images were resized.
         weights_sha256: Of the file of weights; empty if it is not known.
+        data: Fingerprint of the split: a sha256 of the names, labels and contents of its images.
     """
 
     network: str
@@ -65,6 +66,7 @@ class EvaluateResult:
     crop_pct: float
     interpolation: str
     weights_sha256: str
+    data: str
 
     def __repr__(self) -> str:
         scores = f"top1={self.top1:.2f}, top5={self.top5:.2f}"
@@ -123,6 +125,7 @@ def evaluate_classifier(
     if not final:
         held = split_holdout(images.ids, images.labels, data.holdout, data.split_seed)
         indices = _held_out_of(network, held)
+    refuse_trained(network, images, indices)
     size = config["input_size"][-1]
     dataset = Transformed(images, eval_transform(size, config))
     to_device(model, world.device)
@@ -135,6 +138,7 @@ def evaluate_classifier(
         crop_pct=config["crop_pct"],
         interpolation=config["interpolation"],
         weights_sha256=weights_sha256(network, model),
+        data=images.fingerprint,
     )
 
 

@@ -6,38 +6,112 @@ interrupted changes an image.
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import os
 import random
-import struct
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
-from torchvision import transforms
 
 from scarlet_models.errors import UserError
 
 from .data import LabelledImages
+from .data.decoded import Decoded
+from .transforms import Transform, mix_seed
+
+_AHEAD = 3  # batches
+_CACHED = 200_000  # values that a CPU's cache holds while all is done to them: twice as fast as a whole batch
+
+
+_Parts = tuple[Tensor, Tensor | None, Tensor]  # of a batch: pixels (N, H, W, 3), random numbers (N, ...), labels (N,)
+
+
+class ImageBatch:
+    """Images on their way to the network: bytes, and what the device has to do to them.
+
+    Args:
+        transform: Has the device's part.
+        pixels: uint8 (N, H, W, 3).
+        rows: Random numbers for each image.
+        whole: Whether the device crops them.
+    """
+
+    def __init__(self, transform: Transform, pixels: Tensor, rows: Tensor | None, whole: bool) -> None:
+        self.transform, self.pixels, self.rows, self.whole = transform, pixels, rows, whole
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def to(
+        self,
+        device: torch.device | str,
+        non_blocking: bool = False,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Tensor:
+        """The network's input on a device: float (N, 3, size, size), as if it were moved by `Tensor.to`."""
+        pixels = self.pixels.to(device, non_blocking=non_blocking)
+        rows = torch.empty(len(pixels), 0) if self.rows is None else self.rows
+        rows = rows.to(device, non_blocking=non_blocking)
+        part = max(1, _CACHED // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
+        parts = zip(pixels.split(part), rows.split(part), strict=True)
+        whole = torch.cat([self.transform.finish(*each, self.whole) for each in parts])
+        return whole.contiguous(memory_format=memory_format)
 
 
 class Transformed(Dataset[tuple[Tensor, int]]):
     """Images through a transform whose randomness depends on (seed, epoch, index) only."""
 
-    def __init__(self, images: LabelledImages, transform: transforms.Compose, seed: int = 0, epoch: int = 0) -> None:
+    def __init__(self, images: LabelledImages, transform: Transform, seed: int = 0, epoch: int = 0) -> None:
         self.images, self.transform, self.seed, self.epoch = images, transform, seed, epoch
+        self.whole = images.size is not None and transform.takes_whole(*images.size)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image, label = self.images[index]
-        with seeded(self.seed, self.epoch, index):
-            return self.transform(image), label
+        batch, labels = self.batch(self.read([index]))
+        return batch.to("cpu")[0], int(labels.numpy()[0])
+
+    def __getitems__(self, indices: Sequence[int]) -> _Parts:
+        """What torch's loader asks for."""
+        return self.read(indices)
+
+    def batch(self, parts: _Parts) -> tuple[ImageBatch, Tensor]:
+        """Images and labels (N,) from what `read` gave."""
+        pixels, rows, labels = parts
+        return ImageBatch(self.transform, pixels, rows, self.whole), labels
+
+    def read(self, indices: Sequence[int], decoded: Decoded | None = None, spread: Callable[..., Any] = map) -> _Parts:
+        """The host's part of a batch.
+
+        Args:
+            indices: Of the images.
+            decoded: Where they are kept; None reads them.
+            spread: Maps a function over images.
+        """
+        seeds = [mix_seed(self.seed, self.epoch, index) for index in indices]
+        labels = torch.from_numpy(self.images.labels[indices])
+        if decoded and self.whole and self.images.size:
+            rows = self.transform.draw(seeds, [self.images.size] * len(seeds))
+            return torch.from_numpy(decoded.take(indices, spread)), rows, labels
+        kept = map(Image.fromarray, decoded.take(indices, spread)) if decoded else map(self.images.image, indices)
+        images = list(kept)
+        rows = self.transform.draw(seeds, [image.size for image in images])
+        each = itertools.repeat(None) if rows is None else rows
+        arrays = map(np.asarray, images) if self.whole else spread(self._host, images, indices, each)
+        return torch.from_numpy(np.stack(list(arrays))), rows, labels
+
+    def _host(self, image: Image.Image, index: int, row: Tensor | None) -> np.ndarray:
+        with seeded(self.seed, self.epoch, index) if self.transform.is_random else nullcontext():
+            return self.transform.pixels(image, row)
 
 
 @contextmanager
@@ -58,12 +132,6 @@ def seeded(*numbers: int) -> Iterator[None]:
             torch_cpu.set_state(states[2])
 
 
-def mix_seed(*numbers: int) -> int:
-    """A 63-bit seed from whole numbers, unrelated for neighbouring numbers."""
-    packed = struct.pack(f"<{len(numbers)}q", *numbers)
-    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1
-
-
 def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int) -> np.ndarray:
     """The shuffled batches of one epoch, int64 of shape (steps, batch_size); a last, smaller batch is left out."""
     steps = len(indices) // batch_size
@@ -71,11 +139,52 @@ def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
+class _Threads:
+    """Batches of images that are kept once they are decoded: threads are enough for what is left to do.
+
+    Args:
+        dataset: The images.
+        decoded: Where they are kept.
+        batches: Indices of each batch.
+        workers: Threads; 0 works only when a batch is asked for.
+        pin_memory: For a GPU.
+    """
+
+    def __init__(
+        self, dataset: Transformed, decoded: Decoded, batches: Sequence[Sequence[int]], workers: int, pin_memory: bool
+    ) -> None:
+        self.dataset, self.decoded, self.batches = dataset, decoded, batches
+        self.workers, self.pin_memory = workers, pin_memory
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.workers:
+            for indices in self.batches:
+                yield self.dataset.batch(self._read(indices))
+            return
+        waiting: deque[Future[_Parts]] = deque()
+        with ThreadPoolExecutor(self.workers) as pool, ThreadPoolExecutor(1) as ahead:
+            for indices in self.batches:
+                waiting.append(ahead.submit(self._read, indices, pool.map))
+                if len(waiting) > _AHEAD:
+                    yield self.dataset.batch(waiting.popleft().result())
+            while waiting:
+                yield self.dataset.batch(waiting.popleft().result())
+
+    def _read(self, indices: Sequence[int], spread: Callable[..., Any] = map) -> _Parts:
+        parts = self.dataset.read(indices, self.decoded, spread)
+        pixels, rows, labels = parts
+        return (pixels.pin_memory(), rows, labels.pin_memory()) if self.pin_memory else parts
+
+
 class _Loader(DataLoader[Any]):
     """Gives a user's mistake that a worker came upon in one line, where torch makes its whole traceback the message."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # a generator is all that callers need
-        return self._in_one_line(super().__iter__())  # the workers start here, not with the first batch
+        batches = self._in_one_line(super().__iter__())  # the workers start here, not with the first batch
+        return map(self.dataset.batch, batches) if isinstance(self.dataset, Transformed) else batches
 
     def _in_one_line(self, batches: Iterator[Any]) -> Iterator[Any]:
         try:
@@ -91,19 +200,28 @@ def _leave_group(_: int) -> None:
         os.setpgrp()
 
 
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
 def load_batches(
     dataset: Dataset[Any],
     batches: Sequence[Sequence[int]],
     workers: int,
     pin_memory: bool = False,
     collate: Callable[[list[Any]], Any] | None = None,
-) -> DataLoader[Any]:
-    """A loader that gives exactly these batches in this order: images (N, 3, H, W) float32, labels (N,) int64.
+) -> DataLoader[Any] | _Threads:
+    """A loader that gives exactly these batches in this order: of `Transformed` an `ImageBatch` and labels (N,).
 
     With `collate` a batch is what that makes of the list of the data set's items. Workers start with each iteration, so
     a run that resumes inside an epoch needs no state of theirs. This is torch's loader, as timm's create_loader chooses
     batches and seeds by itself: a run that resumes inside an epoch would see other images, distorted otherwise.
     """
+    if isinstance(dataset, Transformed):
+        decoded = None if dataset.transform.is_random else dataset.images.decoded
+        if decoded:
+            return _Threads(dataset, decoded, batches, workers, pin_memory)
+        collate = _as_it_is
     return _Loader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists will do

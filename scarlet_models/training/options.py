@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -10,6 +11,9 @@ from typing import Any, Literal, TypeVar
 from scarlet_models.options import Ranged, option
 
 T = TypeVar("T")
+
+# One for each core; more than eight rarely help.
+WORKERS = max(1, min(8, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 def from_keywords(kind: type[T], **options: Any) -> T:
@@ -48,22 +52,22 @@ class TrainData(Ranged):
 
     Args:
         data_dir: Folder of class folders, or with one such folder for each split; tar of one split; or the place of
-            the named data set.
+            the named data set, which is downloaded to there if the place does not exist.
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
         train_split: Split to train on: a folder or tar in data_dir, or the named data set's.
-        download: Download the data set if timm can.
+        skip_broken: Leave out images that cannot be read instead of refusing them.
         holdout: Share of every class of the training split that is held out, to choose by.
         split_seed: Seed of the hold-out split; all commands of one search must use the same.
-        workers: Processes that decode and augment images; 0 does it in the main process.
+        workers: Threads or processes that prepare images, up to 8 by default; 0 does it in the main process.
     """
 
     data_dir: str = option("", free=True)
     dataset: str = ""
     train_split: str = "train"
-    download: bool = option(False, free=True)
+    skip_broken: bool = False
     holdout: float = 0.1
     split_seed: int = 0
-    workers: int = option(2, least=0, free=True)
+    workers: int = option(WORKERS, least=0, free=True)
 
 
 @dataclass

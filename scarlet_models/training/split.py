@@ -1,27 +1,38 @@
-"""The hold-out split: which training images are held out, and the record of it beside a network's weights."""
+"""The hold-out split: which training images are held out, and the records of it in runs and beside weights.
+
+A network's folder holds trained_images.npy: of each image that it was trained on, 64 bits that name its content. So
+images to score it on are compared with those, one by one, wherever and under whatever names they lie.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+import io
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from scarlet_models.errors import UserError
-from scarlet_models.weights.save import CONFIG
+from scarlet_models.documents import MAX_JSON, read_json, read_text
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.files import write_text
+from scarlet_models.weights.save import CONFIG, TRAINED
+
+from .data.labelled import FEW, LabelledImages
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Indices to train on and indices held out, both ascending; sha256s of the held-out images' names and of all."""
+    """Indices to train on and indices held out, both ascending; and a sha256 of the held-out images' names."""
 
     train: list[int]
     holdout: list[int]
     hash: str
-    images: str
 
 
 def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share: float, seed: int) -> Split:
@@ -52,43 +63,120 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
     if share and not held:
         raise UserError(f"--holdout {share} of {len(ids)} images holds out none; raise it, or set it to 0")
     rest = sorted(set(range(len(ids))) - set(held))
-    return Split(rest, sorted(held), _hash_names(ids[i] for i in held), _hash_names(ids))
+    names = "\n".join(sorted(ids[i] for i in held))
+    return Split(rest, sorted(held), hashlib.sha256(names.encode()).hexdigest())
 
 
-def _hash_names(names: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-
-
-OTHER_SPLIT = "holds out other images: restore its --holdout, --split-seed and data"  # a run that resumes
 KEY = "split"  # timm leaves entries alone that it does not know
+IMAGES = "images.txt"  # of a run: a line for each image of the training split, its mark and its name
 
 
-def record(split: Split) -> dict[str, dict[str, str]]:
-    """What is written: names, by their hashes, of all images of the training split and of the held-out ones."""
-    return {KEY: {"images": split.images, "held_out": split.hash}}
+def record(split: Split, images: LabelledImages) -> dict[str, dict[str, str]]:
+    """What config.json says: the data's fingerprint, and a hash of the names of the held-out images."""
+    return {KEY: {"images": images.fingerprint, "held_out": split.hash}}
+
+
+def trained_images(split: Split, images: LabelledImages) -> dict[str, bytes]:
+    """The file of that name for a network's folder; none where contents are not known."""
+    if not images.checked:
+        return {}
+    file = io.BytesIO()
+    np.save(file, np.sort(_numbers(images, split.train)), allow_pickle=False)
+    return {TRAINED: file.getvalue()}
+
+
+def _numbers(images: LabelledImages, indices: Sequence[int]) -> np.ndarray:
+    """64 bits of the content of each of the images."""
+    return np.array([int(images.marks[i][:16], 16) for i in indices], dtype=np.uint64)
 
 
 def read_record(source: str) -> dict[str, str]:
     """What was written into a folder, or beside a file of weights; nothing where there is none."""
-    place = Path(source.removeprefix("local-dir:"))
-    if not source or not place.exists():
+    place = _folder(source)
+    if place is None:
         return {}
     try:
-        recorded = json.loads(((place if place.is_dir() else place.parent) / CONFIG).read_text())[KEY]
+        recorded = read_json(place / CONFIG, dict)[KEY]
         return {name: str(recorded[name]) for name in ("images", "held_out")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         return {}
 
 
-def refuse_mixing(source: str, split: Split) -> None:
-    """Lets a network of these images be trained on only if it has seen none of those that are held out now.
+def read_trained(source: str) -> bytes:
+    """The file of trained images in a network's folder; empty where there is none."""
+    place = _folder(source)
+    return (place / TRAINED).read_bytes() if place and (place / TRAINED).is_file() else b""
+
+
+def _folder(source: str) -> Path | None:
+    place = Path(source.removeprefix("local-dir:"))
+    if not source or not place.exists():
+        return None
+    return place if place.is_dir() else place.parent
+
+
+def refuse_trained(source: str, images: LabelledImages, indices: Sequence[int]) -> None:
+    """Compares images with those that a network was trained on, as far as there is a record of them.
 
     Raises:
-        UserError: it may have: it held out others.
+        UserError: It was trained on more than a few of them.
+    """
+    content = read_trained(source)
+    if not content or not images.checked:
+        return
+    try:
+        trained = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{source}/{TRAINED} is damaged: {first_line(error)}; export the network again") from error
+    seen = np.asarray(indices)[np.isin(_numbers(images, indices), trained)]
+    if len(seen) > FEW * len(indices):
+        raise UserError(
+            f"{source} was trained on {len(seen):,} of these {len(indices):,} images, {images.ids[seen[0]]} for one: "
+            "give the data, --holdout and --split-seed of its training, or other images"
+        )
+    if len(seen):
+        _logger.warning("%s was trained on %d of these images, %s for one", source, len(seen), images.ids[seen[0]])
+
+
+def refuse_mixing(source: str, split: Split, images: LabelledImages) -> None:
+    """Lets a network be trained on only if it has seen none of the images that are held out now.
+
+    Raises:
+        UserError: It has, or may have: it held out others of the same images.
     """
     kept = read_record(source)
-    if split.holdout and kept.get("images") == split.images and kept["held_out"] != split.hash:
+    if not split.holdout or not kept:
+        return
+    if kept["images"] == images.fingerprint and kept["held_out"] != split.hash:
         raise UserError(
             f"{source} may have been trained on images that are held out now: give its own --holdout and "
             "--split-seed, or --holdout 0"
         )
+    refuse_trained(source, images, split.holdout)
+
+
+def fixed_data(split: Split, images: LabelledImages, run: str | Path) -> dict[str, tuple[Any, str]]:
+    """What a run's data must not change in, for `Task.fixed`: the data and the split."""
+    return {
+        "data": (images.fingerprint, f"was trained on other images: {_changes(images, Path(run) / IMAGES)}"),
+        "split": (split.hash, "holds out other images: restore its --holdout, --split-seed and data"),
+    }
+
+
+def write_images(images: LabelledImages, run: Path) -> None:
+    """Writes images.txt, so that a run that resumes can name the images that have changed."""
+    if images.checked:
+        write_text(run / IMAGES, "".join(map("{}  {}\n".format, images.marks, images.ids)))
+
+
+def _changes(images: LabelledImages, path: Path) -> str:
+    try:
+        rows = [line.split("  ", 1) for line in read_text(path, MAX_JSON).splitlines()] if path.exists() else []
+        before = {name: mark for mark, name in rows}
+    except (UserError, ValueError):
+        before = {}
+    now = dict(zip(images.ids, images.marks, strict=True)) if before else {}
+    changed = {name for name in before.keys() & now.keys() if before[name] != now[name]}
+    parts = {"are gone": before.keys() - now.keys(), "are new": now.keys() - before.keys(), "have changed": changed}
+    found = [f"{len(who):,} {what} ({min(who)}{', ...' * (len(who) > 1)})" for what, who in parts.items() if who]
+    return f"{', '.join(found) or 'their names, labels or contents differ'}; restore them, or start another run"

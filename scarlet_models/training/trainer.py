@@ -24,11 +24,12 @@ from torch import Tensor
 from scarlet_models.errors import UserError
 
 from .checkpoint import restore_parts
-from .loading import epoch_batches, load_batches, mix_seed
+from .loading import epoch_batches, load_batches
 from .optim import apply_gradients, average, make_optimizer, make_scheduler
 from .progress import Progress
 from .run_folder import RunFolder
 from .task import Task
+from .transforms import mix_seed
 
 READ_EVERY = {"cpu": 1, "cuda": 20}  # steps; a GPU waits while figures are read
 

@@ -22,6 +22,8 @@ from scarlet_models.networks import create
 
 from .source import CONFIG, LOCAL, WEIGHTS
 
+TRAINED = "trained_images.npy"  # what a training adds: which images it saw
+
 # What described the weights that a network was trained from.
 _STALE = ("tag", "license", "origin_url", "label_names", "label_descriptions", "label_offset", "pool_size")
 
@@ -55,7 +57,7 @@ def save(
     folder, more = Path(folder), more or {}
     if label_names is not None and len(label_names) != model.num_classes:
         raise UserError(f"{len(label_names)} label names for a network with {model.num_classes} classes")
-    with whole_folder(folder, {CONFIG, WEIGHTS, *more}) as new:
+    with whole_folder(folder, {CONFIG, WEIGHTS, TRAINED, *more}) as new:
         write_config(model, new / CONFIG, model_args, data_config, label_names, notes)
         write_weights(half_precision(model) if half else model.state_dict(), new / WEIGHTS)
         for name, content in more.items():

@@ -17,7 +17,7 @@ from scarlet_models.export.programs import export_program, missing_packages, onn
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.counting import in_channels
 from scarlet_models.networks import create, is_genotype
-from scarlet_models.training.split import KEY, read_record
+from scarlet_models.training.split import KEY, read_record, read_trained
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.card import CARD, card
 
@@ -39,6 +39,7 @@ class Network:
         figures: The same for programs.
         card: The model card that comes with it; empty for none.
         notes: More entries of config.json.
+        files: More files: name -> content.
     """
 
     model: Any
@@ -49,6 +50,7 @@ class Network:
     figures: dict[str, Any] = field(default_factory=dict)
     card: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def trained(name: str) -> Network:
@@ -70,7 +72,9 @@ def trained(name: str) -> Network:
     kept = read_record(str(folder))
     cfg: Any = model.pretrained_cfg
     classes = None if cfg.get("tag") else cfg.get("label_names")  # those of a tag are in the cfg that is kept whole
-    return Network(model, dict(arguments), None, classes, facts, figures, text, {KEY: kept} if kept else {})
+    seen, notes = read_trained(str(folder)), {KEY: kept} if kept else {}
+    files = {saving.TRAINED: seen} if seen else {}
+    return Network(model, dict(arguments), None, classes, facts, figures, text, notes, files)
 
 
 def saved_folder(place: Path) -> Path:
@@ -114,7 +118,7 @@ def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
     """
     model = network.model
     size = int((network.data_config or resolve_model_data_config(model))["input_size"][-1])
-    figures, facts, more = dict(network.figures), dict(network.facts), dict[str, bytes]()
+    figures, facts, more = dict(network.figures), dict(network.facts), dict(network.files)
     if onnx is None and (onnx := not missing_packages()) is False:
         _logger.info("no %s: pip install 'scarlet-models[export]' for it", ONNX)
     if onnx:

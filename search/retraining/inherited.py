@@ -19,7 +19,7 @@ from scarlet_models.search.supernet.folding import FoldingError
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
-from scarlet_models.training.split import record
+from scarlet_models.training.split import record, trained_images
 
 from .export import Network, saved_folder
 
@@ -72,7 +72,8 @@ def _recalibrated(
     if held.recognised:  # no figure from images it was trained on
         network.figures["holdout_top1"], count = _top1(network.model, held.batches(device))
         network.facts["Top-1"] = f"{network.figures['holdout_top1']:.2f}% of {count:,} held-out images"
-        network.notes = record(held.split)
+        network.notes = record(held.split, held.images)
+        network.files = trained_images(held.split, held.images)
     return network
 
 

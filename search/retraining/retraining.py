@@ -36,20 +36,21 @@ def retrain(options: RetrainOptions, world: World, command: str) -> tuple[TrainR
     if not options.genotype:
         raise UserError("--genotype is missing: choice indices such as 2,4,1,...; scarlet-models train takes a --model")
     genotype = Genotype.parse(options.genotype, options.space)
+    test = ""
     if options.final:
         with world.main_first():
-            check_test_split(options, LabelledImages(options, options.train_split))
+            test = check_test_split(options, LabelledImages(options, options.train_split)).fingerprint
     start = Start(str(genotype), inherit=options.inherit, space=options.space)
     result = train_classifier(options, start, world, command)
-    return result, _score_once(options, result.folder, world) if options.final else {}
+    return result, _score_once(options, result.folder, world, test) if options.final else {}
 
 
-def _score_once(options: RetrainOptions, folder: Path, world: World) -> dict[str, Any]:
-    """The test figures in final.json, measured unless they are there for these very weights."""
+def _score_once(options: RetrainOptions, folder: Path, world: World, test: str) -> dict[str, Any]:
+    """The test figures in final.json, measured unless they are there for these very weights and test images."""
     path = Path(options.out) / FINAL
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text())
-        if known["weights_sha256"] == sha256_of(folder / saving.WEIGHTS):
+        if (known["weights_sha256"], known.get("data")) == (sha256_of(folder / saving.WEIGHTS), test):
             return known
     result = evaluate_classifier(str(folder), options, True, world)
     _logger.info("%s", result)

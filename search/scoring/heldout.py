@@ -59,7 +59,7 @@ class HeldOut:
 
     def __init__(self, options: HeldOutOptions, info: SupernetInfo) -> None:
         self.options, self.info = options, info
-        places = ("data_dir", "dataset", "train_split", "download", "workers")
+        places = ("data_dir", "dataset", "train_split", "skip_broken", "workers")
         data = DataOptions(**{name: getattr(options, name) for name in places})
         self.images = LabelledImages(data, options.train_split)
         self.split = split_holdout(self.images.ids, self.images.labels, info.holdout, info.split_seed)
@@ -101,7 +101,7 @@ class HeldOut:
         return self._load(self._in_batches(self.held), device)
 
     def calibration(self, count: int, device: torch.device) -> tuple[Batches, str]:
-        """`count` training images like `batches`, with the transform of evaluation, and a hash of their names."""
+        """`count` training images like `batches`, with the transform of evaluation, and a hash of them."""
         batches = self._calibration(count)
         return self._load(batches, device), self._digest(batches)
 
@@ -119,7 +119,9 @@ class HeldOut:
         return [part.tolist() for part in parts]
 
     def _digest(self, batches: Sequence[Sequence[int]]) -> str:
-        text = "\n\n".join("\n".join(self.images.ids[i] for i in batch) for batch in batches)
+        text = "\n\n".join(
+            "\n".join(f"{self.images.ids[i]} {self.images.marks[i]}" for i in batch) for batch in batches
+        )
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _load(self, batches: list[list[int]], device: torch.device) -> Batches:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scarlet_models.options import Ranged, option
+from scarlet_models.training.options import WORKERS
 
 FEWEST_ANCHORS = 5
 
@@ -15,13 +16,14 @@ class HeldOutOptions(Ranged):
     """The held-out images of a trained supernet, and the machine to run it on.
 
     Args:
-        data_dir: Folder of class folders, tar file, or the place of the named data set.
+        data_dir: Folder of class folders, tar file, or the place of the named data set, which is downloaded to there if
+            the place does not exist.
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
         train_split: Split that the supernet was trained on.
-        download: Download the data set if timm can.
+        skip_broken: Leave out images that cannot be read instead of refusing them.
         other_copy: Accept another copy of the data set (same classes, same split) whose file names differ. The
             held-out split is then drawn anew, and the supernet may have been trained on most of these images.
-        workers: Processes that decode images; 0 decodes in the main process.
+        workers: Threads or processes that prepare images, up to 8 by default; 0 does it in the main process.
         images: Number of held-out images to use; 0 for all.
         batch_size: Images in a forward pass.
         device: auto, cpu, cuda or cuda:N.
@@ -31,9 +33,9 @@ class HeldOutOptions(Ranged):
     data_dir: str = option("", free=True)
     dataset: str = ""
     train_split: str = "train"
-    download: bool = option(False, free=True)
+    skip_broken: bool = False
     other_copy: bool = False
-    workers: int = option(2, least=0, free=True)
+    workers: int = option(WORKERS, least=0, free=True)
     images: int = option(0, least=0)
     batch_size: int = option(250, least=1)
     device: str = option("auto", free=True)

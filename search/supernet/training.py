@@ -23,7 +23,7 @@ from scarlet_models.training.loading import Transformed, load_batches
 from scarlet_models.training.optim import autocast
 from scarlet_models.training.options import from_keywords
 from scarlet_models.training.run_folder import MetricsTable, RunFolder
-from scarlet_models.training.split import OTHER_SPLIT, refuse_mixing, split_holdout
+from scarlet_models.training.split import fixed_data, refuse_mixing, split_holdout, write_images
 from scarlet_models.training.task import Scale, Task, move
 from scarlet_models.training.trainer import Trainer
 from scarlet_models.training.transforms import eval_transform, train_transform
@@ -107,7 +107,7 @@ class FairSteps(Task):
         self.kept = {"tally": torch.zeros(len(self.space.layers), len(self.space.choices), 3, dtype=torch.float64)}
         self.parts = {"sampler": self.sampler}
         self.fixed = {
-            "split": (self.split.hash, OTHER_SPLIT),
+            **fixed_data(self.split, self.images, options.out),
             "space": (self.space.to_dict(), "trains another space: restore its --space"),
         }
         self.choices: MetricsTable | None = None
@@ -118,7 +118,7 @@ class FairSteps(Task):
         self.model = Supernet(self.space, len(self.images.classes), options.stabilizer, options.init)
         if options.inherit:
             inherit_supernet(self.model, options.inherit)
-            refuse_mixing(options.inherit, self.split)
+            refuse_mixing(options.inherit, self.split, self.images)
         origin = f"the weights of {options.inherit}, layer by layer" if options.inherit else "random weights"
         _logger.info("the supernet of space %s starts from %s", self.space.name, origin)
         to_device(self.model, self.world.device)
@@ -133,8 +133,10 @@ class FairSteps(Task):
         )
 
     def open(self, folder: RunFolder, step: int) -> None:
-        """Opens choices.csv."""
+        """Opens choices.csv, and writes down what images the run is about."""
         self.folder = folder
+        if self.world.is_main and not step:
+            write_images(self.images, folder.path)
         self.choices = MetricsTable(folder.path / "choices.csv", step) if self.world.is_main else None
 
     def dataset(self, epoch: int) -> Dataset[Any]:

@@ -9,7 +9,8 @@ from timm.data import resolve_data_config
 
 from scarlet_models.search.supernet.file import SupernetInfo, save_supernet
 from scarlet_models.search.supernet.supernet import Supernet
-from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.options import DataOptions
 from scarlet_models.training.split import split_holdout
 
 DATA_CONFIG = resolve_data_config({"input_size": (3, 32, 32)})

@@ -15,11 +15,11 @@ from scarlet_models.training.options import DataOptions
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train/ with 10, 20 and 30 images of three classes; val/ with 2 of each."""
     root = tmp_path_factory.mktemp("data")
-    for split, counts in (("train", (10, 20, 30)), ("val", (2, 2, 2))):
+    for first, split, counts in ((0, "train", (10, 20, 30)), (500, "val", (2, 2, 2))):
         for label, (name, count) in enumerate(zip(CLASSES, counts, strict=True)):
             (root / split / name).mkdir(parents=True)
             for i in range(count):
-                random_image(1000 * label + i).save(root / split / name / f"{i}.png")
+                random_image(1000 * label + first + i).save(root / split / name / f"{i}.png")
     return root
 
 

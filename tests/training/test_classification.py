@@ -48,6 +48,7 @@ def _options(images: Path, out: Path) -> Options:
         epochs=3,
         image_size=[(0, 24), (2, 32)],
         batch_size=32,
+        seed=1,
         lr=0.05,
         warmup_epochs=0.5,
         opt_args={"nesterov": True},
@@ -111,7 +112,7 @@ def test_a_run_leaves_everything_in_its_folder(options: Options, capsys: pytest.
 
 def test_the_export_is_the_best_network_and_loads_through_timm(whole: Options, images: Path) -> None:
     folder = _exported(whole)
-    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", "trained_images.npy"}
     assert "drop_rate" not in json.loads((folder / "config.json").read_text())["model_args"], "it is of training"
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     config = resolve_model_data_config(model)
@@ -366,11 +367,11 @@ def _still(options: Options, **change: Any) -> Options:
     return dataclasses.replace(options, epochs=1, image_size=24, **nothing, **change)
 
 
-def _first_line(options: Options, capsys: pytest.CaptureFixture[str]) -> str:
-    """Trains, and returns the first line that is printed, without its time."""
+def _origin(options: Options, capsys: pytest.CaptureFixture[str]) -> str:
+    """Trains, and returns the line that says what from, without its time."""
     capsys.readouterr()
     main(options)
-    return capsys.readouterr().err.splitlines()[0].partition(" ")[2]
+    return capsys.readouterr().err.splitlines()[1].partition(" ")[2]
 
 
 def _assert_starts_from(options: Options, tensors: dict[str, torch.Tensor], but: str = "nothing") -> None:
@@ -382,7 +383,7 @@ def _assert_starts_from(options: Options, tensors: dict[str, torch.Tensor], but:
 
 def test_a_folder_starts_from_its_weights(whole: Options, options: Options, capsys: pytest.CaptureFixture[str]) -> None:
     run = _still(options, model=str(_exported(whole)))
-    assert _first_line(run, capsys) == f"local-dir:{_exported(whole)} starts from its own weights"
+    assert _origin(run, capsys) == f"local-dir:{_exported(whole)} starts from its own weights"
     _assert_starts_from(run, safetensors.torch.load_file(_exported(whole) / "model.safetensors"))
     timm.create_model(f"local-dir:{_exported(run)}", pretrained=True)
 
@@ -401,7 +402,7 @@ def test_a_tag_starts_from_its_weights_and_a_plain_name_from_random_ones(
     }
     for name, (change, origin) in origins.items():
         run = _still(options, **change, model_args={}, out=str(tmp_path / name))
-        assert _first_line(run, capsys) == f"{run.model} starts from {origin}"
+        assert _origin(run, capsys) == f"{run.model} starts from {origin}"
         if name == "plain":
             assert not torch.allclose(newest(run.out)["model"]["conv_stem.weight"], weights["conv_stem.weight"])
         else:
@@ -410,7 +411,7 @@ def test_a_tag_starts_from_its_weights_and_a_plain_name_from_random_ones(
 
 def test_a_network_inherits_from_another_of_its_space(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
     run = _still(options, model="scarlet_c", inherit="scarlet_a.c10", model_args={})
-    assert _first_line(run, capsys) == "scarlet_c starts from the weights of scarlet_a.c10, layer by layer"
+    assert _origin(run, capsys) == "scarlet_c starts from the weights of scarlet_a.c10, layer by layer"
     donor = timm.create_model("scarlet_a.c10", pretrained=True).state_dict()
     _assert_starts_from(run, {"conv_stem.weight": donor["conv_stem.weight"]})
 
@@ -515,11 +516,45 @@ def test_a_bad_value_on_the_command_line(
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_cannot_be_read_is_named(options: Options, images: Path, tmp_path: Path, workers: int) -> None:
+def test_images_that_cannot_be_read_are_named_before_the_first_step(
+    options: Options, images: Path, tmp_path: Path
+) -> None:
     """timm takes the next one in its place, which the figures would count twice."""
     shutil.copytree(images, tmp_path / "colours")
     (tmp_path / "colours/train/green/7.png").write_text("no image")
-    bad = dataclasses.replace(options, data_dir=str(tmp_path / "colours"), workers=workers)
-    with pytest.raises(UserError, match=r"^cannot read image .*/green/7\.png: [^\n]*; mend or remove it$"):
+    bad = dataclasses.replace(options, data_dir=str(tmp_path / "colours"))
+    with pytest.raises(
+        UserError, match=r"1 of 120 images cannot be read: green/7\.png \(not an image[^\n]*--skip-broken$"
+    ):
         main(bad)
+    assert not Path(bad.out).exists()
+
+
+def test_a_run_goes_on_with_the_images_that_it_began_with(short: Options, images: Path, tmp_path: Path) -> None:
+    """An image that is gone, one that is new and a class that was written over are named, whatever the drift."""
+    root = tmp_path / "colours"
+    shutil.copytree(images, root)
+    run = dataclasses.replace(short, data_dir=str(root))
+    main(run)
+    shutil.move(root / "train/blue/3.png", root / "train/blue/300.png")
+    for path in (root / "train" / "red").glob("*.png"):
+        shutil.copy(root / "test" / "red" / "0.png", path)
+    changes = r"1 are gone \(blue/3\.png\), 1 are new \(blue/300\.png\), 40 have changed \(red/0\.png, \.\.\.\)"
+    with pytest.raises(UserError, match=f"was trained on other images: {changes}; restore them, or start another run$"):
+        main(dataclasses.replace(run, resume=True, allow_drift=True, epochs=2))
+
+
+def test_a_network_goes_on_where_its_training_images_are_not_held_out(
+    short: Options, images: Path, tmp_path: Path
+) -> None:
+    """Also with another image: the images are compared one by one."""
+    root = tmp_path / "colours"
+    shutil.copytree(images, root)
+    first = dataclasses.replace(short, data_dir=str(root))
+    main(first)
+    shutil.copy(root / "test" / "red" / "0.png", root / "train" / "red" / "new.png")
+    folder = next(Path(first.out).glob("exported/*"))
+    again = dataclasses.replace(first, model=str(folder), out=str(tmp_path / "again"))
+    with pytest.raises(UserError, match=r"was trained on \d+ of these 12 images, .* for one: give the data"):
+        main(dataclasses.replace(again, split_seed=1))
+    main(dataclasses.replace(again, holdout=0.0))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import struct
+import subprocess
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,11 +18,11 @@ import numpy as np
 import pytest
 from helpers.images import CLASSES, CONFIG, random_image
 from PIL import Image
-from timm.data import IterableImageDataset
+from timm.data import IterableImageDataset, create_dataset
 
 from scarlet_models.errors import UserError
-from scarlet_models.training import data
 from scarlet_models.training.data import LabelledImages, check_test_split
+from scarlet_models.training.data import labelled as module
 from scarlet_models.training.loading import Transformed, load_batches
 from scarlet_models.training.options import DataOptions
 from scarlet_models.training.split import split_holdout
@@ -34,7 +38,7 @@ def _tar(path: Path, members: Mapping[str, Path]) -> Path:
 
 def test_training_images_are_no_test_split(folder: Path, labelled: LabelledImages, tmp_path: Path) -> None:
     check_test_split(DataOptions(data_dir=str(folder)), labelled)  # the same names, in another folder
-    with pytest.raises(UserError, match=r"--test-split train: .* 60 images of the training split train"):
+    with pytest.raises(UserError, match="holds 60 images of the training split train, ant/0"):
         check_test_split(DataOptions(data_dir=str(folder), test_split="train"), labelled)
     with pytest.raises(UserError, match="no folder nosuch, but class folders in train, val: name the split by --test-"):
         check_test_split(DataOptions(data_dir=str(folder), test_split="nosuch"), labelled)
@@ -59,11 +63,11 @@ def test_training_images_are_known_by_whatever_path(
     (place / "test").symlink_to(folder / "train")
     _tar(place / "train.tar", {"train": folder / "train"})
     (place / "test.tar").symlink_to("train.tar")
-    for train, test in (("train", "."), ("train", "test"), ("train.tar", "test.tar")):
+    for train, test, count in (("train", ".", 120), ("train", "test", 60), ("train.tar", "test.tar", 60)):
         options = DataOptions(data_dir=str(place), train_split=train, test_split=test)
-        with pytest.raises(UserError, match="60 images of the training split"):
+        with pytest.raises(UserError, match=f"holds {count} images of the training split"):
             check_test_split(options, LabelledImages(options, train))
-    assert not LabelledImages(options, "train").files() & LabelledImages(options, "train.tar").files()
+    assert set(LabelledImages(options, "train").marks) == set(LabelledImages(options, "train.tar").marks)
 
 
 # Splits that are not mixed
@@ -171,7 +175,7 @@ class _AbsoluteNames(list[tuple[Image.Image, int]]):
 
 def test_whole_paths_are_cut_to_what_does_not_depend_on_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
     source = _AbsoluteNames((random_image(i), i % 3) for i in range(9))
-    monkeypatch.setattr(data, "create_dataset", lambda *_, **__: source)
+    monkeypatch.setattr(module, "create_dataset", lambda *_, **__: source)
     images = LabelledImages(DataOptions(dataset="hfds/folder"), "train")
     assert images.ids[:4] == ["class_0/0.jpg", "class_1/1.jpg", "class_2/2.jpg", "class_0/3.jpg"]
     assert images.labels.tolist() == [0, 1, 2] * 3
@@ -189,13 +193,13 @@ class _StreamReader:
 
 def test_a_stream_is_indexed_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = IterableImageDataset("nowhere", reader=_StreamReader())
-    monkeypatch.setattr(data, "create_dataset", lambda *_, **__: stream)
+    monkeypatch.setattr(module, "create_dataset", lambda *_, **__: stream)
     options = DataOptions(dataset="wds/images", data_dir=".")
     images = LabelledImages(options, "train")
     assert images.labels.tolist() == [0, 1, 2] * 3
     assert images[4][0].tobytes() == random_image(4).tobytes()
     with monkeypatch.context() as patch, pytest.raises(UserError, match="too large to keep in memory"):
-        patch.setattr(data, "_STREAM_LIMIT", 10_000)
+        patch.setattr(module, "_STREAM_LIMIT", 10_000)
         LabelledImages(options, "train")
     with monkeypatch.context() as patch, pytest.raises(UserError, match="torchrun cannot share out"):
         patch.setenv("WORLD_SIZE", "2")
@@ -207,7 +211,10 @@ def test_a_stream_is_indexed_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (DataOptions(), r"--data-dir \(empty\) does not exist"),
         (DataOptions(data_dir="nowhere"), "--data-dir nowhere does not exist"),
-        (DataOptions(data_dir="."), "cannot read split 'train' of .: Found 0 images"),
+        (
+            DataOptions(data_dir="."),
+            r"^\.: no images found \(extensions tried: \.bmp .*\); give a tar: --train-split bad\.tar$",
+        ),
         (DataOptions(dataset="torch/nosuch", data_dir="."), "Unknown torchvision dataset nosuch"),
         (DataOptions(dataset="torch/cifar10"), "--data-dir is missing: the folder where torch/cifar10 lies"),
         (DataOptions(data_dir="bad.tar"), "cannot read split 'train' of bad.tar: "),
@@ -230,18 +237,25 @@ def test_a_name_that_timm_does_not_know_is_not_taken_for_the_folder(folder: Path
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_in_a_tar_that_cannot_be_read_is_named(folder: Path, tmp_path: Path, workers: int) -> None:
+def test_an_image_in_a_tar_that_cannot_be_read_is_named(
+    folder: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "torn.png").write_bytes((folder / "val/ant/0.png").read_bytes()[:-400])
     path = _tar(tmp_path / "one.tar", {"ant/0.png": folder / "val/ant/0.png", "ant/1.png": tmp_path / "torn.png"})
+    with pytest.raises(UserError, match=r"one\.tar, split train: 1 of 2 images .*: ant/1\.png \(damaged: "):
+        LabelledImages(DataOptions(data_dir=str(path)), "train")
+    monkeypatch.setattr(module, "MOST_CHECKED", 1)
     dataset = Transformed(LabelledImages(DataOptions(data_dir=str(path)), "train"), eval_transform(24, CONFIG))
     with pytest.raises(UserError, match=r"^cannot read image .*/one\.tar/ant/1\.png: [^\n]*; mend or remove it$"):
         list(load_batches(dataset, [[0], [1]], workers))
 
 
-def test_images_are_those_that_timm_decodes(labelled: LabelledImages) -> None:
+def test_images_are_those_that_timm_decodes(folder: Path, labelled: LabelledImages) -> None:
+    timms = create_dataset("", root=str(folder), split="train")
+    assert labelled.ids == timms.filenames()
     for index in (0, 30, 59):
-        assert labelled[index][0].tobytes() == labelled.source[index][0].tobytes()
-        assert labelled[index][1] == labelled.source[index][1]
+        assert labelled[index][0].tobytes() == timms[index][0].tobytes()
+        assert labelled[index][1] == timms[index][1]
 
 
 def test_imagenette_reads_from_its_tars(shared: Path) -> None:
@@ -260,8 +274,130 @@ def test_imagenette_reads_from_its_tars(shared: Path) -> None:
 def test_greyscale_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     for mode in ("L", "RGBA", "P", "CMYK"):
         (tmp_path / "train" / mode).mkdir(parents=True)
-        target: Any = io.BytesIO()
+        target = io.BytesIO()
         random_image(0).convert(mode).save(target, "TIFF")
         (tmp_path / "train" / mode / "a.png").write_bytes(target.getvalue())
     images = LabelledImages(DataOptions(data_dir=str(tmp_path)), "train")
     assert {images[i][0].mode for i in range(4)} == {"RGB"}
+
+
+# Images as they are
+
+
+def _tree(root: Path, names: str) -> Path:
+    """A folder with an image at each of the names."""
+    for number, name in enumerate(names.split()):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        random_image(number, 8).save(root / name)
+    return root
+
+
+def _open(root: Path, **options: Any) -> LabelledImages:
+    return LabelledImages(DataOptions(data_dir=str(root), **options), "train")
+
+
+def test_every_format_is_read_and_other_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    _tree(tmp_path, "train/a/0.webp train/a/1.gif train/b/2.tiff train/b/3.BMP train/b/.4.png")
+    for name in ("a/notes.txt", "b/more.txt", "b/README"):
+        (tmp_path / "train" / name).write_text("no image")
+    images = _open(tmp_path)
+    assert images.ids == ["a/0.webp", "a/1.gif", "b/2.tiff", "b/3.BMP"]
+    assert images[3][0].tobytes() == random_image(3, 8).tobytes()
+    assert "4 images, 2 classes, 4 files ignored (.txt, .png, README)" in caplog.text
+
+
+def test_images_outside_of_class_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train: image 0.png lies in no class folder; make a folder for each class$"):
+        _open(_tree(tmp_path, "train/0.png train/1.png"))
+
+
+def test_tars_beside_the_folder_are_named(folder: Path, tmp_path: Path) -> None:
+    _tar(tmp_path / "first.tar", {"ant": folder / "val/ant"})
+    with pytest.raises(UserError, match=r"no images found .*; give a tar: --train-split first\.tar$"):
+        _open(tmp_path)
+
+
+def test_tars_in_a_tar_stand_for_folders(folder: Path, tmp_path: Path) -> None:
+    inner = [_tar(tmp_path / f"{name}.tar", {f"{name}.png": folder / f"train/{name}/3.png"}) for name in CLASSES]
+    images = LabelledImages(DataOptions(data_dir=str(_tar(tmp_path / "all.tar", {p.name: p for p in inner}))), "train")
+    assert images.ids == [f"{name}/{name}.png" for name in CLASSES] and images.classes == list(CLASSES)
+    assert images[2][0].tobytes() == Image.open(folder / "train/cow/3.png").tobytes()
+
+
+def test_fifos_are_skipped_and_loops_of_links_end(tmp_path: Path) -> None:
+    root = _tree(tmp_path, "train/a/0.png train/b/1.png elsewhere/2.png")
+    os.mkfifo(root / "train/a/fifo.png")
+    (root / "train/a/loop").symlink_to(root / "train")
+    (root / "elsewhere/back").symlink_to(root / "train/b")
+    (root / "train/b/there").symlink_to(root / "elsewhere")
+    assert _open(root).ids == ["a/0.png", "b/1.png", "b/there/2.png"]
+
+
+def test_what_pretends_to_be_an_image_is_named_and_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(subprocess, "check_call", started.append)
+    monkeypatch.setattr(subprocess, "Popen", started.append)
+    root = _tree(tmp_path, "train/a/0.png train/b/1.png")
+    (root / "train/a/eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b"")]
+    packed = (struct.pack(">I", len(c)) + n + c + struct.pack(">I", zlib.crc32(n + c)) for n, c in chunks)
+    (root / "train/b/bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    with pytest.raises(UserError, match=r"a/eps\.png \(not an image, .*, b/bomb\.png \(too large: ") as caught:
+        _open(root)
+    assert "2 of 4 images cannot be read" in str(caught.value) and not started
+    images = _open(root, skip_broken=True)
+    assert images.ids == ["a/0.png", "b/1.png"] and images[1][0].tobytes() == random_image(1, 8).tobytes()
+
+
+# What names the content
+
+
+def test_images_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, read = _tree(tmp_path, "train/a/0.png train/a/1.png train/b/2.png"), list[str]()
+    inspect = LabelledImages._inspect
+    monkeypatch.setattr(LabelledImages, "_inspect", lambda self, i: (read.append(self.ids[i]), inspect(self, i))[1])
+    first = _open(root)
+    assert sorted(read) == first.ids
+    assert _open(root, workers=0).fingerprint == first.fingerprint and len(read) == 3
+    random_image(7, 8).save(root / "train/b/2.png")
+    changed = _open(root)
+    assert read[3:] == ["b/2.png"] and changed.marks[:2] == first.marks[:2] and changed.marks[2] != first.marks[2]
+    assert changed.fingerprint != first.fingerprint and changed.ids == first.ids
+
+
+def test_the_fingerprint_does_not_depend_on_the_place(folder: Path, labelled: LabelledImages, tmp_path: Path) -> None:
+    path = _tar(tmp_path / "one.tar", {name: folder / "train" / name for name in CLASSES})
+    assert LabelledImages(DataOptions(data_dir=str(path)), "train").fingerprint == labelled.fingerprint
+
+
+def test_of_many_images_names_and_sizes_are_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_CHECKED", 10)
+    monkeypatch.setattr(LabelledImages, "_inspect", None)
+    images = _open(folder)
+    assert images.marks[0] == str((folder / "train" / images.ids[0]).stat().st_size)
+    with pytest.raises(UserError, match="60 images of the training split"):
+        check_test_split(DataOptions(data_dir=str(folder), test_split="train"), images)
+
+
+def test_a_copy_of_the_training_images_is_no_test_split(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = DataOptions(data_dir=str(tmp_path), test_split="test")
+    shutil.copytree(folder / "train", tmp_path / "train")
+    for path in (folder / "train").glob("*/*"):
+        copy = tmp_path / "test" / path.parent.name / f"copy_of_{path.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    train = LabelledImages(options, "train")
+    with pytest.raises(UserError, match="--test-split test holds 60 images of the training split train, ant/copy_of_0"):
+        check_test_split(options, train)
+    for number, path in enumerate(sorted((tmp_path / "test").glob("*/*"))[1:]):
+        random_image(5000 + number).save(path)
+    for number in range(150):  # one image of 210 is there twice, as happens
+        random_image(9000 + number).save(tmp_path / "test" / "ant" / f"new{number}.png")
+    assert len(check_test_split(options, train)) == 210
+    assert "holds 1 images of the training split train: ant/copy_of_0.png" in caplog.text

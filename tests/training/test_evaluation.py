@@ -83,13 +83,30 @@ def test_results_have_timms_columns_and_one_row_a_model(options: Options, images
     assert file.read_text() == "a,b\n1,2\n"
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_cannot_be_read_is_named(options: Options, images: Path, tmp_path: Path, workers: int) -> None:
+def test_images_that_cannot_be_read_are_listed_or_left_out(
+    options: Options, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(images, tmp_path / "colours")
-    (tmp_path / "colours/test/green/7.png").write_text("no image")
-    bad = dataclasses.replace(options, data_dir=str(tmp_path / "colours"), workers=workers, final=True)
-    with pytest.raises(UserError, match=r"^cannot read image .*/green/7\.png: [^\n]*; mend or remove it$"):
+    for name in ("green/7.png", "red/0.png"):
+        (tmp_path / "colours/test" / name).write_text("no image")
+    bad = dataclasses.replace(options, data_dir=str(tmp_path / "colours"), final=True)
+    listed = (
+        r"split test: 2 of 30 images cannot be read: green/7\.png \(not an image[^\n]*\), red/0\.png \(not an image"
+    )
+    with pytest.raises(UserError, match=listed + r"[^\n]*; mend or remove them, or leave them out with --skip-broken$"):
         main(bad)
+    main(dataclasses.replace(bad, skip_broken=True))
+    assert json.loads(capsys.readouterr().out)["images"] == 28
+
+
+def test_a_copy_of_the_training_images_is_not_scored(options: Options, images: Path, tmp_path: Path) -> None:
+    """Under other names, and as the test split."""
+    for path in (images / "train").glob("*/*.png"):
+        copy = tmp_path / "test" / path.parent.name / f"copy{path.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    with pytest.raises(UserError, match=r"net was trained on 108 of these 120 images, blue/copy\d+\.png for one"):
+        main(dataclasses.replace(options, data_dir=str(tmp_path), final=True))
 
 
 def test_classes_are_compared_by_their_names(
@@ -118,6 +135,7 @@ def test_a_network_is_not_scored_on_images_that_it_was_trained_on(
     shutil.copytree(folder, tmp_path / "bare")
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "bare" / "config.json").write_text(json.dumps({**config, "split": "train"}))
+    (tmp_path / "bare" / "trained_images.npy").unlink()
     main(dataclasses.replace(other, network=str(tmp_path / "bare")))
     assert "it is not on record which images" in capsys.readouterr().err
 

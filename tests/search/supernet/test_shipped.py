@@ -20,7 +20,8 @@ from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, sav
 from scarlet_models.search.supernet.ship import ship
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import SearchSpace
-from scarlet_models.training.data import DataOptions, LabelledImages
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.options import DataOptions
 from scarlet_models.training.split import split_holdout
 
 NAME = "mini.noise"

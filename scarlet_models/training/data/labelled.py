@@ -1,0 +1,247 @@
+"""Data sets: folders and tars of images, and any that timm reads, as images and labels by index."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+from pathlib import Path
+from tarfile import TarError
+from typing import Any
+
+import numpy as np
+from PIL import EpsImagePlugin, Image
+from timm.data import ImageDataset, create_dataset
+from timm.utils.misc import natural_key
+from torch.utils.data import Dataset, IterableDataset
+
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.images import check_image, read_image
+
+from ..options import DataOptions, TrainData
+from .decoded import Decoded
+from .listing import Listing, list_images
+from .survey import MOST_CHECKED, Finding, digest, refuse_broken, survey
+
+_ONLINE = ("hfds/", "hfids/", "tfds/")  # timm's prefixes of data sets that need no folder
+_STREAM_LIMIT = 16 << 30  # bytes
+FEW = 0.01  # share of images that are also in another split in data sets as people have them; more is a mistake
+
+_logger = logging.getLogger(__name__)
+
+
+class LabelledImages(Dataset[tuple[Image.Image, int]]):
+    """A split of a data set, undistorted: PIL images and labels by index.
+
+    Up to 200,000 images are read when it is opened, unless they were before; of more, only names and sizes are known.
+
+    Args:
+        options: Which data set, and whether to leave out images that cannot be read.
+        split: Its split.
+
+    Raises:
+        UserError: There is no such data set or split, or it holds images that cannot be read.
+
+    Attributes:
+        ids: What names each image wherever the data lies: its path relative to the split, or its zero-padded index.
+        labels: Class indices, int64 of shape (images,).
+        classes: The name of each class.
+        marks: What names the content of each image; of more than 200,000, its size.
+        fingerprint: sha256 of all names, labels and contents.
+        size: Width and height of the images, if all have the same.
+    """
+
+    def __init__(self, options: TrainData, split: str) -> None:
+        self._source = _open(options, split)
+        self.where = f"{options.dataset or options.data_dir}, split {split}"
+        if isinstance(self._source, Listing):
+            self.ids, names = self._source.names, self._source.classes()
+            self.classes = sorted(set(names), key=natural_key)
+            number = {name: label for label, name in enumerate(self.classes)}
+            self.labels = np.array([number[name] for name in names], dtype=np.int64)
+        else:
+            self.ids = _ids(self._source)
+            self.labels = _labels(self._source)
+            self.classes = _classes(self._source, self.labels)
+        self._say_what_there_is()
+        self.checked = len(self.ids) <= MOST_CHECKED or options.skip_broken
+        self.size: tuple[int, int] | None = None
+        self._kept, self._folder = np.arange(len(self.ids)), Path(getattr(options, "out", ""))
+        self.marks = self._check(options) if self.checked else self._sizes()
+        rows = sorted(
+            f"{name}\t{label}\t{mark}" for name, label, mark in zip(self.ids, self.labels, self.marks, strict=True)
+        )
+        self.fingerprint = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    def _say_what_there_is(self) -> None:
+        ignored = self._source.ignored if isinstance(self._source, Listing) else {}
+        more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
+        _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
+
+    def _check(self, options: TrainData) -> list[str]:
+        """Reads what is not known yet; keeps what can be decoded. Returns the marks."""
+        source = self._source
+        if isinstance(source, Listing):
+            root: Path | str = source.root
+            stamps = [" ".join(map(str, place)) for place in source.places.tolist()]
+        else:
+            version = str(getattr(getattr(getattr(source, "reader", None), "dataset", None), "_fingerprint", ""))
+            root, stamps = f"{options.dataset} {options.data_dir}", [version] * len(self.ids)  # Hugging Face's
+        findings = survey(root, self.ids, stamps, self._inspect, options.workers)
+        kept = refuse_broken(self.where, self.ids, findings, options.skip_broken)
+        self.ids, self.labels, self._kept = [self.ids[i] for i in kept], self.labels[kept], self._kept[kept]
+        sizes = {(findings[i].width, findings[i].height) for i in kept}
+        self.size = sizes.pop() if len(sizes) == 1 else None
+        return [findings[i].digest for i in kept]
+
+    def _inspect(self, index: int) -> Finding:
+        try:
+            content = self._content(index)
+            if isinstance(content, bytes):
+                width, height = check_image(content)
+                return Finding(digest(content), width, height, "")
+            image = content.convert("RGB")
+            return Finding(digest(image.tobytes()), image.width, image.height, "")
+        except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
+            return Finding("", 0, 0, getattr(error, "strerror", None) or first_line(error))
+
+    def _sizes(self) -> list[str]:
+        sizes = self._source.places[:, 1].tolist() if isinstance(self._source, Listing) else [""] * len(self.ids)
+        return list(map(str, sizes))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """Raises UserError with the image's name where it cannot be read."""
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int) -> Image.Image:
+        """An image in RGB, as its pixels are stored.
+
+        Raises:
+            UserError: It cannot be read; the message names it.
+        """
+        try:
+            content = self._content(int(self._kept[index]))
+            return read_image(content, upright=False) if isinstance(content, bytes) else content.convert("RGB")
+        except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"cannot read image {self.path(index)}: {reason}; mend or remove it") from error
+
+    @functools.cached_property
+    def decoded(self) -> Decoded | None:
+        """The images as bytes, kept once they are read; None where they differ in size or are too many."""
+        if self.size is None:
+            return None
+        return Decoded.within_limits(self.image, (len(self), self.size[1], self.size[0]), self._folder)
+
+    def path(self, index: int) -> Path:
+        """An image's file, as far as that is known."""
+        reader = getattr(self._source, "reader", None)
+        return Path(getattr(self._source, "root", None) or getattr(reader, "root", None) or "", self.ids[index])
+
+    def _content(self, index: int) -> Any:
+        """The bytes of an image's file, or the image where only that is there."""
+        if isinstance(self._source, Listing):
+            return self._source.read(index)
+        if isinstance(self._source, ImageDataset):  # which takes the next image in place of one that it cannot decode
+            with self._source.reader[index][0] as file:
+                return file.read()
+        return self._source[index][0]
+
+
+def check_test_split(options: DataOptions, train: LabelledImages) -> LabelledImages:
+    """The test split, once it is compared with the training split, image by image.
+
+    Raises:
+        UserError: It has other classes, or more than a few images of the training split.
+    """
+    test = LabelledImages(options, options.test_split)
+    if test.classes != train.classes:
+        raise UserError(f"--test-split {options.test_split} has {len(test.classes)} classes, not those of training")
+    copies = test.ids if test.fingerprint == train.fingerprint else []
+    if test.checked and train.checked:
+        known = set(train.marks)
+        copies = [name for name, mark in zip(test.ids, test.marks, strict=True) if mark in known]
+    what = f"--test-split {options.test_split} holds {len(copies):,} images of the training split {options.train_split}"
+    if len(copies) > FEW * len(test):
+        raise UserError(f"{what}, {copies[0]} for one; name another split, or do without (--no-final)")
+    if copies:
+        _logger.warning("%s: %s", what, ", ".join(copies[:10]))
+    return test
+
+
+def _open(options: TrainData, split: str) -> Any:
+    """A listing of files for folders and tars; for named data sets what timm makes, streams as a list."""
+    if not options.dataset:
+        if not Path(options.data_dir or "-").exists():
+            raise UserError(
+                f"--data-dir {options.data_dir or '(empty)'} does not exist; give a folder of class folders or a tar"
+            )
+        is_train = split == options.train_split
+        flag = "--train-split" if is_train else "--test-split, or do without (--no-final)"
+        return list_images(options.data_dir, split, flag)
+    where = f"{options.dataset} {options.data_dir}".strip()
+    if not options.data_dir and not options.dataset.startswith(_ONLINE):
+        raise UserError(f"--data-dir is missing: the folder where {options.dataset} lies, or will lie once downloaded")
+    if download := bool(options.data_dir) and not Path(options.data_dir).exists():
+        _logger.info("%s does not exist: downloading %s to it, if timm can", options.data_dir, options.dataset)
+    try:
+        source = create_dataset(
+            options.dataset, root=options.data_dir or None, split=split, download=download, is_training=False
+        )
+    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError, TarError) as error:
+        raise UserError(f"cannot read split {split!r} of {where}: {first_line(error)}") from error
+    if hasattr(getattr(source, "reader", None), "samples"):
+        raise UserError(
+            f"timm knows no --dataset {options.dataset}; leave it out to read the folder or tar {options.data_dir}"
+        )
+    if hasattr(source, "loader"):  # torchvision's folders: decode as everywhere else
+        source.loader = lambda path: read_image(Path(path), upright=False)
+    return _index_stream(source, where) if isinstance(source, IterableDataset) else source
+
+
+def _index_stream(stream: IterableDataset[Any], where: str) -> Any:
+    """The decoded images of a stream (wds/, hfids/, tfds/), kept in memory, as holding out needs an index."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # such readers share a stream out among the ranks by themselves
+        raise UserError(f"{where} is a stream, which torchrun cannot share out here; unpack it into folders or a tar")
+    EpsImagePlugin.gs_binary = False  # timm opens these images, of any format: Ghostscript must not start
+    items, size = [], 0
+    for image, label in stream:
+        pixels = np.asarray(image.convert("RGB"))
+        items.append((Image.fromarray(pixels), int(label)))
+        size += pixels.nbytes
+        if size > _STREAM_LIMIT:
+            raise UserError(f"{where} is a stream too large to keep in memory; unpack it into folders or a tar")
+    return items
+
+
+def _ids(source: Any) -> list[str]:
+    numbers = [f"{i:08d}" for i in range(len(source))]
+    if not hasattr(source, "filenames"):
+        return numbers
+    names = [Path(str(name)).as_posix() for name in source.filenames()]
+    if all(map(os.path.isabs, names)):  # Hugging Face's folders; names must not depend on where the data lies
+        start = len(os.path.commonpath(names)) + 1
+        names = [name[start:] for name in names]
+    return names if len(set(names)) == len(names) else list(map("/".join, zip(numbers, names, strict=True)))
+
+
+def _labels(source: Any) -> np.ndarray:
+    reader = getattr(source, "reader", source)
+    if hasattr(reader, "targets"):  # torchvision
+        labels = reader.targets
+    elif hasattr(reader, "iter_targets"):  # Hugging Face datasets
+        labels = list(reader.iter_targets())
+    else:
+        labels = [source[i][1] for i in range(len(source))]
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _classes(source: Any, labels: np.ndarray) -> list[str]:
+    index = getattr(getattr(source, "reader", source), "class_to_idx", None)
+    if not index:
+        return [str(i) for i in range(int(labels.max()) + 1)]
+    return [str(name) for name in sorted(index, key=index.__getitem__)]

@@ -1,0 +1,173 @@
+"""Image files in folders and tars: which there are, how they are labelled, and where their bytes lie."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from timm.utils.misc import natural_key
+
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.images import SUFFIXES
+
+# The first that exists is read for any name of its row.
+_SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
+
+
+class Place(NamedTuple):
+    """Where the bytes of an image lie in a file, and when that file was changed: its times in nanoseconds."""
+
+    offset: int
+    size: int
+    modified: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of a split, in natural order of their names.
+
+    Attributes:
+        root: Folder or tar.
+        names: Their paths below the root.
+        places: A `Place` of each, int64 of shape (images, 4).
+        ignored: Suffix -> number of files that are not images by their suffix, or hidden.
+    """
+
+    root: Path
+    names: list[str]
+    places: np.ndarray
+    ignored: dict[str, int]
+
+    def path(self, index: int) -> Path:
+        """An image's file; in a tar, its name below that of the tar."""
+        return self.root / self.names[index]
+
+    def read(self, index: int) -> bytes:
+        """The content of an image's file."""
+        offset, size = self.places[index, :2].tolist()
+        with (self.root if self.root.is_file() else self.path(index)).open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def classes(self) -> list[str]:
+        """The class of each image: the folder that it lies in."""
+        return [PurePosixPath(name).parent.name for name in self.names]
+
+
+def list_images(data_dir: str, split: str, flag: str) -> Listing:
+    """The images of a split.
+
+    Args:
+        data_dir: Folder or tar.
+        split: Folder or tar in data_dir; timm's synonyms are tried too. Else data_dir itself is the split.
+        flag: The option that names the split.
+
+    Raises:
+        UserError: There are none, they lie in no class folder, or data_dir holds several splits and not this one.
+    """
+    found_split = _find_split(Path(data_dir), split)
+    root = found_split or Path(data_dir)
+    try:
+        found, ignored = _list_tar(root) if root.is_file() else _list_folder(root)
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(f"cannot read split {split!r} of {data_dir}: {first_line(error)}") from error
+    names = sorted(found, key=natural_key)
+    places = np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 4)
+    listing = Listing(root, names, places, dict(ignored.most_common()))
+    if not names:
+        tars = sorted(root.glob("*.tar"))
+        advice = f"give a tar: {flag} {tars[0].name}" if tars else "give class folders"
+        raise UserError(f"{root}: no images found (extensions tried: {' '.join(sorted(SUFFIXES))}); {advice}")
+    _check_one_split(listing, "" if found_split else split, flag)
+    if "" in (classes := listing.classes()):
+        stray = names[classes.index("")]
+        raise UserError(f"{root}: image {stray} lies in no class folder; make a folder for each class")
+    return listing
+
+
+def _find_split(data_dir: Path, split: str) -> Path | None:
+    names = [split, *(name for row in _SYNONYMS if split in row for name in row)]
+    return next((path for path in (data_dir / name for name in names) if path.exists()), None)
+
+
+def _list_folder(root: Path) -> tuple[dict[str, Place], Counter[str]]:
+    """Follows links to folders, but not back to a folder that leads there."""
+    found, ignored = dict[str, Place](), Counter[str]()
+    above: dict[str, tuple[tuple[int, int], ...]] = {str(root): ()}  # device and inode of the folders that lead to each
+    for place, folders, files in os.walk(root, followlinks=True, onerror=_raise):
+        folder, chain = Path(place), above.pop(place)
+        status = folder.stat()
+        if (itself := (status.st_dev, status.st_ino)) in chain:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if name[0] != "."]
+        above |= {os.path.join(place, name): (*chain, itself) for name in folders}  # noqa: PTH118  # as os.walk does
+        for name in files:
+            path = folder / name
+            image = _place(path) if _is_image(path) else None
+            if image:
+                found[path.relative_to(root).as_posix()] = image
+            else:
+                ignored[path.suffix.lower() or name] += 1
+    return found, ignored
+
+
+def _is_image(path: PurePath) -> bool:
+    """By its name; hidden files are what systems put there."""
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "."
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _place(path: Path) -> Place | None:
+    """The place of a file; None for FIFOs and devices, which may never end."""
+    try:
+        status = path.stat()
+    except OSError:  # a broken link: reading it says so
+        return Place(0, 0, 0, 0)
+    is_file = stat.S_ISREG(status.st_mode)
+    return Place(0, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None
+
+
+def _list_tar(path: Path) -> tuple[dict[str, Place], Counter[str]]:
+    status = path.stat()
+    found, ignored = dict[str, Place](), Counter[str]()
+    with tarfile.open(path, "r:") as archive:
+        for name, offset, size in _members(archive, PurePosixPath(), 0):
+            if _is_image(name):
+                found[name.as_posix()] = Place(offset, size, status.st_mtime_ns, status.st_ctime_ns)
+            else:
+                ignored[name.suffix.lower() or name.name] += 1
+    return found, ignored
+
+
+def _members(archive: tarfile.TarFile, above: PurePosixPath, start: int) -> Iterator[tuple[PurePosixPath, int, int]]:
+    """Names, offsets and sizes of the files in a tar, and in tars in it, which stand for folders."""
+    for member in filter(tarfile.TarInfo.isreg, archive):
+        name, offset = above / member.name, start + member.offset_data
+        if name.suffix.lower() == ".tar":
+            with tarfile.open(fileobj=archive.extractfile(member), mode="r:") as inner:
+                yield from _members(inner, name.with_suffix(""), offset)
+        else:
+            yield name, offset, member.size
+
+
+def _check_one_split(listing: Listing, lacking: str, flag: str) -> None:
+    """Refuses several splits in one: all of a tar, or all of a folder that lacks the split."""
+    root, is_tar = listing.root, listing.root.is_file()
+    parents = sorted({PurePosixPath(name).parent.parent.as_posix() for name in listing.names})
+    listed = ", ".join(parents[:4]) + (", ..." if len(parents) > 4 else "")
+    if is_tar and len(parents) > 1:
+        raise UserError(f"{root} has class folders in {listed}, and a tar must be one split: unpack it into a folder")
+    if lacking and not is_tar and parents != ["."]:
+        raise UserError(f"{root} has no folder {lacking}, but class folders in {listed}: name the split by {flag}")
