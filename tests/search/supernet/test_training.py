@@ -206,7 +206,7 @@ def _step(trainer: Trainer, batches: Any = None) -> dict[str, float]:
 
 
 def _double(batches: list[Batch]) -> Any:
-    return iter([(images.double(), labels) for images, labels in batches])
+    return iter([(images.to("cpu").double(), labels) for images, labels in batches])
 
 
 def test_unused_blocks_get_neither_momentum_nor_decay(options: Options) -> None:
