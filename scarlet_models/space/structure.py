@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from .blocks import IDENTITY, Choice, Head, Layer, Stage, Stem
+from .blocks import IDENTITY, Choice, Head, Layer, SqueezeExcite, Stage, Stem
+
+IDENTITY_AT = ("same_shape", "stride1", "everywhere")
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,16 +23,21 @@ class Structure:
     choices: tuple[Choice, ...]
     act: str
     head: Head
-    identity_at_reduction: str = "absent"  # where the shape changes identity is "absent", or "project": 1x1 conv + BN
+    se: SqueezeExcite = SqueezeExcite()
+    norm_eps: float = 1e-5
+    pad: str = ""  # as in timm: symmetric, or "same" for TensorFlow's
+    identity_at: str = "same_shape"  # one of IDENTITY_AT; where the shape changes, an identity is a 1x1 conv + BN
     input_size: int = 224
     num_classes: int = 1000
 
     def to_dict(self) -> dict[str, Any]:
         """The space as plain data: JSON and YAML hold it, and `SearchSpace.load` accepts it."""
-        data = asdict(self)
-        data["choices"] = ["identity" if choice.identity else _plain(choice) for choice in self.choices]
-        data["stages"] = list(data["stages"])
-        return data
+        data = _plain(self) | {"choices": [choice.plain for choice in self.choices]}
+        data["stages"] = [_plain(stage) for stage in self.stages]
+        for stage in data["stages"]:
+            if "choices" in stage:
+                stage["choices"] = [self.choices[index].plain for index in stage["choices"]]
+        return data | {"input_size": self.input_size, "num_classes": self.num_classes}
 
     @cached_property
     def identity(self) -> int | None:
@@ -46,8 +53,11 @@ class Structure:
             for position in range(stage.depth):
                 stride = stage.stride if position == 0 else 1
                 keeps_shape = stride == 1 and channels == stage.channels
-                barred = {self.identity} if not keeps_shape and self.identity_at_reduction == "absent" else set()
-                allowed = tuple(i for i in range(len(self.choices)) if i not in barred)
+                reach = 0 if keeps_shape else 1 if stride == 1 else 2
+                projects = IDENTITY_AT.index(self.identity_at) >= reach
+                given = range(len(self.choices)) if stage.choices is None else stage.choices
+                able = {i: projects if i == self.identity else self.choices[i].strides or stride == 1 for i in given}
+                allowed = tuple(i for i in given if able[i])
                 layers.append(Layer(len(layers), number, channels, stage.channels, stride, allowed))
                 channels = stage.channels
         return tuple(layers)
@@ -65,6 +75,10 @@ class Structure:
         """Whether a network with this choice has a block in this layer: an identity that keeps the shape is none."""
         return not (choice == self.identity and layer.keeps_shape)
 
+    def may_lack_block(self, layer: Layer) -> bool:
+        """Whether a network may have no block in this layer."""
+        return layer.keeps_shape and self.identity in layer.choices
+
     @cached_property
     def size(self) -> int:
         """Number of genotypes."""
@@ -73,13 +87,20 @@ class Structure:
     @cached_property
     def distinct(self) -> int:
         """Number of different standalone networks: genotypes that differ in `canonical` form."""
-        if self.identity is None:
-            return self.size
-        fixed = math.prod(len(layer.choices) for layer in self.layers if not layer.keeps_shape)
-        depths = [sum(layer.keeps_shape for layer in self.stage_layers(stage)) for stage in range(len(self.stages))]
-        blocks = len(self.choices) - 1
-        return fixed * math.prod(sum(blocks**used for used in range(depth + 1)) for depth in depths)
+        count = 1
+        for stage in range(len(self.stages)):
+            layers = self.stage_layers(stage)
+            count *= math.prod(len(layer.choices) for layer in layers if not layer.keeps_shape)
+            movable = [layer.choices for layer in layers if layer.keeps_shape]
+            if movable and self.identity in movable[0]:
+                count *= sum((len(movable[0]) - 1) ** used for used in range(len(movable) + 1))
+            else:
+                count *= math.prod(map(len, movable))
+        return count
 
 
-def _plain(choice: Choice) -> dict[str, Any]:
-    return {"expand": choice.expand, "kernel": choice.kernel} | ({"se": choice.se} if choice.se else {})
+def _plain(part: Any) -> dict[str, Any]:
+    """The fields of a dataclass that do not have their default, as plain data."""
+    values = {each.name: getattr(part, each.name) for each in fields(part)}
+    given = {each.name: values[each.name] for each in fields(part) if values[each.name] != each.default}
+    return {name: _plain(value) if hasattr(value, "__dataclass_fields__") else value for name, value in given.items()}
