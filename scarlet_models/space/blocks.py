@@ -72,7 +72,9 @@ class Choice:
         if text == "identity":
             return IDENTITY
         if kind not in KINDS:
-            raise ValueError(f"timm knows no block {kind!r} that a layer can be; known are {', '.join(KINDS)}, identity")
+            raise ValueError(
+                f"timm knows no block {kind!r} that a layer can be; known are {', '.join(KINDS)}, identity"
+            )
         needed, optional = KINDS[kind]
         values: dict[str, Any] = {"skip": kind not in ("cn", "dsa")}
         for word in words:
@@ -82,10 +84,17 @@ class Choice:
                 values["skip"] = word == "skip"
             elif acts := [name for name, code in ACTIVATIONS.items() if word == f"n{code}"]:
                 values["act"] = acts[0]
-            elif letter in (*needed, *optional) and name not in values and re.fullmatch(r"\d{1,4}(\.\d{1,6})?" if letter in ("e", "se") else r"\d{1,4}", number, re.ASCII):
+            elif (
+                letter in (*needed, *optional)
+                and name not in values
+                and re.fullmatch(r"\d{1,4}(\.\d{1,6})?" if letter in ("e", "se") else r"\d{1,4}", number, re.ASCII)
+            ):
                 values[name] = float(number) if letter in ("e", "se") else int(number)
             else:
-                known = [*(f"{letter}NUMBER" for letter in (*needed, *optional)), *(f"n{a}" for a in ACTIVATIONS.values())]
+                known = [
+                    *(f"{letter}NUMBER" for letter in (*needed, *optional)),
+                    *(f"n{a}" for a in ACTIVATIONS.values()),
+                ]
                 raise ValueError(f"{word!r} in {text!r}: each argument stands once; {kind} takes {', '.join(known)}")
         if missing := [letter for letter in needed if _FIELDS[letter] not in values]:
             raise ValueError(f"{text!r} lacks {missing[0]}NUMBER, as in timm's {_EXAMPLES[kind]}")

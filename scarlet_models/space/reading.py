@@ -97,7 +97,7 @@ def _indexed(given: dict[str, Any]) -> dict[str, Any]:
         raise _Bad(("stages",), f"{len(choices)} different choices in all are more than {MAX_CHOICES}")
     stages = given["stages"]
     if any(own):
-        indices = [tuple(map(choices.index, common if each is None else each)) for each in own]
+        indices = [tuple(sorted(map(choices.index, common if each is None else each))) for each in own]
         stages = tuple(replace(stage, choices=each) for stage, each in zip(stages, indices, strict=True))
     ends = {end: replace(given[end], act=given[end].act or given["act"]) for end in ("stem", "head")}
     return given | ends | {"stages": stages, "choices": choices}
@@ -116,11 +116,8 @@ def _check_layers(space: Structure) -> None:
     if not space.stem.separable and all(map(space.may_lack_block, space.layers)):
         raise _Bad(("stages",), "every layer may be an identity and then no block is left: let one change the shape")
     for layer in space.layers:
-        if not layer.choices:
-            reason = "a layer that changes the shape has no choice but identity, which cannot stand there"
-            if any(not space.choices[i].identity for i in space.stages[layer.stage].choices or range(len(space.choices))):
-                reason = f"layer {layer.index} has no choice that can stride: give one a depthwise convolution"
-            raise _Bad(("choices",), reason)
+        if not any(space.has_block(layer, index) for index in layer.choices):
+            raise _Bad(("choices",), f"layer {layer.index} has no choice but identity that can stand there")
         for index in layer.choices:
             choice = space.choices[index]
             if choice.se and not choice.se_channels(layer.in_channels, space.se.divisor):
@@ -244,9 +241,7 @@ _stage = _part(
     Stage, ("choices",), channels=_channels, depth=_positive(MAX_LAYERS), stride=_one_of(1, 2), choices=_choices
 )
 _head = _part(Head, ("act", "pool_first", "norm"), channels=_channels, act=_act, pool_first=_flag, norm=_flag)
-_gate = _part(
-    SqueezeExcite, ("gate", "act", "divisor"), gate=_one_of(*GATES), act=_act, divisor=_one_of(1, 8)
-)
+_gate = _part(SqueezeExcite, ("gate", "act", "divisor"), gate=_one_of(*GATES), act=_act, divisor=_one_of(1, 8))
 _SPACE: dict[str, Reader] = {
     "name": _name,
     "stem": _stem,

@@ -10,6 +10,7 @@ from typing import Any
 
 from .blocks import IDENTITY, Choice, Head, Layer, SqueezeExcite, Stage, Stem
 
+_SE = SqueezeExcite()
 IDENTITY_AT = ("same_shape", "stride1", "everywhere")
 
 
@@ -23,7 +24,7 @@ class Structure:
     choices: tuple[Choice, ...]
     act: str
     head: Head
-    se: SqueezeExcite = SqueezeExcite()
+    se: SqueezeExcite = _SE
     norm_eps: float = 1e-5
     pad: str = ""  # as in timm: symmetric, or "same" for TensorFlow's
     identity_at: str = "same_shape"  # one of IDENTITY_AT; where the shape changes, an identity is a 1x1 conv + BN

@@ -14,8 +14,9 @@ from timm.data import resolve_data_config
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from scarlet_models.from_timm import load_space
 from scarlet_models.models import default_cfgs
-from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.space.space import Genotype
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World, start_training
@@ -95,7 +96,7 @@ class FairSteps(Task):
 
     def __init__(self, options: SupernetOptions, world: World) -> None:
         super().__init__(options, world)
-        self.space = SearchSpace.load(options.space)
+        self.space = load_space(options.space or options.inherit or "scarlet")
         self.image_size = options.image_size or self.space.input_size
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
@@ -116,8 +117,9 @@ class FairSteps(Task):
     def _build(self, options: SupernetOptions) -> None:
         torch.manual_seed(options.seed)
         self.model = Supernet(self.space, len(self.images.classes), options.stabilizer, options.init)
+        inherited: dict[str, Any] = {}
         if options.inherit:
-            inherit_supernet(self.model, options.inherit)
+            inherited = inherit_supernet(self.model, options.inherit)
             refuse_mixing(options.inherit, self.split)
         origin = f"the weights of {options.inherit}, layer by layer" if options.inherit else "random weights"
         _logger.info("the supernet of space %s starts from %s", self.space.name, origin)
@@ -128,7 +130,8 @@ class FairSteps(Task):
             self.sampler = UniformSampler(self.space, options.seed, 1 if options.sampling == "single" else None)
         wanted = {"input_size": (3, self.image_size, self.image_size), "crop_pct": options.crop_pct}
         self.data_config: dict[str, Any] = resolve_data_config(
-            {key: value for key, value in wanted.items() if value},
+            {key: value for key, value in wanted.items() if value}
+            | {key: inherited[key] for key in ("mean", "std") if key in inherited},
             pretrained_cfg=default_cfgs["scarlet_net"].default.to_dict(),
         )
 

@@ -51,9 +51,9 @@ def test_a_file_of_the_users_own(tmp_path: Path) -> None:
         ("name: own", "name: 7", 1, "name: 7 is not a name"),
         (
             "name: own",
-            "name: own\nidentity_at_reduction: gone",
+            "name: own\nidentity_at: gone",
             2,
-            "identity_at_reduction: 'gone' is not one of absent, project",
+            "identity_at: 'gone' is not one of same_shape, stride1, everywhere",
         ),
         ("name: own", "name: own\ninput_size: 0", 2, "input_size: 0 is not a positive"),
         ("name: own", "name: [own", 2, "not valid YAML"),

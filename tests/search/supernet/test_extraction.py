@@ -128,7 +128,7 @@ def random_space(rng: np.random.Generator) -> dict[str, Any]:
         "stages": [stages[0] | {"stride": 2}, *stages[1:]],
         "act": str(rng.choice(["relu", "hard_swish", "silu"])),
         "choices": choices,
-        "identity_at_reduction": str(rng.choice(["absent", "project"])),
+        "identity_at": str(rng.choice(["same_shape", "everywhere"])),
         "head": {"channels": channels(), "act": "relu6"},
     }
 
