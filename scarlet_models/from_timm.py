@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +90,14 @@ def copy_weights(source: nn.Module, target: nn.Module) -> None:
         ours.load_state_dict(theirs.state_dict(), assign=any(map(_is_meta, ours.parameters())))
 
 
-def parts_of(model: Any) -> Iterator[nn.Module]:
+def parts_of(model: Any) -> list[nn.Module]:
     """Stem, blocks and head of an EfficientNet in order, each once."""
-    for name, module in model.named_children():
-        yield from (block for stage in module for block in stage) if name == "blocks" else [module]
+    parts = dict(model.named_children())
+    return [each for name in parts for each in (_blocks(model) if name == "blocks" else [parts[name]])]
+
+
+def _blocks(model: Any) -> list[Any]:
+    return [block for stage in model.blocks for block in stage]
 
 
 def _is_meta(tensor: Tensor) -> bool:
@@ -103,7 +107,7 @@ def _is_meta(tensor: Tensor) -> bool:
 def _read(model: Any, name: str, added: list[Choice]) -> tuple[SearchSpace, Genotype]:
     if not isinstance(model, EfficientNet | MobileNetV3):
         raise _Unknown(f"it is a {type(model).__name__}, not timm's EfficientNet or MobileNetV3")
-    modules = [block for stage in model.blocks for block in stage]
+    modules = _blocks(model)
     se = _squeeze_excite(modules)
     acts = [_act(block) for block in modules]
     act = max(acts, key=acts.count)
@@ -157,7 +161,7 @@ def _act(block: Any) -> str:
 
 
 def _squeeze_excite(modules: list[Any]) -> dict[str, Any]:
-    """What a space says of squeeze-and-excitation; its divisor is 8 if a quarter of the inner channels, so rounded, fits."""
+    """A space's entry `se`; its divisor is 8 if all reduced channels are a quarter of the inner ones, rounded so."""
     gates = [block.se for block in modules if isinstance(getattr(block, "se", None), blocks.SqueezeExcite)]
     if not gates:
         return {}

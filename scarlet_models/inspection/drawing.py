@@ -28,7 +28,7 @@ INK, MUTED, LINE, BAND, GREY = "#1f2a35", "#75828f", "#9aa5b1", "#f2f5f8", "#d3d
 KERNELS = {3: ("#a6d5e8", INK), 5: ("#4f9fcf", "white"), 7: ("#1b4f80", "white")}  # colour, and that of text on it
 SE = "#f08a24"
 HATCH = "////"
-_STRIP = "depthwise in front of the expansion, behind the projection"
+_STRIP = "depthwise before expansion"
 EXPANDING = ("inverted residual", "fused", "universal")
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -92,8 +92,8 @@ def _draw_bands(axes: Axes, blocks: Sequence[Block], left: float, bottom: float,
         width = PITCH * len(list(group))
         colour = BAND if number % 2 == 0 else "white"
         axes.add_patch(Rectangle((start, bottom), width, top - bottom, facecolor=colour, lw=0, zorder=0))
-        reduction = round(blocks[0].in_size / size)
-        axes.text(start + width / 2, bottom + 0.12, f"1/{reduction}", size=7, color=MUTED, ha="center", va="center")
+        reduction = f"1/{round(blocks[0].in_size / size)}" if size > 1 or blocks[0].in_size <= 32 else "pooled"
+        axes.text(start + width / 2, bottom + 0.12, reduction, size=7, color=MUTED, ha="center", va="center")
         start += width
 
 
@@ -112,7 +112,7 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float, row: float) -> Non
         _box(axes, x, y, height, colour, SE if block.se else "none", 2.4, hatch=HATCH if block.kind == "fused" else "")
         for kernel, side in ((block.start, -1), (block.end, 1)):
             if kernel:
-                place = x + side * (WIDTH + STRIP) / 2
+                place = x + side * (WIDTH + STRIP + 0.03) / 2
                 _box(axes, place, y, height, KERNELS.get(kernel, (GREY, INK))[0], "none", 0, width=STRIP)
         text = f"{block.kernel}{TIMES}{block.kernel}" if block.kernel else f"1{TIMES}1"
         axes.text(x, y, text, size=6.5, color=ink, ha="center", va="center", zorder=4)

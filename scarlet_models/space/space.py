@@ -62,9 +62,8 @@ class SearchSpace(Structure):
             if choice not in layer.choices:
                 shape = f"{layer.in_channels} -> {layer.out_channels} channels, stride {layer.stride}"
                 where = "where the shape changes" if choice == self.identity and not layer.keeps_shape else "there"
-                raise UserError(
-                    f"layer {layer.index}: {self.choices[choice].block} (choice {choice}) cannot stand {where} ({shape})"
-                )
+                name = self.choices[choice].block
+                raise UserError(f"layer {layer.index}: {name} (choice {choice}) cannot stand {where} ({shape})")
         return Genotype(tuple(map(int, choices)), self)
 
     def sample(

@@ -7,9 +7,9 @@ into its expansion, W into its projection. The features behind W, and so every f
 be inverted, it can still be folded forward into the next block without a shortcut, provided that no residual block lies
 between. A feature tap in between then shows the features in front of W.
 
-A block takes W in front of it if it starts with a dense convolution, of any kernel: W has no bias, so zero padding stays
-zero. It takes W behind it if it ends in a dense convolution and a batch norm without an activation. The head takes W also
-where the global mean stands between them: both are linear.
+A block absorbs W in front of it if it starts with a dense convolution of any kernel: W has no bias, so zero padding
+stays zero. It absorbs W behind it if it ends in a dense convolution and a batch norm without an activation. The head
+absorbs W also through the global mean: both are linear.
 """
 
 from __future__ import annotations
