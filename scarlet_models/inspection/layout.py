@@ -15,8 +15,8 @@ from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 
 from scarlet_models.errors import UserError
+from scarlet_models.from_timm import steps_of
 from scarlet_models.space.space import Genotype
-from scarlet_models.weights.inherit import steps_of
 
 from .counting import macs_by_module, on_meta
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 # Name in timm.layers -> in block strings
@@ -22,6 +22,9 @@ KINDS = {
     "dsa": (("k",), ("se",)),  # likewise, with a second activation
     "cn": (("k",), ()),  # convolution
 }
+_NO_SKIP = ("cn", "dsa")  # have no shortcut unless asked for
+_WHOLE, _REAL = re.compile("[0-9]{1,4}"), re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
+_NUMBERS = {"k": _WHOLE, "a": _WHOLE, "p": _WHOLE, "e": _REAL, "se": _REAL}
 _FIELDS = {"k": "kernel", "e": "expand", "se": "se", "a": "start", "p": "end"}
 
 
@@ -72,34 +75,30 @@ class Choice:
         if text == "identity":
             return IDENTITY
         if kind not in KINDS:
-            raise ValueError(
-                f"timm knows no block {kind!r} that a layer can be; known are {', '.join(KINDS)}, identity"
-            )
+            raise ValueError(f"timm has no block {kind!r} that a layer can be; known are {', '.join(KINDS)}, identity")
         needed, optional = KINDS[kind]
-        values: dict[str, Any] = {"skip": kind not in ("cn", "dsa")}
+        values: dict[str, Any] = {"skip": kind not in _NO_SKIP}
         for word in words:
             letter = word.rstrip("0123456789.")
-            name, number = _FIELDS.get(letter, letter), word.removeprefix(letter)
-            if word in ("skip", "noskip") and values["skip"] == (word == "noskip") and kind != "dsa":
-                values["skip"] = word == "skip"
-            elif acts := [name for name, code in ACTIVATIONS.items() if word == f"n{code}"]:
+            number = word.removeprefix(letter)
+            name, acts = _FIELDS.get(letter), [name for name, code in ACTIVATIONS.items() if word == f"n{code}"]
+            if word == ("skip" if kind == "cn" else "noskip") and kind != "dsa":
+                values["skip"] = kind == "cn"
+            elif acts:
                 values["act"] = acts[0]
-            elif (
-                letter in (*needed, *optional)
-                and name not in values
-                and re.fullmatch(r"\d{1,4}(\.\d{1,6})?" if letter in ("e", "se") else r"\d{1,4}", number, re.ASCII)
-            ):
-                values[name] = float(number) if letter in ("e", "se") else int(number)
+            elif letter in needed + optional and name not in values and _NUMBERS[letter].fullmatch(number):
+                values[str(name)] = float(number) if letter in ("e", "se") else int(number)
             else:
-                known = [
-                    *(f"{letter}NUMBER" for letter in (*needed, *optional)),
-                    *(f"n{a}" for a in ACTIVATIONS.values()),
-                ]
-                raise ValueError(f"{word!r} in {text!r}: each argument stands once; {kind} takes {', '.join(known)}")
+                known = ", ".join([*needed, *optional, *(f"n{code}" for code in ACTIVATIONS.values())])
+                raise ValueError(f"{word!r} in {text!r}: not what timm knows of {kind}, once each: {known}")
         if missing := [letter for letter in needed if _FIELDS[letter] not in values]:
-            raise ValueError(f"{text!r} lacks {missing[0]}NUMBER, as in timm's {_EXAMPLES[kind]}")
+            raise ValueError(f"{text!r} lacks {missing[0]} and its number: {kind} needs {' and '.join(needed)}")
         choice = Choice(kind, **values)
-        choice._check()
+        kernels = [choice.kernel or int(kind == "uir"), choice.start or 1, choice.end or 1]
+        if any(not kernel % 2 or kernel > MAX_KERNEL for kernel in kernels):
+            raise ValueError(f"{text!r}: a kernel is odd and at most {MAX_KERNEL}")
+        if not 0 < choice.expand <= MAX_EXPAND or choice.se > choice.expand:
+            raise ValueError(f"{text!r}: e is above 0 and at most {MAX_EXPAND}, and se at most e")
         return choice
 
     @staticmethod
@@ -107,16 +106,6 @@ class Choice:
         """The mapping form, in which `se` is a share of the expanded channels."""
         short = {"expand": expand, "kernel": kernel} | ({"se": se} if se else {})
         return Choice("ir", kernel, expand, float(f"{se * expand:g}"), short=short)
-
-    def _check(self) -> None:
-        for letter, kernel in (("k", self.kernel), ("a", self.start), ("p", self.end)):
-            absent = kernel == 0 and self.kind == "uir"
-            if (letter == "k" or kernel) and not absent and not (kernel % 2 and kernel <= MAX_KERNEL):
-                raise ValueError(f"{letter}{kernel} in {self.block!r}: a kernel is odd and at most {MAX_KERNEL}")
-        if not 0 < self.expand <= MAX_EXPAND:
-            raise ValueError(f"e{self.expand:g} in {self.block!r}: an expansion is above 0 and at most {MAX_EXPAND}")
-        if self.se > self.expand:
-            raise ValueError(f"se{self.se:g} in {self.block!r}: more channels than the block has inside")
 
     def __str__(self) -> str:
         return f"e{self.expand} k{self.kernel}" + (" se" if self.se else "") if self.short else self.block
@@ -129,26 +118,17 @@ class Choice:
     @property
     def block(self) -> str:
         """timm's block string without repeats, stride and channels."""
-        return self.string("", "")
+        return self.string("", "") if not self.identity else self.kind
 
     @property
     def plain(self) -> Any:
         """What a space's YAML says."""
-        return dict(self.short) if self.short else self.block
-
-    @property
-    def strides(self) -> bool:
-        """Whether the block can have a stride: timm's universal one cannot without a depthwise convolution."""
-        return bool(self.kernel or self.start or self.end)
+        return dict(self.short) or self.block
 
     def string(self, stride: str, channels: str) -> str:
         """timm's block string; the arguments are its parts such as "s2" and "c40"."""
-        if self.identity:
-            return "identity"
-        usual = self.kind not in ("cn", "dsa")
         parts = [
-            self.kind,
-            *(["r1"] if channels else []),
+            f"{self.kind}_r1" if channels else self.kind,
             f"a{self.start}" if self.start else "",
             f"k{self.kernel}",
             f"p{self.end}" if self.end else "",
@@ -157,17 +137,18 @@ class Choice:
             channels,
             f"se{self.se:g}" if self.se else "",
             f"n{ACTIVATIONS[self.act]}" if self.act else "",
-            "" if self.skip == usual else "skip" if self.skip else "noskip",
+            {(True, True): "skip", (False, False): "noskip"}.get((self.skip, self.kind in _NO_SKIP), ""),
         ]
-        return "_".join(part for part in parts if part)
+        return "_".join(filter(None, parts))
 
-    def with_act(self, act: str) -> Choice:
-        """The choice with its own activation, or this one if it has none."""
-        return self if self.act or self.identity else replace(self, act=act)
+    @property
+    def strides(self) -> bool:
+        """Whether the block can have a stride: timm's universal one cannot without a depthwise convolution."""
+        return bool(self.kernel or self.start or self.end)
 
     def inner_channels(self, in_channels: int) -> int:
         """Channels between expansion and projection, in a block of `in_channels`."""
-        return divisible(in_channels * self.expand) if "e" in KINDS.get(self.kind, ((),))[0] else in_channels
+        return divisible(in_channels * self.expand)
 
     def se_channels(self, in_channels: int, divisor: int = 1) -> int:
         """Reduced channels of squeeze-and-excitation in a block of `in_channels`, as timm rounds them."""
@@ -193,7 +174,6 @@ class Choice:
 
 
 IDENTITY = Choice()
-_EXAMPLES = {"ir": "ir_k3_e6", "er": "er_k3_e4", "uir": "uir_a3_k5_e4", "ds": "ds_k3", "dsa": "dsa_k3", "cn": "cn_k3"}
 
 
 def divisible(value: float, divisor: int = 8) -> int:

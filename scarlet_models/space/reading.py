@@ -47,7 +47,9 @@ def read_space(source: str | Path | Mapping[str, Any], kind: type[S]) -> S:
     except UserError as error:
         known = ", ".join(names())
         reason = str(error).removeprefix(f"{source}: ")
-        raise UserError(f"no search space {str(source)!r} ({reason}): give one of {known}, or a YAML file") from None
+        raise UserError(
+            f"no search space {str(source)!r} ({reason}): give one of {known}, a YAML file or a network of timm"
+        ) from None
     return _parse(text, str(source), kind)
 
 
@@ -68,22 +70,15 @@ def _parse(text: str, where: str, kind: type[S]) -> S:
 
 def _checked(data: dict[str, Any], where: str, lines: dict[Keys, int], kind: type[S]) -> S:
     try:
-        space = kind(**_indexed(_fields(_current(data), (), _SPACE, _OPTIONAL)))
+        if (at := data.pop("identity_at_reduction", None)) is not None:  # what spaces of earlier studies say
+            data["identity_at"] = {"absent": "same_shape", "project": "everywhere"}.get(str(at), at)
+        space = kind(**_indexed(_fields(data, (), _SPACE, _OPTIONAL)))
         _check_layers(space)
         return space
     except _Bad as bad:
         line = next((lines[bad.keys[:n]] for n in range(len(bad.keys), 0, -1) if bad.keys[:n] in lines), 1)
         position = f"{where}:{line}" if lines else where
         raise UserError(f"{position}: {'.'.join(map(str, bad.keys)) or 'space'}: {bad}") from None
-
-
-def _current(data: dict[str, Any]) -> dict[str, Any]:
-    """The mapping with `identity_at` for what older files call `identity_at_reduction`."""
-    older = {"absent": "same_shape", "project": "everywhere"}
-    at = data.get("identity_at_reduction")
-    if not isinstance(at, str) or at not in older or "identity_at" in data:
-        return data
-    return {key: value for key, value in data.items() if key != "identity_at_reduction"} | {"identity_at": older[at]}
 
 
 def _indexed(given: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +108,7 @@ def _check_layers(space: Structure) -> None:
         raise _Bad(("head", "norm"), "may be false only with pool_first: true")
     if (depth := sum(stage.depth for stage in space.stages)) > MAX_LAYERS:
         raise _Bad(("stages",), f"{depth} layers in all are more than {MAX_LAYERS}")
-    if not space.stem.separable and all(map(space.may_lack_block, space.layers)):
+    if not space.stem.separable and all(x.keeps_shape and space.identity in x.choices for x in space.layers):
         raise _Bad(("stages",), "every layer may be an identity and then no block is left: let one change the shape")
     for layer in space.layers:
         if not any(space.has_block(layer, index) for index in layer.choices):
@@ -183,7 +178,7 @@ def _expand(value: Any, keys: Keys) -> int:
     return int(value)
 
 
-def _se(value: Any, keys: Keys) -> float:
+def _ratio(value: Any, keys: Keys) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise _Bad(keys, f"{_shown(value)} is not a ratio between 0 and 1")
     return float(value)
@@ -206,15 +201,9 @@ def _flag(value: Any, keys: Keys) -> bool:
     return value
 
 
-def _eps(value: Any, keys: Keys) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
-        raise _Bad(keys, f"{_shown(value)} is not a number between 0 and 1")
-    return float(value)
-
-
 def _choice(entry: Any, keys: Keys) -> Choice:
     if isinstance(entry, Mapping):
-        readers = {"kernel": _one_of(*KERNELS), "expand": _expand, "se": _se}
+        readers = {"kernel": _one_of(*KERNELS), "expand": _expand, "se": _ratio}
         return Choice.inverted_residual(**_fields(entry, keys, readers, optional=("se",)))
     try:
         return Choice.parse(entry if isinstance(entry, str) else _shown(entry))
@@ -250,7 +239,7 @@ _SPACE: dict[str, Reader] = {
     "act": _act,
     "head": _head,
     "se": _gate,
-    "norm_eps": _eps,
+    "norm_eps": _ratio,
     "pad": _one_of("", "same"),
     "identity_at": _one_of(*IDENTITY_AT),
     "input_size": _positive(MAX_INPUT_SIZE),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,8 @@ class Genotype:
     def _block_string(self, layer: Layer) -> str:
         """A projecting identity is a convolution without an activation (`n`), which is then none: it stays linear."""
         choice = self.space.choices[self.choices[layer.index]]
-        choice = Choice("cn", skip=False) if choice.identity else choice.with_act(self.space.act)
+        act = choice.act or self.space.act
+        choice = Choice("cn", skip=False) if choice.identity else replace(choice, act=act)
         return choice.string(f"s{layer.stride}", f"c{layer.out_channels}")
 
     def cost(self, input_size: int | None = None, num_classes: int | None = None) -> Cost:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+import yaml
+
 from .blocks import IDENTITY, Choice, Head, Layer, SqueezeExcite, Stage, Stem
 
 _SE = SqueezeExcite()
@@ -33,12 +35,29 @@ class Structure:
 
     def to_dict(self) -> dict[str, Any]:
         """The space as plain data: JSON and YAML hold it, and `SearchSpace.load` accepts it."""
-        data = _plain(self) | {"choices": [choice.plain for choice in self.choices]}
-        data["stages"] = [_plain(stage) for stage in self.stages]
-        for stage in data["stages"]:
-            if "choices" in stage:
+        own = [stage.choices for stage in self.stages if stage.choices]
+        common = max(own, key=len, default=())  # stands once, if that does not change the order of all choices
+        order = dict.fromkeys([*common, *(index for each in own if each != common for index in each)])
+        common = common if list(order) == list(range(len(self.choices))) else ()
+        stages = [_plain(stage) for stage in self.stages]
+        for stage in stages:
+            if stage.get("choices") == common:
+                del stage["choices"]
+            elif "choices" in stage:
                 stage["choices"] = [self.choices[index].plain for index in stage["choices"]]
-        return data | {"input_size": self.input_size, "num_classes": self.num_classes}
+        choices = [self.choices[index].plain for index in common or range(len(self.choices))]
+        given = {"input_size": self.input_size, "num_classes": self.num_classes}
+        return _plain(self) | given | {"stages": stages, "choices": choices}
+
+    def to_yaml(self) -> str:
+        """The same as YAML, with a line for each stage and choice."""
+
+        def line(value: Any) -> str:
+            return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=math.inf).split("\n")[0]
+
+        lists = {key: value if isinstance(value, list) else None for key, value in self.to_dict().items()}
+        entries = {key: "".join(f"\n  - {line(item)}" for item in items or ()) for key, items in lists.items()}
+        return "".join(f"{key}:{entries[key] or ' ' + line(value)}\n" for key, value in self.to_dict().items())
 
     @cached_property
     def identity(self) -> int | None:
@@ -57,7 +76,7 @@ class Structure:
                 reach = 0 if keeps_shape else 1 if stride == 1 else 2
                 projects = IDENTITY_AT.index(self.identity_at) >= reach
                 given = range(len(self.choices)) if stage.choices is None else stage.choices
-                able = {i: projects if i == self.identity else self.choices[i].strides or stride == 1 for i in given}
+                able = {i: projects if i == self.identity else stride == 1 or self.choices[i].strides for i in given}
                 allowed = tuple(i for i in given if able[i])
                 layers.append(Layer(len(layers), number, channels, stage.channels, stride, allowed))
                 channels = stage.channels
@@ -75,10 +94,6 @@ class Structure:
     def has_block(self, layer: Layer, choice: int) -> bool:
         """Whether a network with this choice has a block in this layer: an identity that keeps the shape is none."""
         return not (choice == self.identity and layer.keeps_shape)
-
-    def may_lack_block(self, layer: Layer) -> bool:
-        """Whether a network may have no block in this layer."""
-        return layer.keeps_shape and self.identity in layer.choices
 
     @cached_property
     def size(self) -> int:

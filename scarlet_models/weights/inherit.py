@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from scarlet_models import networks
 from scarlet_models.errors import UserError
-from scarlet_models.from_timm import source_name, space_of
+from scarlet_models.from_timm import Step, blocks_of, source_name, space_of, steps_of
 from scarlet_models.space.space import Genotype, SearchSpace
 
 _OPEN_GATE = 2.0  # hard sigmoid of it is 0.83: open, yet not where its gradient ends
@@ -98,35 +98,9 @@ def fill_end(module: nn.Module, donor: nn.Module) -> None:
 def blocks_by_layer(model: Any, genotype: Genotype) -> dict[int, Any]:
     """The block of each layer that has one."""
     space = genotype.space
-    blocks = [block for stage in model.blocks for block in stage][bool(space.stem.separable) :]
+    blocks = blocks_of(model)[bool(space.stem.separable) :]
     layers = [layer.index for layer in space.layers if space.has_block(layer, genotype.choices[layer.index])]
     return dict(zip(layers, blocks, strict=True))
-
-
-class Step(NamedTuple):
-    conv: Any
-    norm: Any
-
-
-def steps_of(block: Any) -> dict[str, Step]:
-    """Convolutions and batch norms of a block by what they do; timm's classes name them differently."""
-    named = {
-        "conv_pw conv_dw conv_pwl": (
-            ("expand", "conv_pw", "bn1"),
-            ("middle", "conv_dw", "bn2"),
-            ("project", "conv_pwl", "bn3"),
-        ),
-        "conv_exp conv_pwl": (("expand", "conv_exp", "bn1"), ("project", "conv_pwl", "bn2")),
-        "conv_dw conv_pw": (("middle", "conv_dw", "bn1"), ("project", "conv_pw", "bn2")),
-        "conv": (("project", "conv", "bn1"),),
-    }
-    if hasattr(block, "pw_exp"):
-        names = {"start": "dw_start", "expand": "pw_exp", "middle": "dw_mid", "project": "pw_proj", "end": "dw_end"}
-        parts = {step: getattr(block, name) for step, name in names.items()}
-        return {step: Step(part.conv, part.bn) for step, part in parts.items() if not isinstance(part, nn.Identity)}
-    own = dict(block.named_children())
-    key = next(key for key in named if all(name in own for name in key.split()))
-    return {step: Step(own[conv], own[norm]) for step, conv, norm in named[key]}
 
 
 def fill_block(block: Any, donor: Any) -> None:

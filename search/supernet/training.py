@@ -96,7 +96,7 @@ class FairSteps(Task):
 
     def __init__(self, options: SupernetOptions, world: World) -> None:
         super().__init__(options, world)
-        self.space = load_space(options.space or options.inherit or "scarlet")
+        self.space = load_space(options.space or options.inherit or "scarlet")[0]
         self.image_size = options.image_size or self.space.input_size
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
