@@ -47,9 +47,8 @@ def read_space(source: str | Path | Mapping[str, Any], kind: type[S]) -> S:
     except UserError as error:
         known = ", ".join(names())
         reason = str(error).removeprefix(f"{source}: ")
-        raise UserError(
-            f"no search space {str(source)!r} ({reason}): give one of {known}, a YAML file or a network of timm"
-        ) from None
+        hint = f"give one of {known}, a YAML file or a network of timm"
+        raise UserError(f"no search space {str(source)!r} ({reason}): {hint}") from None
     return _parse(text, str(source), kind)
 
 

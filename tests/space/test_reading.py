@@ -102,10 +102,8 @@ def test_a_mistake_in_a_mapping(change: dict[str, object], message: str) -> None
 
 
 def test_files_that_are_no_spaces(tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError,
-        match=r"no search space 'nowhere'.*mbconv, mini, mobilenetv4, nas_bench_macro, scarlet, scarlet_cifar, scarlet_no_se, a YAML file or a network of timm",
-    ):
+    listed = "mbconv, mini, mobilenetv4, nas_bench_macro, scarlet, scarlet_cifar, scarlet_no_se"
+    with pytest.raises(UserError, match=f"no search space 'nowhere'.*{listed}, a YAML file"):
         SearchSpace.load("nowhere")
     for other in (tmp_path, 5, None):
         with pytest.raises(UserError, match="no search space"):
