@@ -139,12 +139,13 @@ def _read(model: Any, name: str, added: list[str]) -> Genotype:
     pool_first, stem_act = isinstance(model, MobileNetV3), _ACTS[type(model.bn1.act).__name__]
     norm = not pool_first or not isinstance(model.norm_head, nn.Identity)
     gate: dict[str, Any] = {}
+    cfg: Any = model.pretrained_cfg
     if gates:
         gate["gate"], gate["act"] = _GATES[type(gates[0].gate).__name__], _ACTS[type(gates[0].act1).__name__]
     space = SearchSpace.load(
         {
             "name": name,
-            "input_size": model.pretrained_cfg["input_size"][-1],
+            "input_size": cfg["input_size"][-1],
             "num_classes": model.num_classes or 1000,
             "act": act,
             "se": gate | {"divisor": 8 if rounded else 1},
