@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from helpers.norms import randomise_norms
 
 from scarlet_models import UserError, space_of
 from scarlet_models.from_timm import copy_weights, load_space
+from scarlet_models.search.commands.space import Options, main
 from scarlet_models.space.space import SearchSpace
 
 NETWORKS = {
@@ -80,3 +82,10 @@ def test_other_networks_are_refused_in_one_line(name: str, message: str) -> None
     with pytest.raises(UserError, match=message) as error:
         space_of(name)
     assert "\n" not in str(error.value)
+
+
+def test_the_space_command_writes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "own.yaml"
+    main(Options(space="lcnet_050", add_choices="identity", out=str(file), draws=10))
+    assert SearchSpace.load(file) == space_of("lcnet_050", "identity")[0]
+    assert "lcnet_050  " in capsys.readouterr().out
