@@ -7,20 +7,19 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from scarlet_models.from_timm import source_name
+from scarlet_models.networks import create_on_meta
 from scarlet_models.weights.inherit import fill_block, fill_end, load_donor
 
 from .supernet import Supernet
 
 
-def inherit_supernet(net: Supernet, source: str) -> dict[str, Any]:
+def inherit_supernet(net: Supernet, source: str) -> None:
     """Fills stem, head and every choice of a supernet from one trained network; stabilizers stay as they are.
 
     Args:
         net: What to fill, in place.
         source: Folder of an exported network, or timm's name of one that has weights.
-
-    Returns:
-        timm's cfg of the network: what its images were normalised by.
 
     Raises:
         UserError: Its stem, head or stages are not those of the supernet's space.
@@ -33,5 +32,9 @@ def inherit_supernet(net: Supernet, source: str) -> dict[str, Any]:
             for block in cast(nn.ModuleDict, choices).values():
                 if hasattr(block, "has_skip"):
                     fill_block(block, donor.blocks.get(index))
-    cfg: dict[str, Any] = donor.model.pretrained_cfg
-    return cfg
+
+
+def normalisation(source: str) -> dict[str, Any]:
+    """Mean and deviation of the images that a trained network expects."""
+    cfg: Any = create_on_meta(source_name(source)).pretrained_cfg
+    return {name: cfg[name] for name in ("mean", "std")}

@@ -31,7 +31,7 @@ from scarlet_models.training.transforms import eval_transform, train_transform
 
 from .fair_step import add_gradients, batch_statistics, shared_parameters
 from .file import SupernetInfo, load_supernet, save_supernet
-from .inherit import inherit_supernet
+from .inherit import inherit_supernet, normalisation
 from .options import SupernetOptions
 from .sampler import FairSampler, Sampler, UniformSampler
 from .supernet import Supernet
@@ -117,9 +117,8 @@ class FairSteps(Task):
     def _build(self, options: SupernetOptions) -> None:
         torch.manual_seed(options.seed)
         self.model = Supernet(self.space, len(self.images.classes), options.stabilizer, options.init)
-        inherited: dict[str, Any] = {}
         if options.inherit:
-            inherited = inherit_supernet(self.model, options.inherit)
+            inherit_supernet(self.model, options.inherit)
             refuse_mixing(options.inherit, self.split)
         origin = f"the weights of {options.inherit}, layer by layer" if options.inherit else "random weights"
         _logger.info("the supernet of space %s starts from %s", self.space.name, origin)
@@ -129,9 +128,9 @@ class FairSteps(Task):
         if options.sampling != "fair":
             self.sampler = UniformSampler(self.space, options.seed, 1 if options.sampling == "single" else None)
         wanted = {"input_size": (3, self.image_size, self.image_size), "crop_pct": options.crop_pct}
+        wanted |= normalisation(options.inherit) if options.inherit else {}
         self.data_config: dict[str, Any] = resolve_data_config(
-            {key: value for key, value in wanted.items() if value}
-            | {key: inherited[key] for key in ("mean", "std") if key in inherited},
+            {key: value for key, value in wanted.items() if value},
             pretrained_cfg=default_cfgs["scarlet_net"].default.to_dict(),
         )
 
