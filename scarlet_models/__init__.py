@@ -14,6 +14,7 @@ if (_clone / "search" / "cli.py").is_file() and (_clone / "pyproject.toml").is_f
 # The console scripts start in scarlet_cli. Their commands import what they need, and with it the models, when they run:
 # help and mistakes in options need not wait for torch.
 if "scarlet_cli" not in sys.modules:
+    from scarlet_models.from_timm import space_of
     from scarlet_models.models import scarlet_a, scarlet_a2, scarlet_a4, scarlet_b, scarlet_c, scarlet_net
     from scarlet_models.space import Choice, Cost, Genotype, SearchSpace
 
@@ -30,4 +31,5 @@ __all__ = [
     "scarlet_b",
     "scarlet_c",
     "scarlet_net",
+    "space_of",
 ]

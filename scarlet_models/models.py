@@ -1,4 +1,4 @@
-"""SCARLET networks as timm models: timm's own `EfficientNet`, built from a genotype's block strings.
+"""SCARLET networks as timm models: timm's own `EfficientNet` or `MobileNetV3`, built from a genotype's block strings.
 
 Paper: SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing Neural Architecture Search,
 https://arxiv.org/abs/1908.06022
@@ -19,6 +19,7 @@ from timm.models._builder import pretrained_cfg_for_features
 from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, resolve_bn_args, round_channels
 from timm.models.efficientnet import EfficientNet, EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3, MobileNetV3Features
 from torch import nn
 
 from scarlet_models.errors import UserError
@@ -113,7 +114,6 @@ def _create(
     if pretrained:
         kwargs = weights.resolve(variant, kwargs)
     space = genotype.space
-    stem_keeps_size = space.stem.stride == 1
     features_only = kwargs.pop("features_only", False)
     wrapped = features_only and not kwargs.keys().isdisjoint(("feature_cls", "feature_cfg"))  # by a class of timm's
     own_features = features_only and not wrapped
@@ -124,9 +124,13 @@ def _create(
     if kwargs.setdefault("output_stride", 32) not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, not {kwargs['output_stride']!r}")
     round_channels_by = partial(round_channels, multiplier=channel_multiplier)
-    classifier, features = (ScarletNet, ScarletFeatures) if stem_keeps_size else (EfficientNet, EfficientNetFeatures)
+    classifier, features = _classes(space)
+    if space.head.pool_first:
+        kwargs |= {"se_from_exp": False, "head_norm": space.head.norm, "head_bias": not space.head.norm}
+        if not own_features and kwargs.pop("output_stride") != OUTPUT_STRIDES[-1]:
+            raise ValueError("output_stride must be 32: the head of this space's networks is behind the pooling")
     kwargs.pop("pretrained_strict", None)  # always strict: what is missing would be random
-    no_head: Any = ("num_classes", "num_features", "head_conv", "global_pool")  # timm declares a tuple of one
+    no_head: Any = ("num_classes", "num_features", "head_conv", "head_norm", "head_bias", "global_pool")  # timm: of one
     model: Any = build_model_with_cfg(  # timm sets attributes that nn.Module does not declare
         features if own_features else partial(_with_small_head, classifier),
         variant,
@@ -139,8 +143,15 @@ def _create(
         num_features=round_channels_by(space.head.channels),
         round_chs_fn=round_channels_by,
         act_layer=get_act_layer(kwargs.pop("act_layer", space.stem.act)),
-        norm_layer=kwargs.pop("norm_layer", None) or partial(nn.BatchNorm2d, **resolve_bn_args(kwargs)),
-        se_layer=partial(SqueezeExcite, gate_layer="hard_sigmoid", force_act_layer=nn.ReLU),
+        norm_layer=kwargs.pop("norm_layer", None)
+        or partial(nn.BatchNorm2d, **{"eps": space.norm_eps} | resolve_bn_args(kwargs)),
+        se_layer=partial(
+            SqueezeExcite,
+            gate_layer=space.se.gate,
+            force_act_layer=get_act_layer(space.se.act),
+            rd_round_fn=round if space.se.divisor == 1 else round_channels,
+        ),
+        pad_type=space.pad,
         **kwargs,
     )
     if own_features:
@@ -150,7 +161,14 @@ def _create(
     return model
 
 
-def _with_small_head(model_cls: Callable[..., EfficientNet], **kwargs: Any) -> EfficientNet:
+def _classes(space: SearchSpace) -> tuple[type[nn.Module], type[nn.Module]]:
+    """The classes of a space's networks, and of feature extractors."""
+    if space.head.pool_first:
+        return MobileNetV3, MobileNetV3Features
+    return (ScarletNet, ScarletFeatures) if space.stem.stride == 1 else (EfficientNet, EfficientNetFeatures)
+
+
+def _with_small_head(model_cls: Callable[..., nn.Module], **kwargs: Any) -> nn.Module:
     """The model with a classifier initialised small, as MobileNetV2's is in torchvision.
 
     timm initialises it uniformly to 1 / sqrt(classes). That suits 1000 classes; with 10 the first loss is 4.5, and
@@ -165,7 +183,7 @@ def _with_small_head(model_cls: Callable[..., EfficientNet], **kwargs: Any) -> E
 def _block_args(genotype: Genotype, depth_multiplier: float = 1.0) -> list[list[dict[str, Any]]]:
     stages = decode_arch_def(genotype.block_strings(), depth_multiplier)
     for block in (block for stage in stages for block in stage):
-        if block["block_type"] == "cn":  # the projecting identity is linear; block strings cannot say so
+        if not block["act_layer"]:  # a projecting identity is linear; block strings cannot say so
             block["act_layer"] = nn.Identity
     return stages
 

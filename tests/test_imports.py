@@ -27,7 +27,7 @@ LAYERS = """
     training
     inference export inspection
     images
-    {networks models weights}
+    {from_timm networks models weights}
     space
     program
     parsing shell

@@ -1,4 +1,8 @@
-"""A network drawn as a row of blocks: kernel by colour, expansion by height, squeeze-and-excitation by outline."""
+"""A network drawn as a row of blocks: kernel by colour, expansion by height, squeeze-and-excitation by outline.
+
+A fused block, whose expansion is a dense convolution, is hatched. A universal block has a strip on the left or right
+for the depthwise convolution in front of its expansion or behind its projection; it is grey without one in the middle.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,13 @@ FORMATS = (".png", ".svg", ".pdf")
 INK, MUTED, LINE, BAND, GREY = "#1f2a35", "#75828f", "#9aa5b1", "#f2f5f8", "#d3dae2"
 KERNELS = {3: ("#a6d5e8", INK), 5: ("#4f9fcf", "white"), 7: ("#1b4f80", "white")}  # colour, and that of text on it
 SE = "#f08a24"
+HATCH = "////"
+_STRIP = "depthwise before expansion"
+EXPANDING = ("inverted residual", "fused", "universal")
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 # Lengths in inches: the axes cover the whole figure, one unit an inch.
-PITCH, WIDTH, EXPANSION, PLAIN, DOT, SAMPLE = 0.52, 0.36, 0.235, 0.42, 0.16, 0.19
+PITCH, WIDTH, EXPANSION, PLAIN, DOT, SAMPLE, STRIP = 0.52, 0.36, 0.235, 0.42, 0.16, 0.19, 0.07
 MARGIN, LABELS, HEADING, LEGEND = 0.5, 0.42, 1.0, 0.95
 
 
@@ -76,7 +83,7 @@ def save(figure: Figure, path: Path) -> None:
 def _height(block: Block) -> float:
     if block.kind == "identity":
         return DOT
-    return EXPANSION * block.expand if block.kind == "inverted residual" else PLAIN
+    return EXPANSION * block.expand if block.kind in EXPANDING else PLAIN
 
 
 def _draw_bands(axes: Axes, blocks: Sequence[Block], left: float, bottom: float, top: float) -> None:
@@ -85,8 +92,8 @@ def _draw_bands(axes: Axes, blocks: Sequence[Block], left: float, bottom: float,
         width = PITCH * len(list(group))
         colour = BAND if number % 2 == 0 else "white"
         axes.add_patch(Rectangle((start, bottom), width, top - bottom, facecolor=colour, lw=0, zorder=0))
-        reduction = round(blocks[0].in_size / size)
-        axes.text(start + width / 2, bottom + 0.12, f"1/{reduction}", size=7, color=MUTED, ha="center", va="center")
+        reduction = f"1/{round(blocks[0].in_size / size)}" if size > 1 or blocks[0].in_size <= 32 else "pooled"
+        axes.text(start + width / 2, bottom + 0.12, reduction, size=7, color=MUTED, ha="center", va="center")
         start += width
 
 
@@ -98,12 +105,17 @@ def _draw_image(axes: Axes, x: float, y: float, row: float, stem: Block) -> None
 
 def _draw_block(axes: Axes, block: Block, x: float, y: float, row: float) -> None:
     height = _height(block)
-    colour, ink = KERNELS.get(block.kernel, (GREY, INK)) if block.kind == "inverted residual" else (GREY, INK)
+    colour, ink = KERNELS.get(block.kernel, (GREY, INK)) if block.kind in EXPANDING else (GREY, INK)
     if block.kind == "identity":
         axes.add_patch(_dot(x, y))
     else:
-        _box(axes, x, y, height, colour, SE if block.se else "none", 2.4)
-        axes.text(x, y, f"{block.kernel}{TIMES}{block.kernel}", size=6.5, color=ink, ha="center", va="center", zorder=4)
+        _box(axes, x, y, height, colour, SE if block.se else "none", 2.4, hatch=HATCH if block.kind == "fused" else "")
+        for kernel, side in ((block.start, -1), (block.end, 1)):
+            if kernel:
+                place = x + side * (WIDTH + STRIP + 0.03) / 2
+                _box(axes, place, y, height, KERNELS.get(kernel, (GREY, INK))[0], "none", 0, width=STRIP)
+        text = f"{block.kernel}{TIMES}{block.kernel}" if block.kernel else f"1{TIMES}1"
+        axes.text(x, y, text, size=6.5, color=ink, ha="center", va="center", zorder=4)
     if block.shortcut:
         _draw_shortcut(axes, x, y, height)
     _shape(axes, x, y + height / 2, block.channels, block.size)
@@ -111,10 +123,21 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float, row: float) -> Non
 
 
 def _box(
-    axes: Axes, x: float, y: float, height: float, colour: str, edge: str, line: float, width: float = WIDTH
+    axes: Axes,
+    x: float,
+    y: float,
+    height: float,
+    colour: str,
+    edge: str,
+    line: float,
+    width: float = WIDTH,
+    hatch: str = "",
 ) -> None:
-    style, corner = "round,pad=0,rounding_size=0.05", (x - width / 2, y - height / 2)
-    axes.add_patch(FancyBboxPatch(corner, width, height, style, facecolor=colour, edgecolor=edge, lw=line, zorder=3))
+    style, corner = f"round,pad=0,rounding_size={min(0.05, width / 3)}", (x - width / 2, y - height / 2)
+    box = FancyBboxPatch(corner, width, height, style, facecolor=colour, edgecolor=edge, lw=line, zorder=3)
+    if hatch:
+        box.set(hatch=hatch, hatchcolor="white", hatch_linewidth=0.8)
+    axes.add_patch(box)
 
 
 def _dot(x: float, y: float) -> Circle:
@@ -135,16 +158,24 @@ def _shape(axes: Axes, x: float, top: float, channels: int, size: int) -> None:
 def _name(block: Block) -> str:
     if block.layer is not None:
         return str(block.layer)
-    names = {"separable": "sep", "classifier": "linear", "inverted residual": block.module.removeprefix("blocks.")}
-    return names.get(block.kind, block.kind)
+    place = block.module.removeprefix("blocks.")
+    return {"separable": "sep", "classifier": "linear"}.get(block.kind, place if place != block.module else block.kind)
 
 
 def _legend(blocks: Sequence[Block]) -> list[tuple[str, str, float]]:
     """The legend's entries: label, and colour and height of the sample."""
-    searched = [block for block in blocks if block.kind == "inverted residual"]
-    kernels, expansions = sorted({block.kernel for block in searched}), sorted({block.expand for block in searched})
+    searched = [block for block in blocks if block.kind in EXPANDING]
+    fused = [block for block in searched if block.kind == "fused"]
+    depthwise = {k for block in searched if block not in fused for k in (block.kernel, block.start, block.end)}
+    kernels = {"depthwise": depthwise - {0}, "fused": {block.kernel for block in fused}}
+    expansions = sorted({block.expand for block in searched})
     return [
-        *((f"{kernel}{TIMES}{kernel} depthwise", KERNELS.get(kernel, (GREY, INK))[0], SAMPLE) for kernel in kernels),
+        *(
+            (f"{kernel}{TIMES}{kernel} {what}", KERNELS.get(kernel, (GREY, INK))[0], SAMPLE)
+            for what, each in kernels.items()
+            for kernel in sorted(each)
+        ),
+        *([(_STRIP, KERNELS[3][0], SAMPLE * 1.2)] if any(block.start or block.end for block in blocks) else []),
         *((f"expansion {expand:g}", GREY, SAMPLE * expand / 4) for expand in expansions),
         *([("squeeze-and-excitation", SE, SAMPLE)] if any(block.se for block in blocks) else []),
         *([("identity", "white", DOT)] if any(block.kind == "identity" for block in blocks) else []),
@@ -158,7 +189,8 @@ def _draw_legend(axes: Axes, entries: Sequence[tuple[str, str, float]], x: float
         elif colour == SE:
             _box(axes, x + SAMPLE / 2, y, height, "white", SE, 2, width=SAMPLE)
         else:
-            _box(axes, x + SAMPLE / 2, y, height, colour, "none", 0, width=SAMPLE)
+            width, hatch = (STRIP, "") if label == _STRIP else (SAMPLE, HATCH if label.endswith("fused") else "")
+            _box(axes, x + SAMPLE / 2, y, height, colour, "none", 0, width, hatch)
         axes.text(x + SAMPLE + 0.09, y, label, size=8, color=INK, va="center")
         x += _length(label)
 

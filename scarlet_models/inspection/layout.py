@@ -9,11 +9,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models._efficientnet_blocks import ConvBnAct, SqueezeExcite
 from timm.models.efficientnet import EfficientNet
+from timm.models.mobilenetv3 import MobileNetV3
 from torch import Tensor, nn
 
 from scarlet_models.errors import UserError
+from scarlet_models.from_timm import steps_of
 from scarlet_models.space.space import Genotype
 
 from .counting import macs_by_module, on_meta
@@ -21,7 +23,8 @@ from .counting import macs_by_module, on_meta
 _KINDS = {
     "DepthwiseSeparableConv": "separable",
     "InvertedResidual": "inverted residual",
-    "ConvBnAct": "projection",
+    "EdgeResidual": "fused",
+    "UniversalInvertedResidual": "universal",
 }
 
 
@@ -31,11 +34,15 @@ class Block:
 
     Args:
         module: Dotted name in the timm model; empty for an identity, which has none.
-        kind: stem, separable, inverted residual, projection, identity, head or classifier.
+        kind: stem, separable, inverted residual, fused, universal, convolution, projection (a linear one), identity,
+            head or classifier.
+        kernel: Of the convolution that strides; 0 where a universal block has none in the middle.
         expand: Channels inside an inverted residual, as a multiple of its input's.
         se: Whether there is squeeze-and-excitation.
         layer: Number of the searchable layer; None where no genotype is known.
         choice: Index of that layer's choice.
+        start: Kernel of the depthwise convolution in front of a universal block's expansion; 0 is none.
+        end: Likewise behind its projection.
     """
 
     module: str
@@ -53,14 +60,16 @@ class Block:
     params: int
     layer: int | None = None
     choice: int | None = None
+    start: int = 0
+    end: int = 0
 
 
 def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) -> list[Block]:
-    """The blocks of a timm EfficientNet in order, for images of `input_size` px.
+    """The blocks of timm's EfficientNet or MobileNetV3 in order, for images of `input_size` px.
 
     The genotype that the model was built from adds layer numbers, choices and identities.
     """
-    if not isinstance(model, EfficientNet):
+    if not isinstance(model, EfficientNet | MobileNetV3):
         raise UserError(f"only networks built as timm's EfficientNet have a layout, not {type(model).__name__}")
     units = {name: (kind, modules) for name, kind, modules in _units(model)}
     shapes = _shapes(model, list(units), input_size)
@@ -76,19 +85,20 @@ def feature_taps(model: nn.Module) -> list[dict[str, Any]]:
     return [{"reduction": tap["reduction"], "channels": tap["num_chs"], "module": tap["module"]} for tap in taps]
 
 
-def _units(model: EfficientNet) -> Iterator[tuple[str, str, list[nn.Module]]]:
+def _units(model: EfficientNet | MobileNetV3) -> Iterator[tuple[str, str, list[nn.Module]]]:
     """Name, kind and modules of each block; a hook can watch the first module."""
     yield "conv_stem", "stem", [model.conv_stem, model.bn1]
     for name, block in model.blocks.named_modules():
         if name.count(".") == 1:
-            kind = type(block).__name__
-            yield f"blocks.{name}", _KINDS.get(kind, kind), [block]
-    yield "conv_head", "head", [model.conv_head, model.bn2]
+            linear = isinstance(block, ConvBnAct) and isinstance(block.bn1.act, nn.Identity)
+            kind = "projection" if linear else "convolution"
+            yield f"blocks.{name}", _KINDS.get(type(block).__name__, kind), [block]
+    yield "conv_head", "head", [model.conv_head, model.bn2 if isinstance(model, EfficientNet) else model.norm_head]
     if isinstance(model.classifier, nn.Linear):
         yield "classifier", "classifier", [model.classifier]
 
 
-def _shapes(model: EfficientNet, names: list[str], input_size: int) -> dict[str, tuple[torch.Size, torch.Size]]:
+def _shapes(model: nn.Module, names: list[str], input_size: int) -> dict[str, tuple[torch.Size, torch.Size]]:
     """Shapes of the inputs and outputs of modules, found without computing anything."""
     copied, image = on_meta(model, input_size)
     shapes: dict[str, tuple[torch.Size, torch.Size]] = {}
@@ -105,12 +115,14 @@ def _shapes(model: EfficientNet, names: list[str], input_size: int) -> dict[str,
 def _block(name: str, kind: str, modules: list[nn.Module], before: torch.Size, after: torch.Size, macs: int) -> Block:
     parts = [part for module in modules for part in module.modules()]
     convolutions = [part for part in parts if isinstance(part, nn.Conv2d)]
-    depthwise = [part for part in convolutions if part.groups > 1]
+    steps = steps_of(modules[0]) if name.startswith("blocks.") else {}
+    kernels = {step: part.conv.kernel_size[0] for step, part in steps.items()}
+    widest = max((part.kernel_size[0] for part in convolutions), default=1)
     return Block(
         module=name,
         kind=kind,
-        kernel=max((part.kernel_size[0] for part in convolutions), default=1),
-        expand=depthwise[0].out_channels / before[1] if depthwise else 1,
+        kernel=kernels.get("middle", 0) if kind == "universal" else widest,
+        expand=steps["project"].conv.in_channels / before[1] if steps else 1,
         se=any(isinstance(part, SqueezeExcite) for part in parts),
         stride=math.prod(part.stride[0] for part in convolutions),
         shortcut=getattr(modules[0], "has_skip", False),
@@ -120,6 +132,8 @@ def _block(name: str, kind: str, modules: list[nn.Module], before: torch.Size, a
         size=after[2] if len(after) == 4 else 1,
         macs=macs,
         params=sum(p.numel() for module in modules for p in module.parameters()),
+        start=kernels.get("start", 0),
+        end=kernels.get("end", 0),
     )
 
 

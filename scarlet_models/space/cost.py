@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from .blocks import Choice, Layer
+from .blocks import Choice, Convolution
 from .structure import Structure
 
 _CHUNK = 1 << 13  # genotypes whose columns fit the CPU's cache: more than twice as fast as all at once
@@ -65,37 +65,35 @@ class CostTable:
 def cost_table(space: Structure, input_size: int, num_classes: int) -> CostTable:
     """The costs of a space's stem, layers and head for images of `input_size` px and `num_classes` outputs."""
     sizes = space.map_sizes(input_size)
-    size = sizes[0]
-    base = _conv(size, 3, space.stem.channels, 3)
-    if space.stem.separable:
-        base += _conv(size, space.stem.channels, space.stem.channels, 3, groups=space.stem.channels)
-        base += _conv(size, space.stem.channels, space.stem.separable)
+    stem, head = space.stem, space.head
+    base = _conv(Convolution(3, stem.channels, 3), sizes[0])
+    if stem.separable:
+        base += _block(Choice("ds", 3), space, sizes[0], stem.channels, stem.separable, 1)
     macs = np.full((len(space.layers), len(space.choices)), -1)
     params = macs.copy()
     for layer in space.layers:
         for index in layer.choices:
-            cost = _choice_cost(space.choices[index], layer, sizes[layer.index])
+            shape = (sizes[layer.index], layer.in_channels, layer.out_channels, layer.stride)
+            cost = _block(space.choices[index], space, *shape) if space.has_block(layer, index) else Cost(0, 0)
             macs[layer.index, index], params[layer.index, index] = cost.macs, cost.params
-    base += _conv(sizes[-1], space.stages[-1].channels, space.head.channels)
-    classifier = space.head.channels * num_classes
-    return CostTable(base + Cost(classifier, classifier + num_classes), macs, params)
+    base += _conv(Convolution(space.stages[-1].channels, head.channels), 1 if head.pool_first else sizes[-1])
+    base += Cost(head.channels * num_classes, (head.channels + 1) * num_classes)
+    return CostTable(base if head.norm else base + Cost(0, -head.channels), macs, params)
 
 
-def _conv(size: int, in_channels: int, out_channels: int, kernel: int = 1, groups: int = 1) -> Cost:
+def _conv(conv: Convolution, size: int) -> Cost:
     """A convolution without bias and its BN, on an output map of `size` px."""
-    weights = in_channels // groups * out_channels * kernel * kernel
-    return Cost(weights * size * size, weights + 2 * out_channels)
+    weights = (1 if conv.depthwise else conv.in_channels) * conv.channels * conv.kernel**2
+    return Cost(weights * size * size, weights + 2 * conv.channels)
 
 
-def _choice_cost(choice: Choice, layer: Layer, size: int) -> Cost:
-    """Cost of a choice in a layer whose input map is `size` px."""
-    out = -(-size // layer.stride)
-    if choice.identity:
-        return Cost(0, 0) if layer.keeps_shape else _conv(out, layer.in_channels, layer.out_channels)
-    expanded = layer.in_channels * choice.expand
-    cost = _conv(out, expanded, expanded, choice.kernel, groups=expanded) + _conv(out, expanded, layer.out_channels)
-    cost += _conv(size, layer.in_channels, expanded)
+def _block(choice: Choice, space: Structure, size: int, in_channels: int, channels: int, stride: int) -> Cost:
+    """A block whose input map is `size` px."""
+    cost = Cost(0, 0)
+    for conv in choice.convolutions(in_channels, channels):
+        size = -(-size // stride) if conv.strided else size
+        cost += _conv(conv, size)
     if choice.se:
-        reduced = choice.se_channels(layer.in_channels)
-        cost += Cost(2 * expanded * reduced, 2 * expanded * reduced + expanded + reduced)
+        inside, reduced = choice.inner_channels(in_channels), choice.se_channels(in_channels, space.se.divisor)
+        cost += Cost(2 * inside * reduced, 2 * inside * reduced + inside + reduced)
     return cost

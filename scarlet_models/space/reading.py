@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +12,12 @@ from typing import Any, TypeVar
 from scarlet_models.documents import MAX_YAML, Keys, parse_yaml_and_lines, read_text
 from scarlet_models.errors import UserError
 
-from .blocks import ACTIVATIONS, IDENTITY, KERNELS, Choice, Head, Stage, Stem
-from .structure import Structure
+from .blocks import ACTIVATIONS, GATES, KERNELS, MAX_EXPAND, Choice, Head, SqueezeExcite, Stage, Stem
+from .structure import IDENTITY_AT, Structure
 
 # Generous, and such that costs fit int64 and sizes fit a float.
 MAX_LAYERS, MAX_CHOICES = 100, 100
-MAX_CHANNELS, MAX_EXPAND = 8_192, 16
+MAX_CHANNELS = 8_192
 MAX_INPUT_SIZE, MAX_CLASSES = 4_096, 1_000_000
 
 _SPACES = files("scarlet_models.space") / "spaces"
@@ -46,7 +47,8 @@ def read_space(source: str | Path | Mapping[str, Any], kind: type[S]) -> S:
     except UserError as error:
         known = ", ".join(names())
         reason = str(error).removeprefix(f"{source}: ")
-        raise UserError(f"no search space {str(source)!r} ({reason}): give one of {known}, or a YAML file") from None
+        hint = f"give one of {known}, a YAML file or a network of timm"
+        raise UserError(f"no search space {str(source)!r} ({reason}): {hint}") from None
     return _parse(text, str(source), kind)
 
 
@@ -67,7 +69,9 @@ def _parse(text: str, where: str, kind: type[S]) -> S:
 
 def _checked(data: dict[str, Any], where: str, lines: dict[Keys, int], kind: type[S]) -> S:
     try:
-        space = kind(**_fields(data, (), _SPACE, optional=("identity_at_reduction", "input_size", "num_classes")))
+        if (at := data.pop("identity_at_reduction", None)) is not None:  # what spaces of earlier studies say
+            data["identity_at"] = {"absent": "same_shape", "project": "everywhere"}.get(str(at), at)
+        space = kind(**_indexed(_fields(data, (), _SPACE, _OPTIONAL)))
         _check_layers(space)
         return space
     except _Bad as bad:
@@ -76,26 +80,44 @@ def _checked(data: dict[str, Any], where: str, lines: dict[Keys, int], kind: typ
         raise UserError(f"{position}: {'.'.join(map(str, bad.keys)) or 'space'}: {bad}") from None
 
 
+def _indexed(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a space: its choices are those of all stages, and each stage holds the indices of its own."""
+    common = given.get("choices", ())
+    own = [stage.choices for stage in given["stages"]]
+    if not common and None in own:
+        raise _Bad(("choices",), f"missing, and stage {own.index(None)} has none of its own")
+    choices = tuple(dict.fromkeys([*common, *(choice for each in own for choice in each or ())]))
+    if len(choices) > MAX_CHOICES:
+        raise _Bad(("stages",), f"{len(choices)} different choices in all are more than {MAX_CHOICES}")
+    stages = given["stages"]
+    if any(own):
+        indices = [tuple(sorted(map(choices.index, common if each is None else each))) for each in own]
+        stages = tuple(replace(stage, choices=each) for stage, each in zip(stages, indices, strict=True))
+    ends = {end: replace(given[end], act=given[end].act or given["act"]) for end in ("stem", "head")}
+    return given | ends | {"stages": stages, "choices": choices}
+
+
 def _check_layers(space: Structure) -> None:
     """Refuse entries that are good by themselves, but not together."""
-    for index, choice in enumerate(space.choices):
-        if choice in space.choices[:index]:
-            raise _Bad(("choices", index), f"the same choice stands at {space.choices.index(choice)}")
     if space.head.act != space.stem.act:
         raise _Bad(("head", "act"), f"must be the stem's ({space.stem.act}): timm has one activation for both")
+    if space.head.pool_first and space.stem.stride == 1:
+        raise _Bad(("head", "pool_first"), "timm's network with this head has a stem of stride 2")
+    if not (space.head.norm or space.head.pool_first):
+        raise _Bad(("head", "norm"), "may be false only with pool_first: true")
     if (depth := sum(stage.depth for stage in space.stages)) > MAX_LAYERS:
         raise _Bad(("stages",), f"{depth} layers in all are more than {MAX_LAYERS}")
-    if space.identity is not None and not space.stem.separable and all(layer.keeps_shape for layer in space.layers):
+    if not space.stem.separable and all(x.keeps_shape and space.identity in x.choices for x in space.layers):
         raise _Bad(("stages",), "every layer may be an identity and then no block is left: let one change the shape")
     for layer in space.layers:
-        if not layer.choices:
-            reason = "a layer that changes the shape has no choice but identity, which cannot stand there"
-            raise _Bad(("choices",), reason)
+        if not any(space.has_block(layer, index) for index in layer.choices):
+            raise _Bad(("choices",), f"layer {layer.index} has no choice but identity that can stand there")
         for index in layer.choices:
             choice = space.choices[index]
-            if choice.se and not choice.se_channels(layer.in_channels):
-                share = f"{choice.se} of layer {layer.index}'s {layer.in_channels * choice.expand} channels"
-                raise _Bad(("choices", index, "se"), f"{share} rounds to none")
+            if choice.se and not choice.se_channels(layer.in_channels, space.se.divisor):
+                share = choice.short.get("se", f"{choice.se:g} / {choice.expand:g}")
+                inside = f"{share} of layer {layer.index}'s {choice.inner_channels(layer.in_channels)} channels"
+                raise _Bad(("choices", index, "se"), f"{inside} rounds to none")
 
 
 def _fields(entry: Any, keys: Keys, readers: Mapping[str, Reader], optional: Sequence[str] = ()) -> dict[str, Any]:
@@ -151,11 +173,11 @@ def _channels(value: Any, keys: Keys) -> int:
 
 def _expand(value: Any, keys: Keys) -> int:
     if _positive(MAX_EXPAND)(value, keys) == 1:
-        raise _Bad(keys, "must be 2 or more: an inverted residual without an expansion is another block")
+        raise _Bad(keys, "must be 2 or more; without an expansion it is the block string ds_k3")
     return int(value)
 
 
-def _se(value: Any, keys: Keys) -> float:
+def _ratio(value: Any, keys: Keys) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise _Bad(keys, f"{_shown(value)} is not a ratio between 0 and 1")
     return float(value)
@@ -172,28 +194,54 @@ def _shown(value: Any) -> str:
     return reprlib.repr(value)
 
 
-def _stem(entry: Any, keys: Keys) -> Stem:
-    readers = {**_CONVOLUTION, "stride": _one_of(1, 2), "separable": _channels}
-    return Stem(**_fields(entry, keys, readers, optional=("separable",)))
+def _flag(value: Any, keys: Keys) -> bool:
+    if not isinstance(value, bool):
+        raise _Bad(keys, f"{_shown(value)} is not true or false")
+    return value
 
 
 def _choice(entry: Any, keys: Keys) -> Choice:
-    if entry == "identity":
-        return IDENTITY
-    return Choice(**_fields(entry, keys, {"kernel": _one_of(*KERNELS), "expand": _expand, "se": _se}, optional=("se",)))
+    if isinstance(entry, Mapping):
+        readers = {"kernel": _one_of(*KERNELS), "expand": _expand, "se": _ratio}
+        return Choice.inverted_residual(**_fields(entry, keys, readers, optional=("se",)))
+    try:
+        return Choice.parse(entry if isinstance(entry, str) else _shown(entry))
+    except ValueError as error:
+        raise _Bad(keys, str(error)) from None
+
+
+def _choices(entries: Any, keys: Keys) -> tuple[Choice, ...]:
+    choices: tuple[Choice, ...] = _list_of(_choice, MAX_CHOICES)(entries, keys)
+    for index, choice in enumerate(choices):
+        if choice in choices[:index]:
+            raise _Bad((*keys, index), f"the same choice stands at {choices.index(choice)}")
+    return choices
+
+
+def _part(kind: type, optional: Sequence[str], **readers: Reader) -> Reader:
+    """Reads one of the parts of a space."""
+    return lambda entry, keys: kind(**_fields(entry, keys, readers, optional))
 
 
 _act = _one_of(*ACTIVATIONS)
-_CONVOLUTION: dict[str, Reader] = {"channels": _channels, "act": _act}
-_STAGE: dict[str, Reader] = {"channels": _channels, "depth": _positive(MAX_LAYERS), "stride": _one_of(1, 2)}
+_stem = _part(Stem, ("act", "separable"), channels=_channels, stride=_one_of(1, 2), act=_act, separable=_channels)
+_stage = _part(
+    Stage, ("choices",), channels=_channels, depth=_positive(MAX_LAYERS), stride=_one_of(1, 2), choices=_choices
+)
+_head = _part(Head, ("act", "pool_first", "norm"), channels=_channels, act=_act, pool_first=_flag, norm=_flag)
+_gate = _part(SqueezeExcite, ("gate", "act", "divisor"), gate=_one_of(*GATES), act=_act, divisor=_one_of(1, 8))
 _SPACE: dict[str, Reader] = {
     "name": _name,
     "stem": _stem,
-    "stages": _list_of(lambda entry, keys: Stage(**_fields(entry, keys, _STAGE)), MAX_LAYERS),
-    "choices": _list_of(_choice, MAX_CHOICES),
+    "stages": _list_of(_stage, MAX_LAYERS),
+    "choices": _choices,
     "act": _act,
-    "head": lambda entry, keys: Head(**_fields(entry, keys, _CONVOLUTION)),
-    "identity_at_reduction": _one_of("absent", "project"),
+    "head": _head,
+    "se": _gate,
+    "norm_eps": _ratio,
+    "pad": _one_of("", "same"),
+    "identity_at": _one_of(*IDENTITY_AT),
     "input_size": _positive(MAX_INPUT_SIZE),
     "num_classes": _positive(MAX_CLASSES),
 }
+_OPTIONAL = ("choices", "se", "norm_eps", "pad", "identity_at", "input_size", "num_classes")

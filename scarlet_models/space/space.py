@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from scarlet_models.errors import UserError
 
-from .blocks import ACTIVATIONS, Layer
+from .blocks import ACTIVATIONS, Choice, Layer
 from .cost import Cost, CostTable, cost_table
 from .reading import MAX_CLASSES, MAX_INPUT_SIZE, names, read_space
 from .sampling import Limits, draw, sample_within
@@ -60,10 +60,10 @@ class SearchSpace(Structure):
             if not whole or not 0 <= choice < len(self.choices):
                 raise UserError(f"layer {layer.index}: choice {choice!r} is not an index in 0..{len(self.choices) - 1}")
             if choice not in layer.choices:
-                raise UserError(
-                    f"layer {layer.index}: identity (choice {choice}) cannot stand where the shape changes "
-                    f"({layer.in_channels} -> {layer.out_channels} channels, stride {layer.stride})"
-                )
+                shape = f"{layer.in_channels} -> {layer.out_channels} channels, stride {layer.stride}"
+                where = "where the shape changes" if choice == self.identity and not layer.keeps_shape else "there"
+                name = self.choices[choice].block
+                raise UserError(f"layer {layer.index}: {name} (choice {choice}) cannot stand {where} ({shape})")
         return Genotype(tuple(map(int, choices)), self)
 
     def sample(
@@ -184,12 +184,11 @@ class Genotype:
         return [stage for stage in stages if stage]
 
     def _block_string(self, layer: Layer) -> str:
+        """A projecting identity is a convolution without an activation (`n`), which is then none: it stays linear."""
         choice = self.space.choices[self.choices[layer.index]]
-        if choice.identity:
-            return f"cn_r1_k1_s{layer.stride}_c{layer.out_channels}"
-        se = f"_se{choice.se_of_input:g}" if choice.se else ""
-        shape = f"k{choice.kernel}_s{layer.stride}_e{choice.expand}_c{layer.out_channels}"
-        return f"ir_r1_{shape}{se}_n{ACTIVATIONS[self.space.act]}"
+        act = choice.act or self.space.act
+        choice = Choice("cn", skip=False) if choice.identity else replace(choice, act=act)
+        return choice.string(f"s{layer.stride}", f"c{layer.out_channels}")
 
     def cost(self, input_size: int | None = None, num_classes: int | None = None) -> Cost:
         """Exact MACs and params without building the model; `SearchSpace.cost_table` says what the arguments mean."""

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from .blocks import IDENTITY, Choice, Head, Layer, Stage, Stem
+import yaml
+
+from .blocks import IDENTITY, Choice, Head, Layer, SqueezeExcite, Stage, Stem
+
+_SE = SqueezeExcite()
+IDENTITY_AT = ("same_shape", "stride1", "everywhere")
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,16 +26,38 @@ class Structure:
     choices: tuple[Choice, ...]
     act: str
     head: Head
-    identity_at_reduction: str = "absent"  # where the shape changes identity is "absent", or "project": 1x1 conv + BN
+    se: SqueezeExcite = _SE
+    norm_eps: float = 1e-5
+    pad: str = ""  # as in timm: symmetric, or "same" for TensorFlow's
+    identity_at: str = "same_shape"  # one of IDENTITY_AT; where the shape changes, an identity is a 1x1 conv + BN
     input_size: int = 224
     num_classes: int = 1000
 
     def to_dict(self) -> dict[str, Any]:
         """The space as plain data: JSON and YAML hold it, and `SearchSpace.load` accepts it."""
-        data = asdict(self)
-        data["choices"] = ["identity" if choice.identity else _plain(choice) for choice in self.choices]
-        data["stages"] = list(data["stages"])
-        return data
+        own = [stage.choices for stage in self.stages if stage.choices]
+        common = max(own, key=len, default=())  # stands once, if that does not change the order of all choices
+        order = dict.fromkeys([*common, *(index for each in own if each != common for index in each)])
+        common = common if list(order) == list(range(len(self.choices))) else ()
+        stages = [_plain(stage) for stage in self.stages]
+        for stage in stages:
+            if stage.get("choices") == common:
+                del stage["choices"]
+            elif "choices" in stage:
+                stage["choices"] = [self.choices[index].plain for index in stage["choices"]]
+        choices = [self.choices[index].plain for index in common or range(len(self.choices))]
+        given = {"input_size": self.input_size, "num_classes": self.num_classes}
+        return _plain(self) | given | {"stages": stages, "choices": choices}
+
+    def to_yaml(self) -> str:
+        """The same as YAML, with a line for each stage and choice."""
+
+        def line(value: Any) -> str:
+            return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=math.inf).split("\n")[0]
+
+        lists = {key: value if isinstance(value, list) else None for key, value in self.to_dict().items()}
+        entries = {key: "".join(f"\n  - {line(item)}" for item in items or ()) for key, items in lists.items()}
+        return "".join(f"{key}:{entries[key] or ' ' + line(value)}\n" for key, value in self.to_dict().items())
 
     @cached_property
     def identity(self) -> int | None:
@@ -46,8 +73,11 @@ class Structure:
             for position in range(stage.depth):
                 stride = stage.stride if position == 0 else 1
                 keeps_shape = stride == 1 and channels == stage.channels
-                barred = {self.identity} if not keeps_shape and self.identity_at_reduction == "absent" else set()
-                allowed = tuple(i for i in range(len(self.choices)) if i not in barred)
+                reach = 0 if keeps_shape else 1 if stride == 1 else 2
+                projects = IDENTITY_AT.index(self.identity_at) >= reach
+                given = range(len(self.choices)) if stage.choices is None else stage.choices
+                able = {i: projects if i == self.identity else stride == 1 or self.choices[i].strides for i in given}
+                allowed = tuple(i for i in given if able[i])
                 layers.append(Layer(len(layers), number, channels, stage.channels, stride, allowed))
                 channels = stage.channels
         return tuple(layers)
@@ -73,13 +103,20 @@ class Structure:
     @cached_property
     def distinct(self) -> int:
         """Number of different standalone networks: genotypes that differ in `canonical` form."""
-        if self.identity is None:
-            return self.size
-        fixed = math.prod(len(layer.choices) for layer in self.layers if not layer.keeps_shape)
-        depths = [sum(layer.keeps_shape for layer in self.stage_layers(stage)) for stage in range(len(self.stages))]
-        blocks = len(self.choices) - 1
-        return fixed * math.prod(sum(blocks**used for used in range(depth + 1)) for depth in depths)
+        count = 1
+        for stage in range(len(self.stages)):
+            layers = self.stage_layers(stage)
+            count *= math.prod(len(layer.choices) for layer in layers if not layer.keeps_shape)
+            movable = [layer.choices for layer in layers if layer.keeps_shape]
+            if movable and self.identity in movable[0]:
+                count *= sum((len(movable[0]) - 1) ** used for used in range(len(movable) + 1))
+            else:
+                count *= math.prod(map(len, movable))
+        return count
 
 
-def _plain(choice: Choice) -> dict[str, Any]:
-    return {"expand": choice.expand, "kernel": choice.kernel} | ({"se": choice.se} if choice.se else {})
+def _plain(part: Any) -> dict[str, Any]:
+    """The fields of a dataclass that do not have their default, as plain data."""
+    values = {each.name: getattr(part, each.name) for each in fields(part)}
+    given = {each.name: values[each.name] for each in fields(part) if values[each.name] != each.default}
+    return {name: _plain(value) if hasattr(value, "__dataclass_fields__") else value for name, value in given.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -24,12 +25,19 @@ class Survey:
         num_classes: Outputs of the classifier; 0 for the space's own.
         draws: Number of random networks, drawn uniformly.
         seed: Seed of these draws.
+        named: Networks of the space to show beside them.
     """
 
     def __init__(
-        self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, draws: int = 100_000, seed: int = 0
+        self,
+        space: SearchSpace,
+        input_size: int = 0,
+        num_classes: int = 0,
+        draws: int = 100_000,
+        seed: int = 0,
+        named: Mapping[str, Genotype] | None = None,
     ) -> None:
-        self.space = space
+        self.space, self.named = space, dict(named or {})
         self.input_size, self.num_classes = input_size or space.input_size, num_classes or space.num_classes
         self.table = space.cost_table(self.input_size, self.num_classes)
         self.rng = np.random.default_rng(seed)
@@ -69,13 +77,14 @@ class Survey:
         """The smallest, median and largest network by MACs, and the released ones if the space is theirs."""
         macs = self.table.macs
         middle = np.argsort(self.macs, kind="stable")[len(self.macs) // 2]
-        rows = {
+        rows: dict[str, Iterable[int]] = {
             "smallest": np.where(macs < 0, macs.max() + 1, macs).argmin(1).tolist(),
             "median": self.drawn[middle].tolist(),
             "largest": macs.argmax(1).tolist(),
         }
         if self.space == SearchSpace.load("scarlet"):
             rows |= {name: Genotype.parse(text).choices for name, text in GENOTYPES.items()}
+        rows |= self.named
         return [self._network(name, self.space.validate(choices)) for name, choices in rows.items()]
 
     def check(self, limits: Limits) -> dict[str, Any]:

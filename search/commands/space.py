@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import write_text
 from scarlet_models.options import option
 from scarlet_models.search.evolution.options import CostLimits
 
 EXAMPLE = """  scarlet-search space
   scarlet-search space scarlet --max-macs 300M --min-params 5M
-  scarlet-search space own.yaml --input-size 96 --json"""
+  scarlet-search space own.yaml --input-size 96 --json
+  scarlet-search space efficientnet_b0 --add-choices ir_k7_e6,identity --out own.yaml"""
 
 
 @dataclass
@@ -25,7 +28,10 @@ class Options(CostLimits):
     """Options of space.
 
     Args:
-        space: Name of a space that ships, or a YAML file.
+        space: Name of a space that ships, a YAML file, or a network of timm's EfficientNet family: its blocks are then
+            the choices.
+        add_choices: Further choices beside such a network's, separated by commas.
+        out: YAML file to write the space to.
         input_size: Side of the images in pixels; 0 for the space's own.
         num_classes: Outputs of the classifier; 0 for the space's own.
         draws: Random networks to draw for median and percentiles.
@@ -34,6 +40,8 @@ class Options(CostLimits):
     """
 
     space: str = option("scarlet", positional=True)
+    add_choices: str = ""
+    out: str = option("", free=True)
     input_size: int = option(0, least=0)
     num_classes: int = option(0, least=0)
     draws: int = option(100000, least=1)
@@ -51,8 +59,18 @@ def main(options: Options) -> None:
     from scarlet_models.space.space import SearchSpace
     from scarlet_models.space.survey import Survey
 
-    space, limits = SearchSpace.load(options.space), read_limits(options)
-    facts = Survey(space, options.input_size, options.num_classes, options.draws, options.seed).report(limits)
+    limits, named = read_limits(options), {}
+    if options.add_choices or not (options.space in SearchSpace.names() or Path(options.space).is_file()):
+        from scarlet_models.from_timm import load_space  # imports torch
+
+        space, network = load_space(options.space, options.add_choices)
+        named |= {options.space: network} if network else {}
+    else:
+        space = SearchSpace.load(options.space)
+    if options.out:
+        write_text(Path(options.out), space.to_yaml())
+    survey = Survey(space, options.input_size, options.num_classes, options.draws, options.seed, named)
+    facts = survey.report(limits)
     if options.json:
         print(json.dumps({**facts, "seed": options.seed}, indent=2))
     else:

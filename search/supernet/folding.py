@@ -6,6 +6,10 @@ multiplied into the projection of the block without a shortcut, and each residua
 into its expansion, W into its projection. The features behind W, and so every feature tap, stay the same. If W cannot
 be inverted, it can still be folded forward into the next block without a shortcut, provided that no residual block lies
 between. A feature tap in between then shows the features in front of W.
+
+A block absorbs W in front of it if it starts with a dense convolution of any kernel: W has no bias, so zero padding
+stays zero. It absorbs W behind it if it ends in a dense convolution and a batch norm without an activation. The head
+absorbs W also through the global mean: both are linear.
 """
 
 from __future__ import annotations
@@ -15,8 +19,9 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, InvertedResidual
+from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from scarlet_models.errors import UserError
 
@@ -24,6 +29,7 @@ from .stabilizer import Stabilizer
 
 # A change of basis multiplies the rounding of weights (6e-8 in float32) by up to the condition number.
 MAX_CONDITION = 1e4
+_DEPTHWISE = "a depthwise convolution"
 
 Link = tuple[str, nn.Module]
 
@@ -72,12 +78,17 @@ def _fold_segment(segment: Sequence[Link], following: Link) -> None:
     """
     bases, problem = _bases(segment)
     if problem:
+        why = problem.rpartition(": ")[2]
         body = len(segment)
         while body and isinstance(segment[body - 1][1], Stabilizer):
             body -= 1
         bases, problem = _bases(segment[:body])
         if problem:
             raise FoldingError(problem)
+        if not _expansion(following[1]):
+            raise FoldingError(
+                _refusal(segment[body][0], f"{following[0]} behind it starts with {_DEPTHWISE}, and {why}")
+            )
         for _, stabilizer in reversed(segment[body:]):
             _change_input(_expansion(following[1]), _matrix(stabilizer))
     for module, basis in bases:
@@ -97,8 +108,14 @@ def _bases(segment: Sequence[Link]) -> tuple[list[tuple[nn.Module, Tensor]], str
             nearest = name
         elif basis is not None:
             bases.append((module, basis))
+            if not _projection(module):
+                return [], _refusal(nearest, f"in front stands {name}, which ends in {_DEPTHWISE} or an activation")
             if not _keeps_shortcut(module):
                 return bases, ""
+            if not _expansion(module):
+                return [], _refusal(
+                    nearest, f"in front stands a block with a shortcut ({name}) that starts with {_DEPTHWISE}"
+                )
             condition = _condition(basis)
             if not condition < MAX_CONDITION:
                 return [], _refusal(
@@ -128,24 +145,25 @@ def _float64(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().double()
 
 
-def _expansion(module: Any) -> nn.Conv2d:
-    """The first 1x1 convolution of a block, which can absorb a linear map in front of it."""
-    if isinstance(module, InvertedResidual):
-        return module.conv_pw
-    return module.conv if isinstance(module, ConvBnAct) else module
+def _expansion(block: nn.Module) -> Any:
+    """The convolution that a block starts with, if it is dense and so can absorb a linear map in front of it."""
+    first = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
+    return first if first.groups == 1 else None
 
 
-def _projection(module: Any) -> tuple[nn.Conv2d, Any]:
-    """The last convolution and the batch norm behind it, which has no activation."""
-    if isinstance(module, InvertedResidual):
-        return module.conv_pwl, module.bn3
-    return (module.conv_pw, module.bn2) if isinstance(module, DepthwiseSeparableConv) else (module.conv, module.bn1)
+def _projection(block: nn.Module) -> tuple[Any, Any] | None:
+    """The convolution that a block ends in and its batch norm, if it is dense and no activation follows."""
+    gates = {part for module in block.modules() if isinstance(module, SqueezeExcite) for part in module.modules()}
+    *_, last = (module for module in block.modules() if isinstance(module, nn.Conv2d) and module not in gates)
+    *_, norm = (module for module in block.modules() if isinstance(module, _BatchNorm))
+    linear = isinstance(getattr(norm, "act", None), nn.Identity)
+    return (last, norm) if last.groups == 1 and linear else None
 
 
 @torch.no_grad()
 def _change_input(conv: nn.Conv2d, matrix: Tensor) -> None:
     """Make conv(x) what conv(matrix x) was."""
-    conv.weight.copy_((_float64(conv.weight).flatten(1) @ matrix)[:, :, None, None])
+    conv.weight.copy_(torch.tensordot(_float64(conv.weight), matrix, dims=([1], [0])).movedim(-1, 1))
 
 
 @torch.no_grad()
@@ -155,11 +173,13 @@ def _change_output(module: nn.Module, matrix: Tensor) -> None:
     The convolution takes the matrix and the batch norm's scale. The batch norm, whose scale is then 1, gets the mean of
     the new convolution's output, and the variance that it would have were the old channels uncorrelated.
     """
-    conv, bn = _projection(module)
+    projection = _projection(module)
+    assert projection is not None, "checked by _bases"
+    conv, bn = projection
     weight, bias, mean, var = (_float64(tensor) for tensor in (bn.weight, bn.bias, bn.running_mean, bn.running_var))
     matrix_and_scale = matrix * weight / (var + bn.eps).sqrt()
     new_var = matrix_and_scale.square() @ var
-    conv.weight.copy_((matrix_and_scale @ _float64(conv.weight).flatten(1))[:, :, None, None])
+    conv.weight.copy_((matrix_and_scale @ _float64(conv.weight).flatten(1)).view_as(conv.weight))
     bn.running_mean.copy_(matrix_and_scale @ mean)
     bn.running_var.copy_(new_var)
     bn.weight.copy_((new_var + bn.eps).sqrt())

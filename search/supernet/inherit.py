@@ -1,4 +1,4 @@
-"""First weights for a supernet from a trained network of its space, layer by layer."""
+"""First weights for a supernet from a trained network, layer by layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from scarlet_models.weights.inherit import blocks_by_layer, fill_block, load_donor
+from scarlet_models.from_timm import source_name
+from scarlet_models.networks import create_on_meta
+from scarlet_models.weights.inherit import fill_block, fill_end, load_donor
 
 from .supernet import Supernet
 
@@ -20,20 +22,19 @@ def inherit_supernet(net: Supernet, source: str) -> None:
         source: Folder of an exported network, or timm's name of one that has weights.
 
     Raises:
-        UserError: it is not a network of the supernet's space.
+        UserError: Its stem, head or stages are not those of the supernet's space.
     """
-    donor, genotype = load_donor(net.space, source)
+    donor = load_donor(net.space, source)
     with torch.no_grad():
-        _fill_ends(net, donor)
-        donors = blocks_by_layer(donor, genotype)
+        for name, module in (*net.stem.named_children(), *net.head.named_children()):
+            fill_end(module, donor.model.blocks[0][0] if name == "separable" else getattr(donor.model, name))
         for index, choices in enumerate(net.layers):
             for block in cast(nn.ModuleDict, choices).values():
                 if hasattr(block, "has_skip"):
-                    fill_block(block, donors.get(index))
+                    fill_block(block, donor.blocks.get(index))
 
 
-def _fill_ends(net: Supernet, donor: Any) -> None:
-    for name, module in (*net.stem.named_children(), *net.head.named_children()):
-        counterpart = donor.blocks[0][0] if name == "separable" else getattr(donor, name)
-        if all(a.shape == b.shape for a, b in zip(module.parameters(), counterpart.parameters(), strict=True)):
-            module.load_state_dict(counterpart.state_dict())
+def normalisation(source: str) -> dict[str, Any]:
+    """Mean and deviation of the images that a trained network expects."""
+    cfg: Any = create_on_meta(source_name(source)).pretrained_cfg
+    return {name: cfg[name] for name in ("mean", "std")}

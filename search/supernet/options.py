@@ -14,12 +14,13 @@ class SupernetOptions(OptimizerOptions, CropOptions, TrainData, RunOptions):  # 
     """How a supernet is trained.
 
     Args:
-        space: Search space: a name or a YAML file.
+        space: Search space: a name, a YAML file, or a network of timm's EfficientNet family, whose blocks are then the
+            choices; empty for that of --inherit, else scarlet.
         stabilizer: What an identity trains as: linear (the paper's 1x1 convolution), skip (a plain skip), bn or relu
             (the convolution with batch norm or ReLU behind it).
         init: How stabilizers are initialised: torch (as any convolution), identity, orthogonal or identity_noise.
-        inherit: Fill all choices from a trained network of the space, layer by layer, for few images or little time: an
-            exported folder, or the name of a network that has weights.
+        inherit: Fill all choices from a trained network, layer by layer, for few images or little time: a saved folder,
+            or the name of a network that has weights, such as mobilenetv4_conv_small.e2400_r224_in1k.
         sampling: "fair" runs each choice equally often (FairNAS); "uniform" draws as many paths, each on its own;
             "single" draws one path a step (SPOS).
         epochs: Passes over the training images.
@@ -33,7 +34,7 @@ class SupernetOptions(OptimizerOptions, CropOptions, TrainData, RunOptions):  # 
     """
 
     out: str = option("runs/supernet", free=True)
-    space: str = "scarlet"
+    space: str = ""
     stabilizer: Literal["linear", "skip", "bn", "relu"] = "linear"
     init: Literal["torch", "identity", "orthogonal", "identity_noise"] = "identity"
     inherit: str = ""

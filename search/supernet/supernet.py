@@ -25,7 +25,7 @@ class Supernet(nn.Module):
     """All networks of a space with shared weights.
 
     The choices are blocks of standalone `scarlet_net` models, built and initialised by timm. An identity that keeps the
-    shape holds a stabilizer; one that changes it (`identity_at_reduction: project`) is a 1x1 convolution and BN.
+    shape holds a stabilizer; one that changes it (`identity_at` of the space) is a 1x1 convolution and BN.
     The `scarlet` space with 1000 classes has 45,268,380 parameters, 163,264 of them in stabilizers.
 
     Args:
@@ -39,7 +39,7 @@ class Supernet(nn.Module):
     Attributes:
         stem: Everything before the first searchable layer.
         layers: The choices of each layer; `choice` gets one.
-        head: 1x1 convolution, BN, activation, global pool, classifier.
+        head: 1x1 convolution, BN, activation, global pool, classifier; or with the pool first, if the space says so.
         info: The `SupernetInfo` of a trained supernet that was loaded; None otherwise.
 
     Raises:
@@ -75,11 +75,9 @@ class Supernet(nn.Module):
         self.layers = nn.ModuleList(nn.ModuleDict({str(i): each[i] for i in sorted(each)}) for each in layers)
         separable = {"separable": donor.blocks[0][0]} if self.space.stem.separable else {}
         self.stem = nn.Sequential(OrderedDict(conv_stem=donor.conv_stem, bn1=donor.bn1, **separable))
-        self.head = nn.Sequential(
-            OrderedDict(
-                conv_head=donor.conv_head, bn2=donor.bn2, global_pool=donor.global_pool, classifier=donor.classifier
-            )
-        )
+        ends = list(donor.named_children())  # in the order in which timm runs them
+        behind = 1 + [name for name, _ in ends].index("blocks")
+        self.head = nn.Sequential(OrderedDict(ends[behind:]))
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Supernet:

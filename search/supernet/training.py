@@ -14,8 +14,9 @@ from timm.data import resolve_data_config
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from scarlet_models.from_timm import load_space
 from scarlet_models.models import default_cfgs
-from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.space.space import Genotype
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World, start_training
@@ -30,7 +31,7 @@ from scarlet_models.training.transforms import eval_transform, train_transform
 
 from .fair_step import add_gradients, batch_statistics, shared_parameters
 from .file import SupernetInfo, load_supernet, save_supernet
-from .inherit import inherit_supernet
+from .inherit import inherit_supernet, normalisation
 from .options import SupernetOptions
 from .sampler import FairSampler, Sampler, UniformSampler
 from .supernet import Supernet
@@ -95,7 +96,7 @@ class FairSteps(Task):
 
     def __init__(self, options: SupernetOptions, world: World) -> None:
         super().__init__(options, world)
-        self.space = SearchSpace.load(options.space)
+        self.space = load_space(options.space or options.inherit or "scarlet")[0]
         self.image_size = options.image_size or self.space.input_size
         with world.main_first():
             self.images = LabelledImages(options, options.train_split)
@@ -127,6 +128,7 @@ class FairSteps(Task):
         if options.sampling != "fair":
             self.sampler = UniformSampler(self.space, options.seed, 1 if options.sampling == "single" else None)
         wanted = {"input_size": (3, self.image_size, self.image_size), "crop_pct": options.crop_pct}
+        wanted |= normalisation(options.inherit) if options.inherit else {}
         self.data_config: dict[str, Any] = resolve_data_config(
             {key: value for key, value in wanted.items() if value},
             pretrained_cfg=default_cfgs["scarlet_net"].default.to_dict(),

@@ -38,7 +38,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
             "choices": choices,
             "act": draw(st.sampled_from(["relu", "hard_swish"])),
             "head": {"channels": draw(multiples_of_8), "act": act},
-            "identity_at_reduction": draw(st.sampled_from(["absent", "project"])),
+            "identity_at": draw(st.sampled_from(["same_shape", "stride1", "everywhere"])),
             "input_size": draw(st.integers(17, 40)),
             "num_classes": draw(st.integers(1, 9)),
         }

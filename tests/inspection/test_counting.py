@@ -88,7 +88,13 @@ def test_macs_of_modules_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "space"), [("scarlet_b", "scarlet"), ("0,1,2,3,0", "mini"), ("0,0,1,2,0,1,2,0", "nas_bench_macro")]
+    ("name", "space"),
+    [
+        ("scarlet_b", "scarlet"),
+        ("0,1,2,3,0", "mini"),
+        ("0,0,1,2,0,1,2,0", "nas_bench_macro"),
+        ("10,11,10,12,5,7,3,8,9,1,5,4,2,4,1,2,11", "mobilenetv4"),
+    ],
 )
 def test_the_layout_is_the_genotype_and_adds_up(name: str, space: str) -> None:
     genotype = genotype_of(name, space)
@@ -107,6 +113,11 @@ def test_the_layout_is_the_genotype_and_adds_up(name: str, space: str) -> None:
         if block.kind == "inverted residual":
             assert (block.kernel, block.expand, block.se) == (choice.kernel, choice.expand, choice.se > 0)
             assert block.stride == layer.stride and block.shortcut == layer.keeps_shape
+        elif choice.kind in ("er", "uir"):
+            assert (block.kernel, block.expand, block.start) == (choice.kernel, choice.expand, choice.start)
+            assert block.kind == {"er": "fused", "uir": "universal"}[choice.kind]
+        elif choice.kind == "cn":
+            assert (block.kind, block.kernel) == ("convolution", choice.kernel)
         else:
             assert choice.identity and block.kind == ("identity" if layer.keeps_shape else "projection")
 

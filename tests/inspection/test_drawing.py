@@ -14,11 +14,12 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from PIL import Image
 
 from scarlet_models import UserError
-from scarlet_models.inspection.drawing import EXPANSION, KERNELS, SE, WIDTH, draw, save
+from scarlet_models.inspection.drawing import EXPANDING, EXPANSION, GREY, KERNELS, SE, STRIP, WIDTH, draw, save
 from scarlet_models.inspection.layout import Block, layout
 from scarlet_models.networks import create_on_meta, genotype_of
 
 SPACES = [("scarlet_b", "scarlet"), ("0,1,2,3,0", "mini"), ("0,0,1,2,0,1,2,0", "nas_bench_macro"), ("scarlet_a4", "")]
+SPACES += [("10,11,10,12,5,7,3,8,9,1,5,4,2,4,1,2,11", "mobilenetv4"), ("mobilenetv4_conv_small", "")]
 
 
 @lru_cache
@@ -41,9 +42,14 @@ def test_each_block_is_drawn_as_what_it_is(name: str, space: str) -> None:
     drawn = [block for block in blocks if block.kind != "identity"]
     for block, box in zip(drawn, boxes, strict=True):
         assert (to_hex(box.get_edgecolor()) == SE) == block.se
-        if block.kind == "inverted residual":
+        assert bool(box.get_hatch()) == (block.kind == "fused")
+        if block.kind in EXPANDING:
             assert box.get_height() == pytest.approx(EXPANSION * block.expand)
-            assert to_hex(box.get_facecolor()) == KERNELS[block.kernel][0]
+            assert to_hex(box.get_facecolor()) == KERNELS.get(block.kernel, (GREY, ""))[0]
+    strips = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    strips = [strip for strip in strips if strip.get_width() == STRIP]
+    starts = sum(block.start > 0 for block in blocks)
+    assert len(strips) == starts + (starts > 0)  # and one in the legend
     dots = [patch for patch in figure.axes[0].patches if isinstance(patch, Circle)]
     identities = sum(block.kind == "identity" for block in blocks)
     assert len(dots) == identities + (identities > 0)  # and one in the legend
@@ -58,7 +64,7 @@ def test_channels_and_size_stand_over_each_block(name: str, space: str) -> None:
     assert labels == ["3", *(str(block.channels) for block in blocks)]
     sizes = sorted((t for t in axes.texts if t.get_text().endswith("²")), key=lambda text: text.get_position()[0])
     maps = [blocks[0].in_size, *(block.size for block in blocks[:-1])]
-    assert [text.get_text()[1:-1] for text in sizes] == [str(size) for size in maps]
+    assert [text.get_text()[1:-1] for text in sizes] == [str(size) for size in maps if size > 1]
 
 
 @pytest.mark.parametrize(("name", "space"), SPACES)

@@ -12,7 +12,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving
-from scarlet_models.weights.inherit import inherit, inherit_from
+from scarlet_models.weights.inherit import donor_of, inherit, inherit_from
 
 MINI = SearchSpace.load("mini")
 
@@ -31,7 +31,7 @@ def _net(genotype: str, space: SearchSpace = MINI) -> torch.nn.Module:
 def _inherit(genotype: str, donor_genotype: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits of a network that inherited, and of its donor."""
     model, donor = _net(genotype), _net(donor_genotype)
-    inherit(model, Genotype.parse(genotype, MINI), donor, Genotype.parse(donor_genotype, MINI))
+    inherit(model, Genotype.parse(genotype, MINI), donor_of(MINI, donor, Genotype.parse(donor_genotype, MINI)))
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         return model(images), donor(images)
@@ -51,7 +51,7 @@ def test_a_block_in_place_of_an_identity_adds_only_a_constant() -> None:
     """Its last scale is zero, so what it adds is the batch norm's bias, which starts at zero in a fresh network."""
     model = timm.create_model("scarlet_net", genotype="0,0,0,0,0", space=MINI, num_classes=10).eval()
     donor = _net("0,3,0,0,0")
-    inherit(model, Genotype.parse("0,0,0,0,0", MINI), donor, Genotype.parse("0,3,0,0,0", MINI))
+    inherit(model, Genotype.parse("0,0,0,0,0", MINI), donor_of(MINI, donor, Genotype.parse("0,3,0,0,0", MINI)))
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(model(images), donor(images), rtol=1e-5, atol=1e-5)
@@ -60,7 +60,7 @@ def test_a_block_in_place_of_an_identity_adds_only_a_constant() -> None:
 def test_repeated_channels_share_out_what_they_pass_on() -> None:
     """Expansion 3 to 6 with an open gate: only the noise and the gate's 0.83 part the two."""
     model, donor = _net("2,0,0,0,0"), _net("0,0,0,0,0")
-    inherit(model, Genotype.parse("2,0,0,0,0", MINI), donor, Genotype.parse("0,0,0,0,0", MINI))
+    inherit(model, Genotype.parse("2,0,0,0,0", MINI), donor_of(MINI, donor, Genotype.parse("0,0,0,0,0", MINI)))
     block, source = model.blocks[1][0], donor.blocks[1][0]
     passed_on = block.conv_pwl.weight.sum((1, 2, 3))
     torch.testing.assert_close(passed_on, source.conv_pwl.weight.sum((1, 2, 3)), rtol=1e-4, atol=1e-5)
@@ -68,7 +68,7 @@ def test_repeated_channels_share_out_what_they_pass_on() -> None:
 
 def test_a_narrower_block_keeps_channels_of_the_wider() -> None:
     model, donor = _net("0,0,0,0,0"), _net("2,0,0,0,0")
-    inherit(model, Genotype.parse("0,0,0,0,0", MINI), donor, Genotype.parse("2,0,0,0,0", MINI))
+    inherit(model, Genotype.parse("0,0,0,0,0", MINI), donor_of(MINI, donor, Genotype.parse("2,0,0,0,0", MINI)))
     kept = model.blocks[1][0].conv_pw.weight.flatten(1)
     wider = donor.blocks[1][0].conv_pw.weight.flatten(1)
     assert (kept[:, None] == wider[None]).all(-1).any(1).all()
@@ -79,7 +79,8 @@ def test_the_released_networks_inherit_from_each_other() -> None:
     for name in ("scarlet_b", "scarlet_c"):
         model = timm.create_model(name, num_classes=10)
         before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-        inherit(model, Genotype.parse(GENOTYPES[name]), donor, Genotype.parse(GENOTYPES["scarlet_a"]))
+        genotype = Genotype.parse(GENOTYPES["scarlet_a"])
+        inherit(model, Genotype.parse(GENOTYPES[name]), donor_of(genotype.space, donor, genotype))
         after = model.state_dict()
         changed = [key for key in after if key.endswith("conv_dw.weight") and not torch.equal(after[key], before[key])]
         assert len(changed) > 10

@@ -128,7 +128,7 @@ def random_space(rng: np.random.Generator) -> dict[str, Any]:
         "stages": [stages[0] | {"stride": 2}, *stages[1:]],
         "act": str(rng.choice(["relu", "hard_swish", "silu"])),
         "choices": choices,
-        "identity_at_reduction": str(rng.choice(["absent", "project"])),
+        "identity_at": str(rng.choice(["same_shape", "everywhere"])),
         "head": {"channels": channels(), "act": "relu6"},
     }
 
@@ -206,9 +206,10 @@ def test_folded_batch_norms_stay_near_the_statistics_they_see() -> None:
 
 
 def test_spaces_that_come_with_the_package_never_refuse_a_good_stabilizer() -> None:
-    """In each of them every stage starts with a block without a shortcut."""
-    for name in SearchSpace.names():
+    """In each of them every stage starts with a block without a shortcut, and blocks start and end in dense ones."""
+    for name in set(SearchSpace.names()) - {"mobilenetv4"}:  # see its file
         space = SearchSpace.load(name)
+        assert {choice.kind for choice in space.choices} <= {"ir", "ds", "identity"}
         assert all(
             not layer.keeps_shape for layer in space.layers if space.layers[layer.index - 1].stage != layer.stage
         )

@@ -153,7 +153,10 @@ def test_no_block_without_a_shortcut_in_front(space: dict[str, Any]) -> None:
     for genotype in ("2,2,2,2,0,0", "0,1,2,2,0,2", "0,0,0,2,1,0"):
         assert error(net.extract(genotype)(images), net(images, genotype)) < 1e-10
     for genotype in ("2,0,0,0,0,0", "2,2,1,0,0,0", "2,1,0,2,0,0"):
-        with pytest.raises(UserError, match=r"^layer 0: .*no block without a shortcut stands in front"):
+        with pytest.raises(
+            UserError,
+            match=r"^layer 0: .*(no block without a shortcut stands in front|starts with a depthwise convolution)",
+        ):
             net.extract(genotype)
 
 
@@ -219,3 +222,72 @@ def test_nothing_is_left_to_fold() -> None:
     net = supernet(CHAIN)
     links = [("stem", net.stem.separable), ("layer 0", net.choice(0, 0)), ("head", net.head.conv_head)]
     assert fold_stabilizers(links) == links
+
+
+# Blocks of other kinds: what they start with and end in decides
+
+
+def _space(*choices: str, pool_first: bool = False, before: str = "ir_k3_e2") -> dict[str, Any]:
+    """Layer 0 without a shortcut, then three that choose, and a last one that strides."""
+    return {
+        "name": "kinds",
+        "input_size": 16,
+        "num_classes": 5,
+        "act": "relu",
+        "stem": {"channels": 8, "stride": 2},
+        "stages": [
+            {"channels": 16, "depth": 1, "stride": 1, "choices": [before]},
+            {"channels": 16, "depth": 3, "stride": 1},
+            {"channels": 24, "depth": 1, "stride": 1, "choices": [choices[0]]},
+        ],
+        "choices": [*choices, "identity"],
+        "head": {"channels": 32, "pool_first": pool_first},
+    }
+
+
+def _path(net: Any, *blocks: str) -> str:
+    index = {choice.block: number for number, choice in enumerate(net.space.choices)}
+    return ",".join(str(index[block]) for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("choice", "before"),
+    [
+        ("er_k3_e2", "ir_k3_e2"),  # dense 3x3 convolutions: padding with zeros stays zeros
+        ("er_k5_e3_se0.5", "er_k3_e2"),
+        ("uir_k5_e3", "uir_a3_k3_e2"),  # the block in front starts depthwise, yet ends in a dense one
+        ("uir_k0_e4", "ir_k3_e2"),
+        ("ir_k7_e2.5", "dsa_k3"),  # refused backward: forward into the next block's expansion
+        ("cn_k3", "cn_k3"),  # likewise behind an activation
+    ],
+)
+@pytest.mark.parametrize("pool_first", [False, True])
+def test_dense_ends_absorb_a_stabilizer(choice: str, before: str, pool_first: bool) -> None:
+    net = supernet(_space(choice, before=before, pool_first=pool_first), init="orthogonal")
+    images = random_images(16)
+    paths = [["identity", "identity", "identity"]]
+    if before not in ("dsa_k3", "cn_k3"):
+        paths += [["identity", choice, "identity"], [choice, "identity", choice], [choice, choice, "identity"]]
+    for middle in paths:
+        genotype = _path(net, before, *middle, choice)
+        assert error(net.extract(genotype)(images), net(images, genotype)) < 1e-10
+        assert error(without_stabilizers(net, genotype)(images), net(images, genotype)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("choice", "before", "middle", "message"),
+    [
+        ("uir_a3_k3_e2", "ir_k3_e2", "choice", r"layer 3: .*shortcut \(layer 2\) that starts with a depthwise"),
+        ("ds_k3", "ir_k3_e2", "choice", r"layer 3: .*shortcut \(layer 2\) that starts with a depthwise"),
+        ("uir_a3_k3_p3_e2", "ir_k3_e2", "choice", r"layer 3: .*layer 2, which ends in a depthwise"),
+        ("ds_k3", "cn_k1", "identity", r"layer 1: .*layer 4 behind it starts with a depthwise convolution, and in fro"),
+        ("uir_a5_k0_e2", "uir_k3_p3_e2", "identity", r"layer 1: .*layer 4 behind it starts with a depthwise convol"),
+    ],
+)
+def test_a_depthwise_convolution_or_an_activation_between_is_refused(
+    choice: str, before: str, middle: str, message: str
+) -> None:
+    net = supernet(_space(choice, before=before), init="orthogonal")
+    inner = [choice if middle == "choice" else "identity"] * 2
+    with pytest.raises(UserError, match=message):
+        net.extract(_path(net, before, *inner, "identity", choice))

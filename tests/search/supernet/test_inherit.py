@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+from helpers.norms import randomise_norms
 
 from scarlet_models.errors import UserError
-from scarlet_models.search.supernet.inherit import inherit_supernet
+from scarlet_models.from_timm import space_of
+from scarlet_models.search.supernet.inherit import inherit_supernet, normalisation
+from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights import save as saving
@@ -44,3 +48,56 @@ def test_a_supernet_inherits_the_whole_network(tmp_path: Path) -> None:
 def test_a_supernet_refuses_a_network_of_another_space() -> None:
     with pytest.raises(UserError, match="no network of the space 'mini'"):
         inherit_supernet(Supernet(MINI), "scarlet_a.c10")
+
+
+# From timm's networks
+
+
+def _saved(name: str, folder: Path) -> Any:
+    """A network of timm's with weights as after training, saved as timm saves them."""
+    donor: Any = timm.create_model(name, num_classes=10).eval()
+    randomise_norms(donor)
+    saving.save(donor, folder)
+    return donor
+
+
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [
+        ("mobilenetv4_conv_small", "uir_a3_k3_e2,er_k3_e2,identity"),
+        ("test_efficientnet", "ir_k5_e3,ir_k3_e6_se0.25,er_k5_e2,uir_a3_k5_e4,identity"),
+        ("lcnet_050", "dsa_k7,identity"),
+    ],
+)
+def test_the_donor_s_path_gives_the_donor_s_logits(tmp_path: Path, name: str, added: str) -> None:
+    """Extracted without training. Every other path runs, and an identity in a residual block's place is one."""
+    donor = _saved(name, tmp_path / "donor")
+    space, genotype = space_of(str(tmp_path / "donor"), added)
+    net = Supernet(space, num_classes=10).eval()
+    inherit_supernet(net, str(tmp_path / "donor" / "model.safetensors"))
+    assert tuple(normalisation(str(tmp_path / "donor"))["mean"]) == donor.pretrained_cfg["mean"]
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = donor(images)
+        torch.testing.assert_close(net.extract(genotype)(images), expected, rtol=1e-5, atol=1e-5)
+        for path in FairSampler(space).fair_step():
+            assert net(images, path).isfinite().all()
+
+
+def test_another_space_of_the_same_stages_inherits_what_fits(tmp_path: Path) -> None:
+    """MobileNetV4-Conv-S in the space that ships: all of its blocks are choices there."""
+    donor = _saved("mobilenetv4_conv_small", tmp_path / "donor")
+    own, genotype = space_of(donor)
+    net = Supernet("mobilenetv4", num_classes=10).eval()
+    inherit_supernet(net, str(tmp_path / "donor"))
+    blocks = [own.choices[choice] for choice in genotype]
+    there = net.space.validate(net.space.choices.index(block) for block in blocks)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(net.extract(there)(images), donor(images), rtol=1e-5, atol=1e-5)
+
+
+def test_other_activations_or_stages_are_named(tmp_path: Path) -> None:
+    _saved("test_efficientnet", tmp_path / "donor")
+    with pytest.raises(UserError, match="no network of the space 'mini': their stem differ"):
+        inherit_supernet(Supernet(MINI), str(tmp_path / "donor"))

@@ -51,8 +51,9 @@ def test_every_choice_is_the_block_that_the_cost_table_counts(name: str) -> None
             if index == space.identity:
                 assert type(module) is (Stabilizer if layer.keeps_shape else ConvBnAct)
             else:
-                assert type(module) is InvertedResidual
-                assert module.has_skip == layer.keeps_shape
+                kind = {"ir": InvertedResidual, "cn": ConvBnAct}.get(space.choices[index].kind)
+                assert kind is None or type(module) is kind
+                assert module.has_skip == (layer.keeps_shape and kind is not ConvBnAct)
             if type(module) is not Stabilizer:
                 assert sum(p.numel() for p in module.parameters()) == table.params[layer.index, index]
     rest = [*net.stem.parameters(), *net.head.parameters()]
