@@ -36,10 +36,10 @@ class Batches(Protocol):
 class PopulationEvaluator:
     """Scores paths of a supernet. Its weights, buffers and modes do not change.
 
-    In float32 the scores equal those of one path at a time, bit for bit at the same number of threads. With recalibration, that
-    is a copy of the path whose batch norms took the mean of their statistics over the calibration batches
-    (`reset_running_stats`, `momentum=None`, only batch norms in train mode) and then ran in eval mode. The evaluator
-    draws no random number.
+    In float32 the scores equal those of one path at a time, bit for bit at the same number of threads. With
+    recalibration, that is a copy of the path whose batch norms took the mean of their statistics over the calibration
+    batches (`reset_running_stats`, `momentum=None`, only batch norms in train mode) and then ran in eval mode. The
+    evaluator draws no random number.
 
     Args:
         net: The supernet, on the device to run on.
