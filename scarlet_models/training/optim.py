@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
@@ -22,9 +22,6 @@ from scarlet_models.errors import UserError, first_line
 
 from .distributed import World
 from .options import OptimizerOptions
-
-if TYPE_CHECKING:
-    from .task import Task
 
 _logger = logging.getLogger(__name__)
 
@@ -126,14 +123,14 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(flag() for flag in flags)
 
 
-def choose_precision(task: Task, load: Callable[[], Any]) -> str:
+def choose_precision(task: Any, load: Callable[[], Any]) -> str:
     """The precision of --amp auto: bf16 where it pays, otherwise none. A run that resumes keeps its own.
 
     A GPU takes bf16 if it has instructions for it. A CPU that has them does a step each way, and takes bf16 if that
     is faster by 5%; runs of less than 500 steps are not worth the trial.
 
     Args:
-        task: What is trained; it is left as it was.
+        task: The `Task`; it is left as it was.
         load: Gives a part of a batch.
     """
     options, device = task.options, task.world.device
@@ -154,7 +151,7 @@ def choose_precision(task: Task, load: Callable[[], Any]) -> str:
     return str(chosen)
 
 
-def _time_precisions(task: Task, batch: Any) -> dict[str, float]:
+def _time_precisions(task: Any, batch: Any) -> dict[str, float]:
     """Seconds of a trial step in each precision, the second of each. Undoes what the steps do to the model."""
     options, seconds = task.options, dict[str, float]()
     buffers = {name: buffer.clone() for name, buffer in task.model.named_buffers()}
