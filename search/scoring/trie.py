@@ -34,7 +34,7 @@ class Trie:
     Args:
         net: The supernet.
         candidates: Distinct paths.
-        dtype: Of features and of all parameters but those of batch norm; reduced precision works with copies.
+        dtype: Of features and of convolutions; reduced precision works with copies.
         fold: In reduced precision, fold the running statistics into the convolutions; `norms` is empty then.
 
     Attributes:
@@ -69,7 +69,9 @@ class Trie:
         if self.fold:
             fold_batch_norms(reduced)
         for part in reduced.modules():
-            if not isinstance(part, _BatchNorm):
+            if isinstance(part, nn.Linear):  # rounded logits would tie
+                part.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+            elif not isinstance(part, _BatchNorm):
                 for parameter in part.parameters(recurse=False):
                     parameter.data = parameter.data.to(self.dtype)
         return reduced
