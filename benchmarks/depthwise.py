@@ -1,4 +1,4 @@
-"""Training steps of SCARLET-A on the CPU: plain torch against accelerate_depthwise.
+"""Training steps of SCARLET-A on the CPU: plain torch against accelerate_depthwise, in float32 and bfloat16.
 
 python benchmarks/depthwise.py --threads 2 --batch 128
 """
@@ -17,15 +17,23 @@ from torch import Tensor, nn
 
 import scarlet_models  # noqa: F401  # registers the models with timm
 from scarlet_models.training.depthwise import accelerate_depthwise
+from scarlet_models.training.device import keep_freed_memory
+from scarlet_models.training.optim import autocast
+
+AMPS = ("none", "bf16")
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> float:
-    """One training step; returns its seconds."""
-    start = time.perf_counter()
+def step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor, amp: str
+) -> tuple[float, float]:
+    """One training step; returns its seconds on the wall's and the processor's clock."""
+    start = time.perf_counter(), time.process_time()
     optimizer.zero_grad()
-    F.cross_entropy(model(images), labels).backward()
+    with autocast(amp, images.device):
+        loss = F.cross_entropy(model(images), labels)
+    loss.backward()
     optimizer.step()
-    return time.perf_counter() - start
+    return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
 def main() -> None:
@@ -36,6 +44,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="steps of each kind, after two to warm up")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64], help="sides of the images in pixels")
     args = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     plain = timm.create_model("scarlet_a", num_classes=10).to(memory_format=torch.channels_last)
@@ -44,14 +53,20 @@ def main() -> None:
     for size in args.sizes:
         images = torch.randn(args.batch, 3, size, size).to(memory_format=torch.channels_last)
         labels = torch.randint(10, (args.batch,))
-        seconds: dict[str, list[float]] = {name: [] for name in models}
+        seconds: dict[tuple[str, str], list[tuple[float, float]]] = {(n, a): [] for a in AMPS for n in models}
         for _ in range(args.rounds + 2):
-            for name, model in models.items():
-                seconds[name].append(step(model, optimizers[name], images, labels))
-        medians = {name: statistics.median(times[2:]) for name, times in seconds.items()}
-        print(f"{size} px, batch {args.batch}, {args.threads} threads:")
-        for name, median in medians.items():
-            print(f"  {name:9}  {args.batch / median:5.0f} images/s, {medians['plain'] / median:.2f} times plain")
+            for (name, amp), times in seconds.items():
+                times.append(step(models[name], optimizers[name], images, labels, amp))
+        print(
+            f"{size} px, batch {args.batch}, {args.threads} threads; times plain float32 on the wall's and CPU clock:"
+        )
+        for (name, amp), times in seconds.items():
+            ratios = zip(seconds["plain", "none"][2:], times[2:], strict=True)
+            gains = [
+                statistics.median(column) for column in zip(*((a / c, b / d) for (a, b), (c, d) in ratios), strict=True)
+            ]
+            rate = args.batch / statistics.median(wall for wall, _ in times[2:])
+            print(f"  {name:9} {amp:4}  {rate:5.0f} images/s  {gains[0]:.2f}  {gains[1]:.2f}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Options(Ranged):
         input_size: Side of the images in pixels.
         batch_size: Images in a batch, for throughput; latency is that of one image.
         rounds: Number of times each network is timed.
+        fast: Fold batch norms and use the layout channels_last, as classify does.
         device: cpu, cuda or cuda:N.
         threads: CPU threads; 0 leaves torch's choice.
         json: Print one JSON object.
@@ -40,6 +41,7 @@ class Options(Ranged):
     input_size: int = option(224, least=1)
     batch_size: int = option(16, least=1)
     rounds: int = option(5, least=1)
+    fast: bool = False
     device: str = option("cpu", free=True)
     threads: int = option(0, least=0, free=True)
     json: bool = option(False, once=True)
@@ -60,12 +62,15 @@ def _measure(options: Options) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import Progress
 
+    from scarlet_models.inference import fast
     from scarlet_models.inspection.comparison import compare
     from scarlet_models.networks import create
     from scarlet_models.training.device import pick_device
 
     device = pick_device(options.device)
     models = {name: create(name, options.space).to(device).eval() for name in options.models}
+    if options.fast:
+        models = {name: fast(model, device) for name, model in models.items()}
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("timing", total=len(models) * (options.rounds + 1))
         sizes = (options.input_size, options.batch_size, options.rounds)

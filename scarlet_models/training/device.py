@@ -21,7 +21,7 @@ _LARGEST = 2**31 - 1  # bytes, the largest int
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name, which becomes this process's current one.
+    """The device of a name, which becomes this process's current one. A CPU's freed memory is kept.
 
     Args:
         name: A device of torch such as cpu, cuda or cuda:1. "auto" is this process's GPU, or the CPU if there is none.
@@ -41,6 +41,8 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = first_line(error)
         raise UserError(f"--device {name} cannot be used here ({reason}); try --device cpu") from None
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
 
 

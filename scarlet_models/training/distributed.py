@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .device import keep_freed_memory, pick_device
+from .device import pick_device
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,6 @@ def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
         torch.set_num_threads(threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     place = pick_device(device)
-    if place.type == "cpu":
-        keep_freed_memory()
     if size > 1:
         dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
     try:

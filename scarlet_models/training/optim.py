@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
@@ -18,6 +23,9 @@ from scarlet_models.errors import UserError, first_line
 from .distributed import World
 from .options import OptimizerOptions
 
+_logger = logging.getLogger(__name__)
+
+_WORTH_A_TRIAL, _LEAST_GAIN = 500, 1.05  # steps of a run; how much faster bf16 must be
 _DROPS = {"step": "decay_epochs", "multistep": "decay_milestones"}  # schedules and what says when they drop
 _LENGTHS = ("decay_epochs", "decay_milestones", "cooldown_epochs", "stable_timescale")  # timm's, in epochs
 
@@ -102,9 +110,62 @@ def _times(length: Any, factor: int) -> Any:
 
 
 def autocast(amp: str, device: torch.device) -> torch.autocast:
-    """The reduced precision of option amp; none is exact."""
+    """The reduced precision of option amp; none and auto, which is not settled yet, are exact."""
     dtype = torch.float16 if amp == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=amp != "none")
+    return torch.autocast(device.type, dtype=dtype, enabled=amp in ("bf16", "fp16"))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16: NVIDIA's since Ampere, CPUs with avx512_bf16 or amx_bf16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = [getattr(torch.cpu, f"_is_{name}_supported", bool) for name in ("avx512_bf16", "amx_tile")]
+    return device.type == "cpu" and any(flag() for flag in flags)
+
+
+def choose_precision(task: Any, load: Callable[[], Any]) -> str:
+    """The precision of --amp auto: bf16 where it pays, otherwise none. A run that resumes keeps its own.
+
+    A GPU takes bf16 if it has instructions for it. A CPU that has them does a step each way, and takes bf16 if that
+    is faster by 5%; runs of less than 500 steps are not worth the trial.
+
+    Args:
+        task: The `Task`; it is left as it was.
+        load: Gives a part of a batch.
+    """
+    options, device = task.options, task.world.device
+    config = Path(options.out) / "config.yaml"
+    kept = None
+    if options.resume and task.world.is_main and config.exists():
+        kept = yaml.safe_load(config.read_text(encoding="utf-8")).get("amp")
+    if kept := task.world.broadcast(kept):
+        return str(kept)
+    if not has_bfloat16(device) or (device.type == "cpu" and task.steps < _WORTH_A_TRIAL):
+        return "none"
+    if device.type == "cuda":
+        return "bf16"
+    seconds = _time_precisions(task, load())
+    gain = seconds["none"] / seconds["bf16"]
+    chosen = task.world.broadcast("bf16" if gain > _LEAST_GAIN else "none")
+    _logger.info("--amp auto: bf16 is %.2f times as fast as none here; this run takes %s", gain, chosen)
+    return str(chosen)
+
+
+def _time_precisions(task: Any, batch: Any) -> dict[str, float]:
+    """Seconds of a trial step in each precision, the second of each. Undoes what the steps do to the model."""
+    options, seconds = task.options, dict[str, float]()
+    buffers = {name: buffer.clone() for name, buffer in task.model.named_buffers()}
+    task.model.train()
+    for amp in ("none", "bf16") * 2:
+        task.options = replace(options, amp=amp)
+        start = time.process_time()
+        task.try_step(batch)
+        seconds[amp] = time.process_time() - start
+        task.model.zero_grad(set_to_none=True)
+    task.options = options
+    for name, buffer in task.model.named_buffers():
+        buffer.copy_(buffers[name])
+    return seconds
 
 
 def average(model: nn.Module, world: World, *figures: Tensor) -> None:

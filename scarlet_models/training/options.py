@@ -121,7 +121,7 @@ class OptimizerOptions(Ranged):
         opt_args: More arguments for the optimizer, such as {momentum: 0.9} (its default where there is one).
         warmup_epochs: Epochs in which the learning rate rises linearly to its peak.
         clip_grad: Largest norm of the gradient; 0 for no limit.
-        amp: Reduced precision, for GPUs.
+        amp: Reduced precision. "auto" is bf16 where it is faster, and none elsewhere; a run that resumes keeps its own.
     """
 
     batch_size: int = option(256, least=1)
@@ -132,7 +132,7 @@ class OptimizerOptions(Ranged):
     opt_args: dict[str, Any] = option({})
     warmup_epochs: float = option(0.0, least=0)
     clip_grad: float = option(0.0, least=0)
-    amp: Literal["none", "bf16", "fp16"] = "none"
+    amp: Literal["auto", "none", "bf16", "fp16"] = "auto"
 
 
 @dataclass

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from scarlet_models.errors import UserError
 
 from .checkpoint import restore_parts
 from .loading import epoch_batches, load_batches
-from .optim import apply_gradients, average, make_optimizer, make_scheduler
+from .optim import apply_gradients, average, choose_precision, make_optimizer, make_scheduler
 from .progress import Progress
 from .run_folder import RunFolder
 from .task import Task
@@ -61,6 +62,9 @@ class Trainer:
 
     def __init__(self, task: Task, command: str) -> None:
         self.task, self.options, self.world = task, task.options, task.world
+        if self.options.amp == "auto":
+            amp = choose_precision(task, lambda: next(self.load(0, 0, 1)))
+            task.options = self.options = replace(task.options, amp=amp)
         self.optimizer = make_optimizer(task.model, self.options)
         self.scheduler = make_scheduler(
             self.optimizer, task.sched, task.steps, task.warmup_steps, task.steps_per_epoch, task.sched_args

@@ -16,40 +16,74 @@ from pymoo.core.infill import InfillCriterion
 from pymoo.core.mating import Mating
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
+from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-
-from scarlet_models.space.space import SearchSpace
 
 from .archive import Archive
 from .hypervolume import against_front
 from .nsga import nondominated, set_values
 
+_FITTED, _MOST = 256, 2000  # networks that the kernel is fitted to, and those that predict
 
-class Surrogate:
-    """Accuracy from a genotype: Gaussian process regression on the choices as 0 and 1, noise and scales fitted.
 
-    The kernel (Matern 5/2) sees how many layers two genotypes differ in, which a few dozen networks suffice to scale.
+class Kernel:
+    """How alike the accuracies of two genotypes are: a function of the number of layers that they differ in.
+
+    Matern 5/2 on the choices as 0 and 1, with noise. Its scales are fitted to at most 256 networks.
 
     Args:
         genotypes: (N, layers).
         accuracy: (N,).
     """
 
-    def __init__(self, space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
-        self.choices = np.arange(len(space.choices))
+    def __init__(self, choices: np.ndarray, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
+        self.choices, self.size = choices, len(genotypes)
+        some = np.linspace(0, self.size - 1, min(self.size, _FITTED)).astype(int)
         kernel = ConstantKernel() * Matern(3.0, nu=2.5) + WhiteKernel(0.01)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound still predicts
-            self.model = GaussianProcessRegressor(kernel, normalize_y=True).fit(self._encode(genotypes), accuracy)
+            model = GaussianProcessRegressor(kernel, normalize_y=True).fit(self.encode(genotypes[some]), accuracy[some])
+        signal, noise = model.kernel_.k1, model.kernel_.k2
+        differing = np.arange(genotypes.shape[1] + 1)[:, None]
+        self.table = signal(np.sqrt(2 * differing), np.zeros((1, 1)))[:, 0]  # covariance by layers that differ
+        self.noise = noise.noise_level
+
+    def encode(self, genotypes: np.ndarray) -> np.ndarray:
+        """The choices as 0 and 1: (N, layers * choices)."""
+        return (genotypes[:, :, None] == self.choices).reshape(len(genotypes), -1).astype(np.float32)
+
+    def __call__(self, some: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Covariances (N, M) of encoded genotypes."""
+        equal = (some @ others.T).round().astype(int)
+        return np.asarray(self.table[len(self.table) - 1 - equal])
+
+
+class Surrogate:
+    """Accuracy from a genotype: Gaussian process regression.
+
+    A generation takes O(N^3) with N at most 2,000, the newest networks.
+
+    Args:
+        kernel: Covariance of two genotypes.
+        genotypes: (N, layers).
+        accuracy: (N,).
+    """
+
+    def __init__(self, kernel: Kernel, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
+        self.kernel, self.known, accuracy = kernel, kernel.encode(genotypes[-_MOST:]), accuracy[-_MOST:]
+        self.mean, self.scale = accuracy.mean(), accuracy.std() or 1.0
+        covariance = kernel(self.known, self.known)
+        covariance[np.diag_indices_from(covariance)] += kernel.noise + 1e-10
+        factor = linalg.cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)
+        self.weights = linalg.cho_solve(factor, (accuracy - self.mean) / self.scale, check_finite=False)
 
     def predict(self, genotypes: np.ndarray) -> np.ndarray:
         """Accuracies (N,) of genotypes (N, layers)."""
-        return np.asarray(self.model.predict(self._encode(genotypes)))
-
-    def _encode(self, genotypes: np.ndarray) -> np.ndarray:
-        return (genotypes[:, :, None] == self.choices).reshape(len(genotypes), -1).astype(float)
+        return np.asarray(
+            self.mean + self.scale * (self.kernel(self.kernel.encode(genotypes), self.known) @ self.weights)
+        )
 
 
 class Screening(InfillCriterion):
@@ -68,6 +102,7 @@ class Screening(InfillCriterion):
         super().__init__()
         self.mating, self.archive, self.screened = mating, archive, screened
         self.predicted = np.empty(0)
+        self.kernel: Kernel | None = None  # fitted anew when the archive has doubled
 
     def do(
         self,
@@ -79,7 +114,10 @@ class Screening(InfillCriterion):
         **settings: Any,
     ) -> Population:
         archive, survival = self.archive, settings["algorithm"].survival
-        surrogate = Surrogate(archive.costs.space, archive.genotypes, archive.figures["accuracy"])
+        measured = archive.genotypes, archive.figures["accuracy"]
+        if self.kernel is None or len(archive) >= 2 * self.kernel.size:
+            self.kernel = Kernel(np.arange(len(archive.costs.space.choices)), *measured)
+        surrogate = Surrogate(self.kernel, *measured)
         bred, pool, left = Population.new("X", np.empty((0, problem.n_var), int)), pop, self.screened
         while left > 0:
             brood = self.mating.do(problem, pool, min(len(pop), left), random_state=random_state, **settings)

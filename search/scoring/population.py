@@ -8,7 +8,6 @@ node, because they depend on all layers before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,10 +36,10 @@ class Batches(Protocol):
 class PopulationEvaluator:
     """Scores paths of a supernet. Its weights, buffers and modes do not change.
 
-    The scores equal those of one path at a time, bit for bit at the same number of threads. With recalibration, that
-    is a copy of the path whose batch norms took the mean of their statistics over the calibration batches
-    (`reset_running_stats`, `momentum=None`, only batch norms in train mode) and then ran in eval mode. The evaluator
-    draws no random number.
+    In float32 the scores equal those of one path at a time, bit for bit at the same number of threads. With
+    recalibration, that is a copy of the path whose batch norms took the mean of their statistics over the calibration
+    batches (`reset_running_stats`, `momentum=None`, only batch norms in train mode) and then ran in eval mode. The
+    evaluator draws no random number.
 
     Args:
         net: The supernet, on the device to run on.
@@ -48,7 +47,7 @@ class PopulationEvaluator:
         calibration_batches: Training images for the batch-norm statistics of each path. None keeps the running
             statistics, which mix all paths.
         chunk: Paths in one pass. It bounds the statistics in memory; each further chunk reads the data again.
-        dtype: float32, or autocast's dtype.
+        dtype: Of features and convolutions. In reduced precision, running statistics are folded into the convolutions.
         channels_last: Move images to this memory format; otherwise leave them as they are.
         score_cache: Scores measured before, and the place for new ones. Under torchrun only that of rank 0 counts.
         world: The processes that share the paths; each reads all the data.
@@ -121,7 +120,7 @@ class PopulationEvaluator:
         totals = torch.zeros(len(candidates), 3, dtype=torch.float64, device=self.device)
         for images, labels in self.val_batches:
             labels = labels.to(self.device, non_blocking=True)
-            with torch.inference_mode(), self._precision():
+            with torch.inference_mode():
                 for index, logits in trie.outputs(self._move(images)):
                     logits = logits.float()
                     totals[index, 0] += (logits.argmax(1) == labels).sum()
@@ -135,7 +134,7 @@ class PopulationEvaluator:
 
         `advance` is called once for each path and batch.
         """
-        trie = Trie(self.net, candidates)
+        trie = Trie(self.net, candidates, self.dtype, fold=self.calibration_batches is None)
         if self.calibration_batches is None:
             return trie
         for norm in trie.norms:
@@ -144,7 +143,7 @@ class PopulationEvaluator:
         for count, (images, _) in enumerate(self.calibration_batches, 1):
             for norm in trie.norms:
                 norm.momentum = 1 / count  # what None amounts to, which would wait for the GPU at each norm
-            with torch.inference_mode(), self._precision():
+            with torch.inference_mode():
                 for _ in trie.outputs(self._move(images)):
                     advance("calibrating")
         for norm in trie.norms:
@@ -154,9 +153,6 @@ class PopulationEvaluator:
     def _move(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.channels_last else torch.preserve_format
         return images.to(self.device, non_blocking=True, memory_format=layout)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
 
 def _share(candidates: Sequence[Genotype], world: World) -> range:

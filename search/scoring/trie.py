@@ -6,9 +6,11 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from scarlet_models.inference import fold_batch_norms
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 
@@ -32,14 +34,20 @@ class Trie:
     Args:
         net: The supernet.
         candidates: Distinct paths.
+        dtype: Of features and of convolutions; reduced precision works with copies.
+        fold: In reduced precision, fold the running statistics into the convolutions; `norms` is empty then.
 
     Attributes:
         root: The stem's node.
         norms: The batch norms of all nodes.
     """
 
-    def __init__(self, net: Supernet, candidates: Sequence[Genotype]) -> None:
+    def __init__(
+        self, net: Supernet, candidates: Sequence[Genotype], dtype: torch.dtype = torch.float32, fold: bool = False
+    ) -> None:
         self.norms: list[_BatchNorm] = []
+        self.dtype, self.fold = dtype, fold and dtype != torch.float32
+        self._reduced: dict[int, nn.Module] = {}  # by the id of the supernet's module
         self.root = self._node(net.stem)
         for index, genotype in enumerate(candidates):
             node = self.root
@@ -50,12 +58,27 @@ class Trie:
             node.children[HEAD] = self._node(net.head, index)
 
     def _node(self, module: nn.Module, index: int = -1) -> Node:
-        twin = _twin(module).eval()
+        if self.dtype != torch.float32:
+            module = self._reduced.get(id(module)) or self._reduced.setdefault(id(module), self._reduce(module))
+        twin = module if self.fold else _twin(module).eval()
         self.norms += [part for part in twin.modules() if isinstance(part, _BatchNorm)]
         return Node(twin, index)
 
+    def _reduce(self, module: nn.Module) -> nn.Module:
+        reduced = copy.deepcopy(module).eval()
+        if self.fold:
+            fold_batch_norms(reduced)
+        for part in reduced.modules():
+            if isinstance(part, nn.Linear):  # rounded logits would tie
+                part.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+            elif not isinstance(part, _BatchNorm):
+                for parameter in part.parameters(recurse=False):
+                    parameter.data = parameter.data.to(self.dtype)
+        return reduced
+
     def outputs(self, images: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Index and logits (N, classes) of each candidate, for images (N, channels, H, W). Each node runs once."""
+        images = images if self.dtype == torch.float32 else images.to(self.dtype)
         pending = [(self.root, images)]  # features are let go as soon as the last of their node's children has them
         while pending:
             node, features = pending.pop()

@@ -157,6 +157,12 @@ class FairSteps(Task):
         losses, hits = add_gradients(self.model, self._paths[-1], images, labels, self.loss, scale, precision)
         return {"loss": losses / self.options.accumulate, "hits": hits}
 
+    def try_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        """The gradients of two paths, which cost in proportion what a fair step does."""
+        images, labels = move(batch, self.world.device)
+        precision, paths = autocast(self.options.amp, self.world.device), FairSampler(self.space).fair_step()[:2]
+        add_gradients(self.model, paths, images, labels, self.loss, precision=precision)
+
     def finish_gradients(self) -> None:
         """Averages over the paths what all of them add to.
 

@@ -150,3 +150,22 @@ def test_training_follows_torch() -> None:
             optimizer.step()
     for name, ours in fast.state_dict().items():
         torch.testing.assert_close(ours, plain.state_dict()[name])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("stride", STRIDES)
+def test_bfloat16_gradients_are_those_of_float32(kernel: int, stride: int) -> None:
+    """Up to what bfloat16 rounds; the weight's gradient is summed in float32."""
+    for size in (2, 5, 14):
+        plain, fast = pair(nn.Conv2d(8, 8, kernel, stride, kernel // 2, groups=8))
+        x = torch.randn(16, 8, size, size).bfloat16().float()
+        with torch.no_grad():
+            plain.weight.copy_(plain.weight.bfloat16())
+            fast.weight.copy_(plain.weight)
+        wanted = run(plain, x)
+        with torch.autocast("cpu", torch.bfloat16):
+            got = run(fast, x)
+        assert got[0].dtype is torch.bfloat16 and got[1].dtype is got[2].dtype is torch.float32
+        for ours, theirs in zip(got, wanted, strict=True):
+            assert (ours.float() - theirs).norm() <= 0.01 * theirs.norm()
+        assert fast.bias is not None and fast.bias.grad is not None

@@ -150,17 +150,32 @@ def test_statistics_logits_and_scores_are_the_reference_s_bit_for_bit(
         assert scores[index] == Score(100 * hits / 15, loss / 15, 15)
 
 
-def test_autocast_is_the_reference_under_autocast(net: Supernet) -> None:
-    genotype = Genotype.parse(PATHS[0], "mini")
-    with torch.autocast("cpu", torch.bfloat16):
-        path = reference(net, genotype, CALIBRATION, torch.channels_last)
-        with torch.no_grad():
-            logits = [path(images.to(memory_format=torch.channels_last)).float() for images, _ in VAL]
+def test_reduced_precision_is_the_reference_under_autocast(net: Supernet) -> None:
+    """Except for the classifier, whose rounded logits would tie: it stays in float32."""
+    genotype, logits = Genotype.parse(PATHS[0], "mini"), []
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        *path, head = reference(net, genotype, CALIBRATION, torch.channels_last)
+        for images, _ in VAL:
+            features = nn.Sequential(*path, *head[:-1])(images.to(memory_format=torch.channels_last))
+            with torch.autocast("cpu", enabled=False):
+                logits.append(head[-1](features.float()))
     (score,) = PopulationEvaluator(net, VAL, CALIBRATION, dtype=torch.bfloat16).evaluate([genotype])
     pairs = zip(logits, VAL, strict=True)
     assert score.loss == sum(F.cross_entropy(value, y, reduction="sum").item() for value, (_, y) in pairs) / 15
     (full,) = PopulationEvaluator(net, VAL, CALIBRATION).evaluate([genotype])
     assert full.loss != score.loss == pytest.approx(full.loss, rel=0.05)
+
+
+def test_reduced_precision_folds_running_statistics(net: Supernet) -> None:
+    genotypes = [Genotype.parse(path, "mini") for path in PATHS]
+    trie = PopulationEvaluator(net, VAL, dtype=torch.bfloat16).trie(genotypes)
+    assert not trie.norms
+    first, second = (modules_of(trie, genotype) for genotype in genotypes[:2])
+    assert all(one is other for one, other in zip(first[:5], second[:5], strict=True))
+    scores = PopulationEvaluator(net, VAL, dtype=torch.bfloat16).evaluate(genotypes)
+    for score, full in zip(scores, PopulationEvaluator(net, VAL).evaluate(genotypes), strict=True):
+        assert score.loss == pytest.approx(full.loss, rel=0.05)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) > 0
 
 
 # What it costs
