@@ -15,6 +15,7 @@ from scarlet_models.training.distributed import World
 from scarlet_models.training.optim import autocast
 from scarlet_models.training.task import Scale, Task
 from scarlet_models.training.trainer import Trainer
+from scarlet_models.weights.source import locate
 
 from .average_precision import FIGURES
 from .coco import CocoImages
@@ -112,7 +113,7 @@ class Detection(Task):
 
 
 def _build(options: DetectOptions, images: CocoImages) -> Detector:
-    name = f"local-dir:{options.model}" if Path(options.model).is_dir() else options.model
+    name = locate(options.model)
     config = describe(options.detector, name, options.detector_args, options.image_size, images.categories)
     return Detector(config, name if options.pretrained else "")
 

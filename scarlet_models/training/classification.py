@@ -21,6 +21,7 @@ from scarlet_models import networks
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.inherit import inherit_from
+from scarlet_models.weights.source import locate
 
 from .data import LabelledImages
 from .device import to_device
@@ -65,12 +66,12 @@ class Start:
         Raises:
             UserError: Weights of its own and of another network are asked for at once.
         """
-        name = f"local-dir:{model}" if Path(model).is_dir() else model
+        name = locate(model)
         source, known_as = parse_model_name(name)
         pretrained = pretrained or bool(source) or bool(split_model_name_tag(known_as)[1])
         if pretrained and inherit:
             raise UserError(f"{model} has weights of its own: leave --inherit out, or give its plain name")
-        return cls(name, pretrained, inherit)
+        return cls(name, pretrained, locate(inherit) if inherit else "")
 
     def __str__(self) -> str:
         own = "its own weights" if self.pretrained else "random weights"
@@ -120,7 +121,7 @@ def train(model: str | Path, data_dir: str | Path = "", **options: Any) -> Train
 def train_by_options(options: TrainOptions, world: World) -> TrainResult:
     """`train` with its options in one object."""
     start = Start.of_model(options.model, options.pretrained, options.inherit)
-    lesson = Distillation(options.teacher, options.distill_alpha, options.distill_temperature)
+    lesson = Distillation(locate(options.teacher), options.distill_alpha, options.distill_temperature)
     return train_classifier(options, start, world, "scarlet-models train", lesson if options.teacher else None)
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
+
 from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.space.reading import MAX_CLASSES, MAX_INPUT_SIZE, names
@@ -20,6 +22,22 @@ from .hub import download
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LOCAL, HUB = "local-dir", "hf-hub"  # timm's names of sources
 MAX_CONFIG = 16 << 20  # bytes: ImageNet-21k's classes and their descriptions take 3 MB
+
+
+def locate(name: str) -> str:
+    """What timm takes for a network that a user names: local-dir:FOLDER for a folder, or for a run that exported one.
+
+    A folder without a network does not hide a network of timm.
+    """
+    folder = Path(name.removeprefix(f"{LOCAL}:"))
+    if not folder.is_dir():
+        return name
+    exported = [] if (folder / CONFIG).is_file() else sorted(folder.glob(f"exported/*/{CONFIG}"))
+    if len(exported) > 1:
+        raise UserError(f"{folder} holds several networks: name one of {', '.join(str(p.parent) for p in exported)}")
+    if not exported and not (folder / CONFIG).is_file() and timm.is_model(name.partition(".")[0]):
+        return name
+    return f"{LOCAL}:{exported[0].parent if exported else folder}"
 
 
 def read_config(source: str, where: str, cache_dir: Any = None) -> dict[str, Any]:
@@ -50,6 +68,8 @@ def _problem(config: Mapping[str, Any]) -> str:
     """Why a network must not be built from a config.json; empty if it may be."""
     cfg, arguments = config.get("pretrained_cfg", config), config.get("model_args") or {}
     architecture = config.get("architecture")
+    if "detector" in config:
+        return "it is a detector, which `scarlet-models detect eval` and `detect predict` take"
     if not isinstance(architecture, str):
         return "it names no architecture"
     if not isinstance(cfg, Mapping) or not isinstance(arguments, Mapping):
