@@ -20,9 +20,6 @@ def average_precision(ground_truth: dict[str, Any], detections: Sequence[dict[st
 
     Returns:
         FIGURES in [0, 1], and AP50_of: the same of each category by name. None where there is nothing to find.
-
-    Raises:
-        UserError: faster-coco-eval is not installed.
     """
     try:
         from faster_coco_eval import COCO, COCOeval_faster

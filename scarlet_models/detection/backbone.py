@@ -34,9 +34,6 @@ def build_features(
         weights_backbone: Start from the network's pretrained weights, which `pretrained=True` finds.
         trainable_stages: How many stages train, counted from the last; the others are frozen, norms included.
         frozen_norm: Use all batch norms as they are, neither their statistics nor their weights train.
-
-    Raises:
-        UserError: There is no such network, tap or number of stages, or it has no weights.
     """
     if not taps or list(taps) != sorted(set(taps)) or not set(taps) <= set(range(STAGES)):
         raise UserError(f"taps {list(taps)} are not ascending numbers from 0 to {STAGES - 1}")

@@ -83,9 +83,6 @@ def score(
 
     Returns:
         What `average_precision` gives, and COCO's results; the same on every rank.
-
-    Raises:
-        UserError: The detector has other categories than the data.
     """
     if detector.categories != images.categories:
         raise UserError(f"{images.name} has other categories than the detector: {_difference(detector, images)}")

@@ -31,9 +31,6 @@ def train_detector(options: DetectOptions, world: World, command: str) -> tuple[
 
     Returns:
         Its folder, and the number of steps with the last figures of average precision.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
     task = Detection(options, world)
     trainer = Trainer(task, command)
@@ -52,9 +49,6 @@ class Detection(Task):
     Args:
         options: Of the training.
         world: The processes that train together.
-
-    Raises:
-        UserError: A bad option, or unreadable data or weights.
     """
 
     collate = staticmethod(transpose)

@@ -61,11 +61,7 @@ class Start:
 
     @classmethod
     def of_model(cls, model: str, pretrained: bool = False, inherit: str = "") -> Start:
-        """What a user means by a model: a folder and a name with a tag come with weights.
-
-        Raises:
-            UserError: Weights of its own and of another network are asked for at once.
-        """
+        """What a user means by a model: a folder and a name with a tag come with weights."""
         name = locate(model)
         source, known_as = parse_model_name(name)
         pretrained = pretrained or bool(source) or bool(split_model_name_tag(known_as)[1])
@@ -136,9 +132,6 @@ def train_classifier(
         world: The processes that train together.
         command: The command that trains it, as a user types it.
         distillation: Its teacher.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
     task = Classification(options, start, world, distillation)
     trainer = Trainer(task, command)
@@ -159,9 +152,6 @@ class Classification(Task):
         start: The network.
         world: The processes that train together.
         distillation: Its teacher, if it has one.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, or images that the network cannot see.
     """
 
     def __init__(
@@ -222,11 +212,7 @@ class Classification(Task):
         _logger.info("%s teaches it, with a weight of %g", distillation.teacher, distillation.alpha)
 
     def _check_network(self, name: str, model: nn.Module) -> None:
-        """Shows a network a black image of each size.
-
-        Raises:
-            UserError: It takes images of one size only or of other channels, or gives something else than scores.
-        """
+        """Shows a network a black image of each size."""
         model.eval()
         try:
             with torch.no_grad():
@@ -309,11 +295,7 @@ def silence_branches(model: nn.Module) -> None:
 
 
 def _resolved(options: ClassifierOptions, start: Start, images: int, world: World) -> ClassifierOptions:
-    """The options with the automatic batch size and learning rate filled in.
-
-    Raises:
-        UserError: The sizes of the images do not begin with the first epoch, or do not ascend.
-    """
+    """The options with the automatic batch size and learning rate filled in."""
     if not isinstance(options.image_size, int):
         firsts = [first for first, _ in options.image_size]
         if firsts[:1] != [0] or firsts != sorted(set(firsts)):
@@ -328,11 +310,7 @@ def _held_out_top1(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def _data_config(model: nn.Module, options: ClassifierOptions) -> dict[str, Any]:
-    """timm's data config of the network that will be exported.
-
-    Raises:
-        UserError: It names an interpolation that there is not.
-    """
+    """timm's data config of the network that will be exported."""
     last = sizes(options.image_size, options.epochs)[-1]
     wanted = {"crop_pct": options.crop_pct, "input_size": (3, last, last) if last else ()}
     config: dict[str, Any] = resolve_model_data_config(

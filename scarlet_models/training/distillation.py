@@ -29,11 +29,7 @@ class Distillation:
     temperature: float
 
     def load(self, images: LabelledImages, dataset: str) -> Any:
-        """The teacher, on the CPU.
-
-        Raises:
-            UserError: There is no such network, or it knows other classes than the images have.
-        """
+        """The teacher, on the CPU."""
         model = load_network(self.teacher)
         check_classes(self.teacher, model, images, dataset)
         return model.requires_grad_(False)

@@ -39,9 +39,6 @@ def install(data: bytes, name: str) -> Path:
 
     Returns:
         The file in the store.
-
-    Raises:
-        UserError: There is no such tag, these are not its weights, or the store cannot be written.
     """
     if name not in tags():
         raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")

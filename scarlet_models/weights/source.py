@@ -41,11 +41,7 @@ def locate(name: str) -> str:
 
 
 def read_config(source: str, where: str, cache_dir: Any = None) -> dict[str, Any]:
-    """The config.json of a folder (`source` is LOCAL) or a repository (HUB).
-
-    Raises:
-        UserError: It describes no network, one with random weights, or one out of bounds.
-    """
+    """The config.json of a folder (`source` is LOCAL) or a repository (HUB)."""
     path = Path(where) / CONFIG if source == LOCAL else download(where, CONFIG, cache_dir)
     config: dict[str, Any] = read_json(path, dict, MAX_CONFIG)
     if problem := _problem(config):

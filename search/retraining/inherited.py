@@ -37,9 +37,6 @@ def inherited(name: str, supernet: str, images: HeldOutOptions, calibration_imag
         supernet: As `load_supernet` takes it.
         images: The supernet's images; with neither folder nor data set, batch norm keeps its running statistics.
         calibration_images: Training images to recalibrate batch norm on.
-
-    Raises:
-        UserError: No such supernet, the genotype is not in its space, or a stabilizer cannot be folded.
     """
     net, info = load_supernet(supernet)
     genotype = find_genotype(name, net.space)
@@ -77,11 +74,7 @@ def _recalibrated(
 
 
 def find_genotype(name: str, space: SearchSpace) -> Genotype:
-    """The genotype in the space that is asked for: by its choices, or by the name or folder of a network of one.
-
-    Raises:
-        UserError: There is none, or it is of another space.
-    """
+    """The genotype in the space that is asked for: by its choices, or by the name or folder of a network of one."""
     if is_genotype(name):
         return Genotype.parse(name, space)
     genotype = genotype_of(f"local-dir:{saved_folder(Path(name))}" if Path(name).is_dir() else name)
@@ -106,11 +99,7 @@ def recalibrate(net: Supernet, genotype: Genotype, batches: Batches) -> None:
 
 
 def extract(net: Supernet, genotype: Genotype) -> nn.Module:
-    """The path's standalone network, for people at a command line.
-
-    Raises:
-        UserError: A stabilizer cannot be folded.
-    """
+    """The path's standalone network, for people at a command line."""
     try:
         return net.extract(genotype)
     except FoldingError as error:

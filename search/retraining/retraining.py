@@ -29,9 +29,6 @@ def retrain(options: RetrainOptions, world: World, command: str) -> tuple[TrainR
 
     Returns:
         The result of the training, and the test figures; empty without `options.final`.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
     """
     if not options.genotype:
         raise UserError("--genotype is missing: choice indices such as 2,4,1,...; scarlet-models train takes a --model")
