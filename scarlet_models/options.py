@@ -39,14 +39,8 @@ def option(
         free: Does not change what a run computes: may differ when the run resumes.
         once: Asked of one start, not of the run: never kept in config.yaml. Implies `free`.
     """
-    metadata = {
-        "least": least,
-        "most": most,
-        "ascending": ascending,
-        "positional": positional,
-        "free": free or once,
-        "once": once,
-    }
+    metadata = {"least": least, "most": most, "ascending": ascending}
+    metadata |= {"positional": positional, "free": free or once, "once": once}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -66,6 +60,30 @@ class Ranged:
             if field.metadata.get("ascending") and numbers != sorted(numbers):
                 order = f"{numbers[0]} is above {numbers[-1]}"
                 raise UserError(f"{flag(field.name)}: the smallest comes first, and {order}")
+
+
+@dataclasses.dataclass(kw_only=True)
+class JsonOptions(Ranged):
+    """How results are printed.
+
+    Args:
+        json: Print JSON, for programs.
+    """
+
+    json: bool = option(False, once=True)
+
+
+@dataclasses.dataclass(kw_only=True)
+class DeviceOptions(JsonOptions):
+    """What computes.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+        threads: CPU threads for torch; 0 keeps torch's own number.
+    """
+
+    device: str = option("auto", free=True)
+    threads: int = option(0, least=0, free=True)
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +26,7 @@ EXAMPLE = """  scarlet-models classify cat.jpg holiday/ --model scarlet_a.c10
 
 
 @dataclass
-class Options(Ranged):
+class Options(DeviceOptions):
     """Options of classify.
 
     Args:
@@ -34,20 +34,17 @@ class Options(Ranged):
         model: A name from `scarlet-models list` or of timm, local-dir:FOLDER or hf-hub:ID.
         top_k: Number of classes to show for each image.
         batch_size: Number of images classified at once.
-        device: cpu, cuda or cuda:N.
-        json: Print one JSON object a line for each image.
     """
 
     images: list[str] = option(positional=True)
     model: str = "scarlet_a"
     top_k: int = option(5, least=1)
     batch_size: int = option(32, least=1)
-    device: str = option("cpu", free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
     """Print the classes of each image as they come; fail at the end if some could not be read."""
+    import torch
     from rich.console import Console
     from rich.progress import Progress
 
@@ -57,8 +54,9 @@ def main(options: Options) -> None:
     from scarlet_models.training.device import pick_device
 
     names = [str(found) for name in options.images for found in (["-"] if name == "-" else find_images(name))]
-    device = pick_device(options.device)
-    classifier = Classifier(create(options.model, pretrained=True), device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    classifier = Classifier(create(options.model, pretrained=True), pick_device(options.device))
     bad = 0
     hidden = (  # results on a terminal show the progress themselves
         sys.stdout.isatty() or not sys.stderr.isatty() or len(names) <= options.batch_size

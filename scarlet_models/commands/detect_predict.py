@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 
 EXAMPLE = """  scarlet-models detect predict photos/ cat.jpg --model runs/coco/exported/coco --out found
   scarlet-models detect predict photos/ --model runs/coco/exported/coco --threshold 0.3 --json > found.jsonl"""
 
 
 @dataclass(kw_only=True)
-class Options(Ranged):
+class Options(DeviceOptions):
     """Options of detect predict.
 
     Args:
@@ -28,18 +28,12 @@ class Options(Ranged):
         model: Folder of a detector that train exported.
         out: Folder for the images with drawn boxes, JPEGs of the same names; empty to draw none.
         threshold: Lowest score of what is drawn and printed.
-        device: cpu, cuda or cuda:N.
-        threads: CPU threads for torch; 0 leaves its own choice.
-        json: Print one JSON object a line for each image.
     """
 
     images: list[str] = option(positional=True)
     model: str
     out: str = option("found", free=True)
     threshold: float = 0.5
-    device: str = option("cpu", free=True)
-    threads: int = option(0, least=0, free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:

@@ -13,27 +13,25 @@ from pathlib import Path
 from typing import Literal
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import option
+from scarlet_models.options import JsonOptions, option
 
 EXAMPLE = """  scarlet-models weights list
   scarlet-models weights install scarlet_a.c10.safetensors"""
 
 
 @dataclass
-class Options:
+class Options(JsonOptions):
     """Options of weights.
 
     Args:
         action: list, dir, verify or install.
         files: The safetensors files to install.
         name: NAME.TAG of the one file to install; read from its file name by default.
-        json: Print JSON, for list and verify.
     """
 
     action: Literal["list", "dir", "verify", "install"] = option(positional=True)
     files: list[str] = option([], positional=True)
     name: str = option("", free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:

@@ -28,7 +28,7 @@ def build_features(
     """timm's feature extractor of a network, partly frozen if wished.
 
     Args:
-        name: What `networks.create` takes: a released name, a genotype, local-dir:FOLDER, or any name of timm.
+        name: What `networks.create` takes.
         taps: Which of its feature maps to give, ascending, 0 (stride 2) to 4 (stride 32).
         space: Search space of a genotype.
         weights_backbone: Start from the network's pretrained weights, which `pretrained=True` finds.
@@ -62,16 +62,14 @@ class ScarletFPN(nn.Module):
     """A feature pyramid over a SCARLET network, as any detector of torchvision takes it.
 
     Args:
-        name: Of the network; this and what is not described here is as for `build_features`.
+        name: Of the network; this and other options are as for `build_features`.
         out_channels: Channels of every level.
         taps: Feature maps that become levels; (2, 3, 4) are strides 8, 16, 32.
         extra_levels: 0; 1 for a max pool of the last level, as Faster R-CNN has it; 2 for the two strided convolutions
             of RetinaNet.
 
     Attributes:
-        out_channels: As given.
         strides: Of the levels in pixels, where each extra one doubles the last.
-        image_mean, image_std: How the network's weights want images normalised.
     """
 
     def __init__(
@@ -96,16 +94,9 @@ class ScarletFPN(nn.Module):
         self.image_mean, self.image_std = normalisation(self.body)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Levels by name, the finest first: "0", "1", ..., then "pool", or "p6" and "p7".
-
-        Args:
-            images: Normalised, (N, 3, H, W), of any size.
-
-        Returns:
-            Maps of (N, out_channels, about H / stride, about W / stride).
-        """
+        """Levels of normalised images (N, 3, H, W), finest first: "0", "1", ..., then "pool", or "p6" and "p7"."""
         levels: dict[str, Tensor] = self.fpn(OrderedDict(zip(self.names, self.body(images), strict=True)))
-        return levels
+        return levels  # each (N, out_channels, about H / stride, about W / stride)
 
 
 def normalisation(net: nn.Module) -> tuple[list[float], list[float]]:
