@@ -3,7 +3,8 @@
 list     show every tag, and whether its weights are in the store, in the package or not here
 dir      print the store's folder, which the environment variable SCARLET_HOME moves
 verify   compare every file in store and package with its sha256
-install  put safetensors files into the store, such as scarlet_a.c10.safetensors
+install  put safetensors files into the store, such as scarlet_a.c10.safetensors; or, with --name, the network that a
+         run has exported, rounded to float16 but for its batch norms
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from scarlet_models.errors import UserError
 from scarlet_models.options import JsonOptions, option
 
 EXAMPLE = """  scarlet-models weights list
-  scarlet-models weights install scarlet_a.c10.safetensors"""
+  scarlet-models weights install scarlet_a.c10.safetensors
+  SCARLET_HOME=scarlet_models/weights scarlet-models weights install runs/a --name scarlet_a.c10"""
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Options(JsonOptions):
 
     Args:
         action: list, dir, verify or install.
-        files: The safetensors files to install.
+        files: The safetensors files, or the folder, to install.
         name: NAME.TAG of the one file to install; read from its file name by default.
     """
 

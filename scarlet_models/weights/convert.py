@@ -57,17 +57,13 @@ def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]
     if name is not None and name not in GENOTYPES:
         raise UserError(f"no published weights of {name!r}: there are {', '.join(GENOTYPES)}")
     published = _read(path)
-    problems = {}
-    for candidate in GENOTYPES:
-        names, expected = keys(candidate), shapes(f"{candidate}.{PUBLISHED}")
-        problem = mismatch(published, {key: expected[ours] for key, ours in names.items()})
-        if not problem and name in (None, candidate):
-            return candidate, {ours: _plain(published[key], ours) for key, ours in names.items()}
-        problems[candidate] = problem
-    if found := [candidate for candidate, problem in problems.items() if not problem]:
-        raise UserError(f"{path} holds {found[0]}, not {name}")
-    nearest = name or max(problems, key=lambda candidate: len(keys(candidate).keys() & published.keys()))
-    raise UserError(f"{path} is not a published checkpoint, nearest is {nearest}: {problems[nearest]}")
+    nearest = max(GENOTYPES, key=lambda candidate: len(keys(candidate).keys() & published.keys()))
+    names, expected = keys(nearest), shapes(f"{nearest}.{PUBLISHED}")
+    if problem := mismatch(published, {key: expected[ours] for key, ours in names.items()}):
+        raise UserError(f"{path} is not a published checkpoint, nearest is {nearest}: {problem}")
+    if name not in (None, nearest):
+        raise UserError(f"{path} holds {nearest}, not {name}")
+    return nearest, {ours: _plain(published[key], ours) for key, ours in names.items()}
 
 
 def keys(name: str) -> dict[str, str]:
