@@ -38,6 +38,7 @@ def main(options: Options) -> None:
     import safetensors.torch
 
     from scarlet_models.files import write_bytes
+    from scarlet_models.shell import next_line
     from scarlet_models.weights.convert import convert
     from scarlet_models.weights.install import install
     from scarlet_models.weights.resolve import PUBLISHED
@@ -53,3 +54,5 @@ def main(options: Options) -> None:
         written.append(path)
     for path in written:
         print(f"{name}.{PUBLISHED}: {path} (sha256 {sha256(data).hexdigest()})")
+    if options.install:
+        print(next_line("scarlet-models", "classify", "IMAGES", "--model", f"{name}.{PUBLISHED}"))

@@ -30,7 +30,7 @@ def locate(name: str) -> str:
     A folder without a network does not hide a network of timm.
     """
     folder = Path(name.removeprefix(f"{LOCAL}:"))
-    if not folder.is_dir():
+    if not name or not folder.is_dir():
         return name
     exported = [] if (folder / CONFIG).is_file() else sorted(folder.glob(f"exported/*/{CONFIG}"))
     if len(exported) > 1:

@@ -370,8 +370,11 @@ def _first_line(options: Options, capsys: pytest.CaptureFixture[str]) -> str:
     """Trains, and returns the first line that is printed, without its time."""
     capsys.readouterr()
     main(options)
-    lines = capsys.readouterr().err.splitlines()
-    ours = [line for line in lines if "Found preferred" not in line]  # what timm 1.0.27 tells the root logger
+    printed = capsys.readouterr()
+    assert printed.out == f"next: scarlet-models classify IMAGES --model {_exported(options)}\n"
+    ours = [
+        line for line in printed.err.splitlines() if "Found preferred" not in line
+    ]  # what timm 1.0.27 tells the root logger
     return ours[0].partition(" ")[2]
 
 

@@ -306,7 +306,8 @@ def test_the_command_installs_what_pretrained_then_loads(
     path = save(tmp_path / "ScarletC.pth.tar", published["scarlet_c"].state_dict())
     try:
         assert main(["convert", str(path), "--install"]) == 0
-        assert "scarlet_c.xiaomi_in1k" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert out.endswith("next: scarlet-models classify IMAGES --model scarlet_c.xiaomi_in1k\n")
         assert "scarlet_c.xiaomi_in1k" in timm.list_models("scarlet_c", pretrained=True)
         model = timm.create_model("scarlet_c", pretrained=True)
         assert torch.equal(model.conv_stem.weight, published["scarlet_c"].stem[0].weight)
