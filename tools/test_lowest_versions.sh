@@ -8,8 +8,8 @@ venv=${1:?usage: tools/test_lowest_versions.sh VENV [pytest arguments]}
 shift
 uv venv --quiet --allow-existing "$venv"
 export VIRTUAL_ENV=$venv
-# Tests need no lowest versions of the tools that run them, and --no-deps of the clone keeps what the first line chose.
 uv pip install --quiet --resolution lowest-direct --editable ".[search,detection,export]"
+# The newest tools: they run the tests, and no user needs them.
 uv pip install --quiet pytest pytest-xdist hypothesis grimp build "setuptools>=77"
 uv pip list
 "$venv/bin/python" -m pytest "$@"

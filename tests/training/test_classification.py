@@ -372,9 +372,8 @@ def _first_line(options: Options, capsys: pytest.CaptureFixture[str]) -> str:
     main(options)
     printed = capsys.readouterr()
     assert printed.out == f"next: scarlet-models classify IMAGES --model {_exported(options)}\n"
-    ours = [
-        line for line in printed.err.splitlines() if "Found preferred" not in line
-    ]  # what timm 1.0.27 tells the root logger
+    noise = "Found preferred"  # timm 1.0.27 tells the root logger
+    ours = [line for line in printed.err.splitlines() if noise not in line]
     return ours[0].partition(" ")[2]
 
 

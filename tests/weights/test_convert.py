@@ -292,7 +292,7 @@ def test_the_model_can_be_said_and_must_be_right(state_a: dict[str, Tensor], tmp
     with pytest.raises(UserError, match="no published weights of 'scarlet_a2'"):
         convert(path, "scarlet_a2")
     del state_a["classifier.bias"]
-    with pytest.raises(UserError, match="nearest is scarlet_a: classifier.bias is missing"):
+    with pytest.raises(UserError, match=r"nearest is scarlet_a: classifier\.bias is missing"):
         convert(save(path, state_a), "scarlet_c")
 
 
