@@ -102,11 +102,7 @@ class NetworkOptions(Ranged):
 
 
 def build(options: type[T], entries: Mapping[str, Any]) -> T:
-    """Make an options dataclass from plain data, such as YAML, with the checks of the command line.
-
-    Raises:
-        UserError: An entry is unknown, has a bad value or is missing.
-    """
+    """Make an options dataclass from plain data, such as YAML, with the checks of the command line."""
     values = checked(options, entries)
     for field in dataclasses.fields(options):  # type: ignore[arg-type]  # a dataclass
         if field.name not in values and default_of(field) is dataclasses.MISSING:

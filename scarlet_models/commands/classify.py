@@ -64,7 +64,8 @@ def main(options: Options) -> None:
     with Progress(console=Console(stderr=True), disable=hidden) as progress:
         task = progress.add_task("images", total=len(names))
         for result in classify_named(classifier, names, _read, options.batch_size, options.top_k):
-            name = _printable(result.image)
+            name = "stdin" if result.image == "-" else result.image
+            name = name if name.isprintable() else repr(name)  # which would disturb a terminal
             if result.error and len(names) == 1:
                 raise UserError(f"{name}: {result.error}")
             if result.error:
@@ -83,13 +84,6 @@ def _read(name: str) -> Image:
     from scarlet_models.images import read_image
 
     return read_image(sys.stdin.buffer.read() if name == "-" else Path(name))
-
-
-def _printable(name: str) -> str:
-    """A file's name as it is, unless it would disturb a terminal."""
-    if name == "-":
-        return "stdin"
-    return name if name.isprintable() else repr(name)
 
 
 def _show_bars(name: str, predictions: list[Prediction]) -> None:

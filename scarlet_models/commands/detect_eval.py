@@ -66,16 +66,15 @@ def _show(report: dict[str, Any]) -> None:
     from scarlet_models.detection.average_precision import FIGURES
     from scarlet_models.terminal import console, table
 
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.1f}"
+
     out = console()
     out.print(f"{report['model']}: {report['images']} images, {report['detections']} detections")
     figures = table(*(f">{name}" for name in FIGURES))
-    figures.add_row(*(_percent(report[name]) for name in FIGURES))
+    figures.add_row(*(percent(report[name]) for name in FIGURES))
     out.print(figures)
     by_category = table("category", ">AP50")
     for name, value in report["AP50_of"].items():
-        by_category.add_row(name, _percent(value))
+        by_category.add_row(name, percent(value))
     out.print(by_category)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

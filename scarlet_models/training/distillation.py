@@ -20,8 +20,7 @@ class Distillation:
 
     Args:
         teacher: An exported folder, or the name of a network that has weights.
-        alpha: Weight of the teacher's scores in the loss; the labels have the rest.
-        temperature: Number that the scores of both are divided by before they are compared.
+        alpha, temperature: As TrainOptions has them.
     """
 
     teacher: str

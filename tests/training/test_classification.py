@@ -17,7 +17,7 @@ import timm
 import torch
 import yaml
 from helpers.images import COLOURS, write_colours
-from helpers.runs import command_line, kill_after, metrics, newest, same
+from helpers.runs import QUICK, command_line, kill_after, metrics, newest, same
 from timm.data import resolve_model_data_config
 
 from scarlet_models import cli
@@ -45,18 +45,14 @@ def _options(images: Path, out: Path) -> Options:
         model="test_efficientnet",
         data_dir=str(images),
         out=str(out),
-        epochs=3,
         image_size=[(0, 24), (2, 32)],
-        batch_size=32,
-        lr=0.05,
         warmup_epochs=0.5,
         opt_args={"nesterov": True},
         model_args={"drop_rate": 0.2, "drop_path_rate": 0.1},
         ema_decay=0.9,
         mixup=0.2,
         crop_pct=1.0,
-        workers=0,
-        threads=1,
+        **{**QUICK, "epochs": 3},
     )
 
 
