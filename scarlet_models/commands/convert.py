@@ -19,13 +19,11 @@ class Options:
 
     Args:
         checkpoint: The published file.
-        model: scarlet_a, scarlet_b or scarlet_c; recognised from the tensors by default.
         install: Put the weights into the local store, where pretrained=True finds them.
         output: File to write. Without it and --install, NAME.xiaomi_in1k.safetensors in the current folder.
     """
 
     checkpoint: str = option(positional=True)
-    model: str | None = None
     install: bool = False
     output: str | None = None
 
@@ -43,7 +41,7 @@ def main(options: Options) -> None:
     from scarlet_models.weights.install import install
     from scarlet_models.weights.resolve import PUBLISHED
 
-    name, tensors = convert(Path(options.checkpoint), options.model)
+    name, tensors = convert(Path(options.checkpoint))
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})
     written = []
     if options.install:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.layers import freeze_batch_norm_2d
+from timm.utils import freeze
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool, LastLevelP6P7
 
@@ -52,10 +53,7 @@ def _freeze_stages(net: Any, count: int) -> None:
     last = net.feature_info.info[count - 1]["module"]
     layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
     end = max(number for number, name in enumerate(layers) if name.startswith(f"{last}."))
-    for name in layers[: end + 1]:  # registered in the order in which they run
-        parent, _, child = name.rpartition(".")
-        frozen = freeze_batch_norm_2d(net.get_submodule(name)).requires_grad_(False)
-        setattr(net.get_submodule(parent), child, frozen)
+    freeze(net, layers[: end + 1])  # registered in the order in which they run
 
 
 class ScarletFPN(nn.Module):

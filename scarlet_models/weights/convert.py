@@ -41,12 +41,11 @@ _BLOCK = {
 }
 
 
-def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]]:
-    """Read a published checkpoint. None of its code is run.
+def convert(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Read a published checkpoint and recognise its network. None of its code is run.
 
     Args:
         path: A file whose `model_state` has the layout of SCARLET-A, B or C, with or without `module.` prefixes.
-        name: Which of the networks it is; recognised if not given.
 
     Returns:
         The network's name and its tensors under timm's keys: float32, and int64 counters.
@@ -54,15 +53,11 @@ def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]
     Raises:
         UserError: The checkpoint is damaged, holds code, or is not one of these networks.
     """
-    if name is not None and name not in GENOTYPES:
-        raise UserError(f"no published weights of {name!r}: there are {', '.join(GENOTYPES)}")
     published = _read(path)
     nearest = max(GENOTYPES, key=lambda candidate: len(keys(candidate).keys() & published.keys()))
     names, expected = keys(nearest), shapes(f"{nearest}.{PUBLISHED}")
     if problem := mismatch(published, {key: expected[ours] for key, ours in names.items()}):
         raise UserError(f"{path} is not a published checkpoint, nearest is {nearest}: {problem}")
-    if name not in (None, nearest):
-        raise UserError(f"{path} holds {nearest}, not {name}")
     return nearest, {ours: _plain(published[key], ours) for key, ours in names.items()}
 
 
