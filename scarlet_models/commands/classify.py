@@ -56,7 +56,8 @@ def main(options: Options) -> None:
     names = [str(found) for name in options.images for found in (["-"] if name == "-" else find_images(name))]
     if options.threads:
         torch.set_num_threads(options.threads)
-    classifier = Classifier(create(options.model, pretrained=True), pick_device(options.device))
+    device = pick_device(options.device)
+    classifier = Classifier(create(options.model, pretrained=True), device)
     bad = 0
     hidden = (  # results on a terminal show the progress themselves
         sys.stdout.isatty() or not sys.stderr.isatty() or len(names) <= options.batch_size
