@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
-
 from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.space.reading import MAX_CLASSES, MAX_INPUT_SIZE, names
@@ -27,7 +25,7 @@ MAX_CONFIG = 16 << 20  # bytes: ImageNet-21k's classes and their descriptions ta
 def locate(name: str) -> str:
     """What timm takes for a network that a user names: local-dir:FOLDER for a folder, or for a run that exported one.
 
-    A folder without a network does not hide a network of timm.
+    A folder without a network hides no network of its name.
     """
     folder = Path(name.removeprefix(f"{LOCAL}:"))
     if not name or not folder.is_dir():
@@ -35,7 +33,7 @@ def locate(name: str) -> str:
     exported = [] if (folder / CONFIG).is_file() else sorted(folder.glob(f"exported/*/{CONFIG}"))
     if len(exported) > 1:
         raise UserError(f"{folder} holds several networks: name one of {', '.join(str(p.parent) for p in exported)}")
-    if not exported and not (folder / CONFIG).is_file() and timm.is_model(name.partition(".")[0]):
+    if not exported and not (folder / CONFIG).is_file() and name == folder.name:
         return name
     return f"{LOCAL}:{exported[0].parent if exported else folder}"
 
