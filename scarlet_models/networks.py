@@ -15,7 +15,7 @@ from torch import nn
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype
-from scarlet_models.weights.source import check_weights, read_config
+from scarlet_models.weights.source import check_weights, locate, read_config
 from scarlet_models.weights.tensors import not_finite
 
 # What timm raises for users' mistakes; the last three for a config.json that asks for something unknown.
@@ -31,7 +31,7 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
     """Build a timm model; with `pretrained`, no weight of it is random or NaN.
 
     Args:
-        name: A name with or without a tag, `local-dir:FOLDER`, `hf-hub:ID`, or a genotype.
+        name: A name with or without a tag, a folder (`local-dir:` may stand before it), `hf-hub:ID`, or a genotype.
         space: Search space of a genotype: a name or a YAML file.
         pretrained: Load weights.
         kwargs: Further arguments of `timm.create_model`.
@@ -44,6 +44,7 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
             if pretrained:
                 raise UserError("a genotype has no weights: name a network, or give local-dir:FOLDER of a trained one")
             return timm.create_model("scarlet_net", genotype=name, space=space, **kwargs)
+        name = locate(name)
         _check(name, pretrained, kwargs.get("cache_dir"))
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **kwargs)
     except UserError:
@@ -66,7 +67,7 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
     if is_genotype(name):
         return Genotype.parse(name, space)
     try:
-        source, where = parse_model_name(name)
+        source, where = parse_model_name(locate(name))
         config: dict[str, Any] = (
             read_config(source, where) if source else {"architecture": split_model_name_tag(where)[0]}
         )

@@ -39,14 +39,8 @@ def option(
         free: Does not change what a run computes: may differ when the run resumes.
         once: Asked of one start, not of the run: never kept in config.yaml. Implies `free`.
     """
-    metadata = {
-        "least": least,
-        "most": most,
-        "ascending": ascending,
-        "positional": positional,
-        "free": free or once,
-        "once": once,
-    }
+    metadata = {"least": least, "most": most, "ascending": ascending}
+    metadata |= {"positional": positional, "free": free or once, "once": once}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -68,6 +62,30 @@ class Ranged:
                 raise UserError(f"{flag(field.name)}: the smallest comes first, and {order}")
 
 
+@dataclasses.dataclass(kw_only=True)
+class JsonOptions(Ranged):
+    """How results are printed.
+
+    Args:
+        json: Print JSON, for programs.
+    """
+
+    json: bool = option(False, once=True)
+
+
+@dataclasses.dataclass(kw_only=True)
+class DeviceOptions(JsonOptions):
+    """What computes.
+
+    Args:
+        device: auto, cpu, cuda or cuda:N.
+        threads: CPU threads for torch; 0 keeps torch's own number.
+    """
+
+    device: str = option("auto", free=True)
+    threads: int = option(0, least=0, free=True)
+
+
 @dataclasses.dataclass
 class NetworkOptions(Ranged):
     """A network to look at or to write.
@@ -84,11 +102,7 @@ class NetworkOptions(Ranged):
 
 
 def build(options: type[T], entries: Mapping[str, Any]) -> T:
-    """Make an options dataclass from plain data, such as YAML, with the checks of the command line.
-
-    Raises:
-        UserError: An entry is unknown, has a bad value or is missing.
-    """
+    """Make an options dataclass from plain data, such as YAML, with the checks of the command line."""
     values = checked(options, entries)
     for field in dataclasses.fields(options):  # type: ignore[arg-type]  # a dataclass
         if field.name not in values and default_of(field) is dataclasses.MISSING:

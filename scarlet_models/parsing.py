@@ -28,7 +28,7 @@ def parse(
 
     Args:
         name: The command as the user types it.
-        command: Its module: a docstring, EXAMPLE, and the dataclass Options.
+        command: Its module.
         arguments: What follows the command.
         read_config: Gives the entries of what --config names.
     """

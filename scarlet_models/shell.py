@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from scarlet_models.options import flag
+from scarlet_models.options import default_of, flag
+
+
+def next_line(*words: str) -> str:
+    """What a command prints last: the line that is useful after it."""
+    return f"next: {shlex.join(words)}"
 
 
 def shell_line(command: str, options: Any) -> str:
@@ -25,10 +30,9 @@ def shell_line(command: str, options: Any) -> str:
     words: list[str] = []
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         if field.metadata.get("positional"):
             words += [str(item) for item in (value if isinstance(value, list) else [value] if value != "" else [])]
-        elif value != default:
+        elif value != default_of(field):
             words += _words(flag(field.name), value)
     return f"{command} {shlex.join(words)}".rstrip()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +26,7 @@ EXAMPLE = """  scarlet-models classify cat.jpg holiday/ --model scarlet_a.c10
 
 
 @dataclass
-class Options(Ranged):
+class Options(DeviceOptions):
     """Options of classify.
 
     Args:
@@ -34,20 +34,17 @@ class Options(Ranged):
         model: A name from `scarlet-models list` or of timm, local-dir:FOLDER or hf-hub:ID.
         top_k: Number of classes to show for each image.
         batch_size: Number of images classified at once.
-        device: cpu, cuda or cuda:N.
-        json: Print one JSON object a line for each image.
     """
 
     images: list[str] = option(positional=True)
     model: str = "scarlet_a"
     top_k: int = option(5, least=1)
     batch_size: int = option(32, least=1)
-    device: str = option("cpu", free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
     """Print the classes of each image as they come; fail at the end if some could not be read."""
+    import torch
     from rich.console import Console
     from rich.progress import Progress
 
@@ -57,6 +54,8 @@ def main(options: Options) -> None:
     from scarlet_models.training.device import pick_device
 
     names = [str(found) for name in options.images for found in (["-"] if name == "-" else find_images(name))]
+    if options.threads:
+        torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     classifier = Classifier(create(options.model, pretrained=True), device)
     bad = 0
@@ -66,7 +65,8 @@ def main(options: Options) -> None:
     with Progress(console=Console(stderr=True), disable=hidden) as progress:
         task = progress.add_task("images", total=len(names))
         for result in classify_named(classifier, names, _read, options.batch_size, options.top_k):
-            name = _printable(result.image)
+            name = "stdin" if result.image == "-" else result.image
+            name = name if name.isprintable() else repr(name)  # which would disturb a terminal
             if result.error and len(names) == 1:
                 raise UserError(f"{name}: {result.error}")
             if result.error:
@@ -85,13 +85,6 @@ def _read(name: str) -> Image:
     from scarlet_models.images import read_image
 
     return read_image(sys.stdin.buffer.read() if name == "-" else Path(name))
-
-
-def _printable(name: str) -> str:
-    """A file's name as it is, unless it would disturb a terminal."""
-    if name == "-":
-        return "stdin"
-    return name if name.isprintable() else repr(name)
 
 
 def _show_bars(name: str, predictions: list[Prediction]) -> None:

@@ -19,13 +19,11 @@ class Options:
 
     Args:
         checkpoint: The published file.
-        model: scarlet_a, scarlet_b or scarlet_c; recognised from the tensors by default.
         install: Put the weights into the local store, where pretrained=True finds them.
         output: File to write. Without it and --install, NAME.xiaomi_in1k.safetensors in the current folder.
     """
 
     checkpoint: str = option(positional=True)
-    model: str | None = None
     install: bool = False
     output: str | None = None
 
@@ -38,11 +36,12 @@ def main(options: Options) -> None:
     import safetensors.torch
 
     from scarlet_models.files import write_bytes
+    from scarlet_models.shell import next_line
     from scarlet_models.weights.convert import convert
     from scarlet_models.weights.install import install
     from scarlet_models.weights.resolve import PUBLISHED
 
-    name, tensors = convert(Path(options.checkpoint), options.model)
+    name, tensors = convert(Path(options.checkpoint))
     data = safetensors.torch.save(tensors, metadata={"format": "pt"})
     written = []
     if options.install:
@@ -53,3 +52,5 @@ def main(options: Options) -> None:
         written.append(path)
     for path in written:
         print(f"{name}.{PUBLISHED}: {path} (sha256 {sha256(data).hexdigest()})")
+    if options.install:
+        print(next_line("scarlet-models", "classify", "IMAGES", "--model", f"{name}.{PUBLISHED}"))

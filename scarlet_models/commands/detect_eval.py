@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 
 EXAMPLE = """  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.tar --annotations bccd.json --split test
   torchrun --nproc-per-node 8 --no-python scarlet-models detect eval runs/coco/exported/coco \\
@@ -18,7 +18,7 @@ EXAMPLE = """  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.
 
 
 @dataclass
-class Options(Ranged):
+class Options(DeviceOptions):
     """Options of detect eval.
 
     Args:
@@ -29,9 +29,6 @@ class Options(Ranged):
         detections: Also write all that was found into this file, in COCO's results format.
         batch_size: Images seen at once by a process.
         workers: Processes that decode images; 0 does it in the main process.
-        threads: CPU threads for torch; 0 leaves its own choice.
-        device: auto, cpu, cuda or cuda:N.
-        json: Print the figures as one JSON object.
     """
 
     model: str = option(positional=True)
@@ -41,9 +38,6 @@ class Options(Ranged):
     detections: str = ""
     batch_size: int = option(8, least=1)
     workers: int = option(0, least=0, free=True)
-    threads: int = option(0, least=0, free=True)
-    device: str = option("auto", free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
@@ -72,16 +66,15 @@ def _show(report: dict[str, Any]) -> None:
     from scarlet_models.detection.average_precision import FIGURES
     from scarlet_models.terminal import console, table
 
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.1f}"
+
     out = console()
     out.print(f"{report['model']}: {report['images']} images, {report['detections']} detections")
     figures = table(*(f">{name}" for name in FIGURES))
-    figures.add_row(*(_percent(report[name]) for name in FIGURES))
+    figures.add_row(*(percent(report[name]) for name in FIGURES))
     out.print(figures)
     by_category = table("category", ">AP50")
     for name, value in report["AP50_of"].items():
-        by_category.add_row(name, _percent(value))
+        by_category.add_row(name, percent(value))
     out.print(by_category)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

@@ -9,23 +9,18 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
-
-if TYPE_CHECKING:
-    from scarlet_models.detection.detector import Detector
+from scarlet_models.options import DeviceOptions, option
 
 EXAMPLE = """  scarlet-models detect predict photos/ cat.jpg --model runs/coco/exported/coco --out found
   scarlet-models detect predict photos/ --model runs/coco/exported/coco --threshold 0.3 --json > found.jsonl"""
 
 
 @dataclass(kw_only=True)
-class Options(Ranged):
+class Options(DeviceOptions):
     """Options of detect predict.
 
     Args:
@@ -33,18 +28,12 @@ class Options(Ranged):
         model: Folder of a detector that train exported.
         out: Folder for the images with drawn boxes, JPEGs of the same names; empty to draw none.
         threshold: Lowest score of what is drawn and printed.
-        device: cpu, cuda or cuda:N.
-        threads: CPU threads for torch; 0 leaves its own choice.
-        json: Print one JSON object a line for each image.
     """
 
     images: list[str] = option(positional=True)
     model: str
     out: str = option("found", free=True)
     threshold: float = 0.5
-    device: str = option("cpu", free=True)
-    threads: int = option(0, least=0, free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
@@ -52,17 +41,18 @@ def main(options: Options) -> None:
     import torch
 
     from scarlet_models.detection.detector import load
+    from scarlet_models.detection.prediction import plan_copies, predict
     from scarlet_models.training.device import pick_device
 
     if options.threads:
         torch.set_num_threads(options.threads)
     detector = load(options.model)
     detector.model.to(pick_device(options.device))
-    copies = dict(_copies(options.images, Path(options.out)))
+    copies = dict(plan_copies(options.images, Path(options.out)))
     bad = 0
     for image, copy in copies.items():
         try:
-            objects = _find(detector, image, options.threshold, copy if options.out else None)
+            objects = predict(detector, image, options.threshold, copy if options.out else None)
         except UserError as error:
             if len(copies) == 1:
                 raise UserError(f"{image}: {error}") from None
@@ -76,37 +66,3 @@ def main(options: Options) -> None:
             print(f"{image}: " + (", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"))
     if bad:
         raise UserError(f"{bad} of {len(copies)} images could not be read")
-
-
-def _copies(names: list[str], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image, and the file for its copy, no two the same."""
-    from scarlet_models.images import find_images
-
-    taken = set[Path]()
-    for name in names:
-        for image in find_images(name):
-            inside = image.relative_to(name) if Path(name).is_dir() and image != Path(name) else Path(image.name)
-            copy = out / inside.with_suffix(".jpg")
-            if copy in taken:
-                copy = copy.with_name(f"{inside.name}.jpg")
-            if copy in taken or copy.resolve() == image.resolve():
-                raise UserError(f"the copy of {image} would overwrite another image; choose another --out")
-            taken.add(copy)
-            yield image, copy
-
-
-def _find(detector: Detector, path: Path, threshold: float, copy: Path | None) -> list[dict[str, Any]]:
-    """What is on an image with at least that score; a copy of it with drawn boxes is written if asked for."""
-    from scarlet_models.detection.drawing import draw
-    from scarlet_models.files import write_atomically
-    from scarlet_models.images import read_image
-
-    image = read_image(path)
-    (found,) = detector.find([detector.prepare(image)], [image.size])
-    found = found.above(threshold)
-    names = [detector.categories[label - 1]["name"] for label in found.labels.tolist()]
-    if copy:
-        drawn = draw(image, found, names)
-        write_atomically(copy, lambda file: drawn.save(file, "JPEG", quality=90))
-    rows = zip(names, detector.as_coco(found, 0), strict=True)
-    return [{"category": name, "score": row["score"], "bbox": row["bbox"]} for name, row in rows]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from scarlet_models.detection.options import DetectOptions as Options
+from scarlet_models.shell import next_line
 
 EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd
   scarlet-models detect train --config runs/bccd/config.yaml --resume
@@ -29,3 +30,5 @@ def main(options: Options) -> None:
         folder, figures = train_detector(options, world, "scarlet-models detect train")
         if world.is_main and options.json:
             print(json.dumps({"exported": str(folder), **figures}))
+        elif world.is_main:
+            print(next_line("scarlet-models", "detect", "predict", "IMAGES", "--model", str(folder)))

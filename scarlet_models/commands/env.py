@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.options import option
+from scarlet_models.options import JsonOptions as Options
 
 EXAMPLE = """  scarlet-models env
   scarlet-models env --json"""
-
-
-@dataclass
-class Options:
-    """Options of env.
-
-    Args:
-        json: Print one JSON object.
-    """
-
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.options import NetworkOptions, option
+from scarlet_models.options import JsonOptions, NetworkOptions
 
 EXAMPLE = """  scarlet-models info scarlet_a
   scarlet-models info scarlet_a4 --input-size 224 --json
@@ -18,14 +18,8 @@ EXAMPLE = """  scarlet-models info scarlet_a
 
 
 @dataclass
-class Options(NetworkOptions):
-    """Options of info.
-
-    Args:
-        json: Print one JSON object.
-    """
-
-    json: bool = option(False, once=True)
+class Options(NetworkOptions, JsonOptions):
+    """Options of info."""
 
 
 def main(options: Options) -> None:

@@ -6,24 +6,12 @@ Costs are for the tag's own image size and number of classes. A genotype of a se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.options import option
+from scarlet_models.options import JsonOptions as Options
 
 EXAMPLE = """  scarlet-models list
   scarlet-models list --json"""
-
-
-@dataclass
-class Options:
-    """Options of list.
-
-    Args:
-        json: Print one JSON list.
-    """
-
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 
+from scarlet_models.shell import next_line
 from scarlet_models.training.options import TrainOptions as Options
 
 EXAMPLE = """  scarlet-models train --model scarlet_a.c10 --data-dir my_images --epochs 10 --out runs/mine
@@ -28,3 +29,5 @@ def main(options: Options) -> None:
         result = train_by_options(options, world)
         if world.is_main and options.json:
             print(json.dumps({"exported": str(result.folder), **result.history[-1]}))
+        elif world.is_main:
+            print(next_line("scarlet-models", "classify", "IMAGES", "--model", str(result.folder)))

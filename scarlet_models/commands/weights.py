@@ -3,7 +3,8 @@
 list     show every tag, and whether its weights are in the store, in the package or not here
 dir      print the store's folder, which the environment variable SCARLET_HOME moves
 verify   compare every file in store and package with its sha256
-install  put safetensors files into the store, such as scarlet_a.c10.safetensors
+install  put safetensors files into the store, such as scarlet_a.c10.safetensors; or, with --name, the network that a
+         run has exported, rounded to float16 but for its batch norms
 """
 
 from __future__ import annotations
@@ -13,27 +14,26 @@ from pathlib import Path
 from typing import Literal
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import option
+from scarlet_models.options import JsonOptions, option
 
 EXAMPLE = """  scarlet-models weights list
-  scarlet-models weights install scarlet_a.c10.safetensors"""
+  scarlet-models weights install scarlet_a.c10.safetensors
+  SCARLET_HOME=scarlet_models/weights scarlet-models weights install runs/a --name scarlet_a.c10"""
 
 
 @dataclass
-class Options:
+class Options(JsonOptions):
     """Options of weights.
 
     Args:
         action: list, dir, verify or install.
-        files: The safetensors files to install.
+        files: The safetensors files, or the folder, to install.
         name: NAME.TAG of the one file to install; read from its file name by default.
-        json: Print JSON, for list and verify.
     """
 
     action: Literal["list", "dir", "verify", "install"] = option(positional=True)
     files: list[str] = option([], positional=True)
     name: str = option("", free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:

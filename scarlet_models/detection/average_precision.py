@@ -12,17 +12,9 @@ FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")  # the fir
 
 
 def average_precision(ground_truth: dict[str, Any], detections: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """COCO's figures over all images of the ground truth.
+    """FIGURES in [0, 1] over all images of the ground truth, and AP50_of: that of each category by name.
 
-    Args:
-        ground_truth: images, annotations and categories in COCO's format.
-        detections: COCO's results: image_id, category_id, bbox as x, y, width, height, and score.
-
-    Returns:
-        FIGURES in [0, 1], and AP50_of: the same of each category by name. None where there is nothing to find.
-
-    Raises:
-        UserError: faster-coco-eval is not installed.
+    A figure is None where there is nothing to find. Arguments are as in COCO's instances and results formats.
     """
     try:
         from faster_coco_eval import COCO, COCOeval_faster

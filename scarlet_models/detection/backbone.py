@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timm.layers import freeze_batch_norm_2d
+from timm.utils import freeze
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool, LastLevelP6P7
 
@@ -28,15 +29,12 @@ def build_features(
     """timm's feature extractor of a network, partly frozen if wished.
 
     Args:
-        name: What `networks.create` takes: a released name, a genotype, local-dir:FOLDER, or any name of timm.
+        name: What `networks.create` takes.
         taps: Which of its feature maps to give, ascending, 0 (stride 2) to 4 (stride 32).
         space: Search space of a genotype.
         weights_backbone: Start from the network's pretrained weights, which `pretrained=True` finds.
         trainable_stages: How many stages train, counted from the last; the others are frozen, norms included.
         frozen_norm: Use all batch norms as they are, neither their statistics nor their weights train.
-
-    Raises:
-        UserError: There is no such network, tap or number of stages, or it has no weights.
     """
     if not taps or list(taps) != sorted(set(taps)) or not set(taps) <= set(range(STAGES)):
         raise UserError(f"taps {list(taps)} are not ascending numbers from 0 to {STAGES - 1}")
@@ -55,26 +53,21 @@ def _freeze_stages(net: Any, count: int) -> None:
     last = net.feature_info.info[count - 1]["module"]
     layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
     end = max(number for number, name in enumerate(layers) if name.startswith(f"{last}."))
-    for name in layers[: end + 1]:  # registered in the order in which they run
-        parent, _, child = name.rpartition(".")
-        frozen = freeze_batch_norm_2d(net.get_submodule(name)).requires_grad_(False)
-        setattr(net.get_submodule(parent), child, frozen)
+    freeze(net, layers[: end + 1])  # registered in the order in which they run
 
 
 class ScarletFPN(nn.Module):
     """A feature pyramid over a SCARLET network, as any detector of torchvision takes it.
 
     Args:
-        name: Of the network; this and what is not described here is as for `build_features`.
+        name: Of the network; this and other options are as for `build_features`.
         out_channels: Channels of every level.
         taps: Feature maps that become levels; (2, 3, 4) are strides 8, 16, 32.
         extra_levels: 0; 1 for a max pool of the last level, as Faster R-CNN has it; 2 for the two strided convolutions
             of RetinaNet.
 
     Attributes:
-        out_channels: As given.
         strides: Of the levels in pixels, where each extra one doubles the last.
-        image_mean, image_std: How the network's weights want images normalised.
     """
 
     def __init__(
@@ -99,16 +92,9 @@ class ScarletFPN(nn.Module):
         self.image_mean, self.image_std = normalisation(self.body)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Levels by name, the finest first: "0", "1", ..., then "pool", or "p6" and "p7".
-
-        Args:
-            images: Normalised, (N, 3, H, W), of any size.
-
-        Returns:
-            Maps of (N, out_channels, about H / stride, about W / stride).
-        """
+        """Levels of normalised images (N, 3, H, W), finest first: "0", "1", ..., then "pool", or "p6" and "p7"."""
         levels: dict[str, Tensor] = self.fpn(OrderedDict(zip(self.names, self.body(images), strict=True)))
-        return levels
+        return levels  # each (N, out_channels, about H / stride, about W / stride)
 
 
 def normalisation(net: nn.Module) -> tuple[list[float], list[float]]:

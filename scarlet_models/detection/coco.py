@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import tarfile
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,10 +26,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.images import read_image
 
-_FILES = {"folder": "a folder", "tar": "an uncompressed tar"}
+MAX_JSON = 2 << 30  # bytes: the training split of COCO takes 450 MB
 
 
 class CocoImages:
@@ -38,22 +38,19 @@ class CocoImages:
 
     Args:
         images: Folder or uncompressed tar; a file name of the JSON may lie in any folder inside.
-        annotations: The JSON; "images", "annotations" and "categories" as in COCO's instances.
+        annotations: The JSON.
         split: Key of the JSON's own "splits", a list of file names for each; empty for all images.
 
     Attributes:
         records: COCO's entry of each image, in the order of their ids.
         categories: COCO's id and name of each category, in the order of ids; label i is the i-th, from 1.
-
-    Raises:
-        UserError: Files that are not there or not as described above. The message names the first that is wrong.
     """
 
     def __init__(self, images: str, annotations: str, split: str = "") -> None:
         if not images or not annotations:
             raise UserError("give --images, a folder or tar, and --annotations, a JSON in COCO's format")
         self.name = annotations
-        content = _read_json(Path(annotations))
+        content = read_json(annotations, dict, MAX_JSON)
         self.categories = _categories(content, annotations)
         self.records = _records(content, annotations, split)
         self._boxes = _boxes_by_image(content, annotations, self.categories)
@@ -66,11 +63,7 @@ class CocoImages:
         return len(self.records)
 
     def image(self, index: int) -> Image.Image:
-        """An image as RGB, of the annotated size.
-
-        Raises:
-            UserError: It cannot be read, or has another size.
-        """
+        """An image as RGB, of the annotated size."""
         record = self.records[index]
         data, size = self.files.read(record["file_name"]), (record["width"], record["height"])
         try:
@@ -93,7 +86,7 @@ class CocoImages:
         return boxes, torch.tensor([label[box["category_id"]] for box in kept], dtype=torch.int64)
 
     def ground_truth(self) -> dict[str, Any]:
-        """What to evaluate against, as COCO's tools take it, crowds and boxes without extent among it."""
+        """What to evaluate against, as COCO's tools take it, with crowds and boxes without extent."""
         boxes = [box for record in self.records for box in self._boxes[record["id"]]]
         numbered = [{**box, "id": number} for number, box in enumerate(boxes, 1)]  # the tools lose an id of 0
         return {"images": self.records, "annotations": numbered, "categories": self.categories}
@@ -104,24 +97,18 @@ class CocoImages:
 
 
 class ImageFiles:
-    """Files in a folder or an uncompressed tar, found by the end of their paths, and read by any process.
-
-    Raises:
-        UserError: It is neither.
-    """
+    """Files in a folder or an uncompressed tar, found by the end of their paths, and read by any process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        found: Iterable[tuple[str, Any]] = (
+            ((file.relative_to(path).as_posix(), file) for file in path.rglob("*"))
+            if path.is_dir()
+            else ((member.name, (member.offset_data, member.size)) for member in _members(path))
+        )
         self._places: dict[str, list[tuple[PurePosixPath, Any]]] = defaultdict(list)
-        if path.is_dir():
-            for file in path.rglob("*"):
-                self._add(PurePosixPath(file.relative_to(path).as_posix()), file)
-        else:
-            for member in _members(path):
-                self._add(PurePosixPath(member.name), (member.offset_data, member.size))
-
-    def _add(self, name: PurePosixPath, place: Any) -> None:
-        self._places[name.name].append((name, place))
+        for name, place in found:
+            self._places[PurePosixPath(name).name].append((PurePosixPath(name), place))
 
     def check(self, names: Sequence[str]) -> None:
         """Refuses names that are not there, or that more than one file has."""
@@ -153,18 +140,6 @@ def _members(path: Path) -> list[tarfile.TarInfo]:
         raise UserError(f"{path} is neither a folder nor an uncompressed tar of images: {reason}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is no JSON: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not in COCO's format: it is a {type(content).__name__}, not a mapping")
-    return content
-
-
 def _entries(content: Mapping[str, Any], path: str, key: str, wanted: Mapping[str, type | tuple[type, ...]]) -> Any:
     """The entries under a key, after checking that each has what COCO asks for."""
     entries = content.get(key)
@@ -193,7 +168,8 @@ def _records(content: Mapping[str, Any], path: str, split: str) -> list[dict[str
     if split:
         splits = content.get("splits") or {}
         if split not in splits:
-            raise UserError(f"{path} has no split {split!r}; it has {', '.join(splits) or 'none'}")
+            there = f"it has {', '.join(splits)}" if splits else "it has no splits: give --split '' for all its images"
+            raise UserError(f"{path} has no split {split!r}; {there}")
         names = set(splits[split])
         if absent := names - {entry["file_name"] for entry in entries}:
             raise UserError(f"{path}: {len(absent)} images of split {split} have no entry, {min(absent)} for one")
@@ -212,7 +188,7 @@ def _boxes_by_image(
     boxes: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for number, entry in enumerate(entries):
         box = entry["bbox"]
-        if len(box) != 4 or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in box):
+        if len(box) != 4 or not all(isinstance(value, int | float) for value in box):
             raise UserError(f"{path}: the box of annotation {number} is {box}, not x, y, width, height")
         for what, value, those in (("image", entry["image_id"], images), ("category", entry["category_id"], known)):
             if value not in those:

@@ -79,16 +79,11 @@ class _Prepared(Dataset[tuple[Tensor, tuple[int, int], int]]):
 def score(
     detector: Detector, images: CocoImages, batch_size: int, workers: int, world: World
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Average precision over all images, shared among the ranks with none left out, and all that was found.
-
-    Returns:
-        What `average_precision` gives, and COCO's results; the same on every rank.
-
-    Raises:
-        UserError: The detector has other categories than the data.
-    """
+    """What `average_precision` gives over all images, shared among the ranks with none left out; and COCO's results."""
     if detector.categories != images.categories:
-        raise UserError(f"{images.name} has other categories than the detector: {_difference(detector, images)}")
+        known, there = ({(c["id"], c["name"]) for c in part.categories} for part in (detector, images))
+        found = f"it has {len(known)}, the data {len(there)}; {min(known ^ there)} is in one of them only"
+        raise UserError(f"{images.name} has other categories than the detector: {found}")
     batches = shard(range(len(images)), world.rank, world.size, batch_size)
     mine = [
         row
@@ -99,8 +94,3 @@ def score(
     rows = [row for part in world.gather(mine) for row in part]
     figures = average_precision(images.ground_truth(), rows) if world.is_main else None
     return world.broadcast(figures), rows
-
-
-def _difference(detector: Detector, images: CocoImages) -> str:
-    known, there = ({(c["id"], c["name"]) for c in part.categories} for part in (detector, images))
-    return f"it has {len(known)}, the data {len(there)}; {min(known ^ there)} is in one of them only"

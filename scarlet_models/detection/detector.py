@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torchvision.transforms import v2
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.networks import genotype_of
-from scarlet_models.weights.save import CONFIG, WEIGHTS, whole_folder, write_weights
+from scarlet_models.weights.save import whole_folder, write_weights
+from scarlet_models.weights.source import CONFIG, LOCAL, WEIGHTS, locate
 
 from .models import DETECTORS
-
-_KEYS = ("detector", "network", "arguments", "short_side", "long_side", "categories")
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,16 @@ class Found:
 class Detector:
     """A detector of torchvision over a network, its categories, and how images are resized for it.
 
+    Args:
+        config: As `describe` gives it and config.json has it.
+        weights_from: Name of the network whose weights the backbone starts from; random ones if empty.
+
     Attributes:
-        config: detector, network, arguments, short_side, long_side and categories, as config.json has them.
         categories: id and name of each; label i is the i-th, from 1.
         resize: For PIL images, and boxes with them.
     """
 
     def __init__(self, config: Mapping[str, Any], weights_from: str = "") -> None:
-        """Builds the detector anew.
-
-        Args:
-            config: As `describe` gives it.
-            weights_from: Name of the network whose weights the backbone starts from; random ones if empty.
-
-        Raises:
-            UserError: There is no such network, or an argument that the detector does not take.
-        """
         self.config = dict(config)
         self.categories: list[dict[str, Any]] = config["categories"]
         kind, short, long = config["detector"], config["short_side"], config["long_side"]
@@ -70,12 +64,11 @@ class Detector:
             raise UserError(f"--image-size [{short}, {long}]: the shorter side must be above 0 and below the longer")
         square = kind == "ssdlite"
         self.resize = v2.Resize((short, short)) if square else v2.Resize(short, max_size=long)
-        network = dict(config["network"])
-        name = network.pop("name")
         sizes = {"size": short} if square else {"min_size": short, "max_size": long}
+        network = {**config["network"], **({"name": weights_from} if weights_from else {})}
         arguments = {**sizes, **network, **config["arguments"], "weights_backbone": bool(weights_from)}
         try:
-            self.model = DETECTORS[kind](weights_from or name, len(self.categories) + 1, **arguments)
+            self.model = DETECTORS[kind](num_classes=len(self.categories) + 1, **arguments)
         except TypeError as error:
             raise UserError(f"{kind} cannot be built: {first_line(error)}") from error
         if "image_mean" not in config["arguments"]:  # weights bring their own, which must be known without them
@@ -135,34 +128,31 @@ def describe(
 
     Args:
         detector: A key of DETECTORS.
-        network: A released name, a genotype of the space scarlet, local-dir:FOLDER, or any name of timm.
+        network: As `networks.create` takes it.
         arguments: Of the detector's function.
         sides: Shorter and longer side of the images that it sees; for ssdlite the first is that of a square.
         categories: id and name of each, in the order of labels.
-
-    Raises:
-        UserError: There is no such network.
     """
     genotype = genotype_of(network)
-    inline = {"name": str(genotype), "space": genotype.space.to_dict()} if genotype else {"name": network}
-    parts = (detector, inline, dict(arguments), *sides, list(categories))
-    return dict(zip(_KEYS, parts, strict=True))
+    return {
+        "detector": detector,
+        "network": {"name": str(genotype), "space": genotype.space.to_dict()} if genotype else {"name": network},
+        "arguments": dict(arguments),
+        "short_side": sides[0],
+        "long_side": sides[1],
+        "categories": list(categories),
+    }
 
 
 def load(folder: Path | str) -> Detector:
-    """The detector of such a folder, in eval mode on the CPU.
-
-    Raises:
-        UserError: The folder is incomplete, damaged, or of something else.
-    """
-    folder = Path(folder)
+    """The detector of such a folder, or of a run that has exported one, in eval mode on the CPU."""
+    place = Path(locate(str(folder)).removeprefix(f"{LOCAL}:"))
     try:
-        config = json.loads((folder / CONFIG).read_text())
-        if not isinstance(config, dict) or not set(_KEYS) <= set(config) or config["detector"] not in DETECTORS:
-            raise ValueError(f"{CONFIG} describes no detector")
-        detector = Detector(config)
-        detector.model.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        detector = Detector(read_json(place / CONFIG, dict))
+        detector.model.load_state_dict(safetensors.torch.load_file(place / WEIGHTS))
+    except KeyError as error:
+        raise UserError(f"{folder} is not a trained detector: {CONFIG} has no {error}") from error
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder} is not a trained detector: {first_line(error)}") from error
     detector.model.eval()
     return detector

@@ -42,7 +42,7 @@ def retinanet_scarlet(
     """RetinaNet (arXiv 1708.02002) on levels of strides 8 to 128, with torchvision's group-normalised heads ("v2").
 
     Args:
-        name: A released name, a genotype, local-dir:FOLDER, or any name of timm.
+        name: What `networks.create` takes.
         num_classes: With the background.
         out_channels, taps, extra_levels: Of the pyramid; see `ScarletFPN`.
         anchor_scale: Side of a level's smallest anchors over its stride; there are three octave steps of each.

@@ -15,6 +15,7 @@ from scarlet_models.training.distributed import World
 from scarlet_models.training.optim import autocast
 from scarlet_models.training.task import Scale, Task
 from scarlet_models.training.trainer import Trainer
+from scarlet_models.weights.source import locate
 
 from .average_precision import FIGURES
 from .coco import CocoImages
@@ -26,14 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 def train_detector(options: DetectOptions, world: World, command: str) -> tuple[Path, dict[str, Any]]:
-    """Trains to the end and exports the detector.
-
-    Returns:
-        Its folder, and the number of steps with the last figures of average precision.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
-    """
+    """Trains to the end, exports the detector, and returns its folder and the last figures of average precision."""
     task = Detection(options, world)
     trainer = Trainer(task, command)
     trainer.run()
@@ -46,26 +40,23 @@ def train_detector(options: DetectOptions, world: World, command: str) -> tuple[
 
 
 class Detection(Task):
-    """Images with boxes and a detector over a network that finds them.
-
-    Args:
-        options: Of the training.
-        world: The processes that train together.
-
-    Raises:
-        UserError: A bad option, or unreadable data or weights.
-    """
+    """Images with boxes and a detector over a network that finds them."""
 
     collate = staticmethod(transpose)
 
     def __init__(self, options: DetectOptions, world: World) -> None:
         super().__init__(options, world)
         self.images = CocoImages(options.images, options.annotations, options.split)
-        self.validation = _validation(options)
+        self.validation: CocoImages | None = None
+        if options.val_annotations or options.val_split:
+            images, annotations = options.val_images or options.images, options.val_annotations or options.annotations
+            self.validation = CocoImages(images, annotations, options.val_split)
         self.plan(range(len(self.images)), options.epochs)
         torch.manual_seed(options.seed)
         with world.main_first():
-            self.detector = _build(options, self.images)
+            name, categories = locate(options.model), self.images.categories
+            config = describe(options.detector, name, options.detector_args, options.image_size, categories)
+            self.detector = Detector(config, name if options.pretrained else "")
         origin = "its own weights" if options.pretrained else "random weights"
         _logger.info("the backbone %s starts from %s", options.model, origin)
         self.model = to_device(self.detector.model, world.device)
@@ -109,16 +100,3 @@ class Detection(Task):
         results, _ = score(self.detector, self.validation, self.local_batch, self.options.workers, self.world)
         self.kept["results"] = results
         return row | {f"val_{name}": results[name] for name in FIGURES if results[name] is not None}
-
-
-def _build(options: DetectOptions, images: CocoImages) -> Detector:
-    name = f"local-dir:{options.model}" if Path(options.model).is_dir() else options.model
-    config = describe(options.detector, name, options.detector_args, options.image_size, images.categories)
-    return Detector(config, name if options.pretrained else "")
-
-
-def _validation(options: DetectOptions) -> CocoImages | None:
-    if not (options.val_annotations or options.val_split):
-        return None
-    images, annotations = options.val_images or options.images, options.val_annotations or options.annotations
-    return CocoImages(images, annotations, options.val_split)

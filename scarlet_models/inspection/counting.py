@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.space.cost import Cost
 
 
@@ -43,9 +44,12 @@ def count_with_thop(model: nn.Module, input_size: int) -> Cost:
     By itself thop adds pooling and normalization to the MACs, and leaves out the MACs and params of modules whose exact
     type it does not know, such as timm's batch norm with activation and its convolutions.
     """
-    import thop
-    from thop.vision.basic_hooks import count_convNd, count_linear, zero_ops
-
+    try:
+        import thop
+        from thop.vision.basic_hooks import count_convNd, count_linear, zero_ops
+    except ImportError as error:
+        advice = "it shares its folder with ultralytics-thop: pip install --force-reinstall --no-deps thop"
+        raise UserError(f"thop is damaged ({first_line(error)}); {advice}") from error
     copied, image = on_meta(model, input_size)
     rules: dict[type[nn.Module], Callable[..., None]] = {}
     for module in copied.modules():

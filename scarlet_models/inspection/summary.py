@@ -17,7 +17,7 @@ from .layout import feature_taps, layout
 
 def summarise_released() -> list[dict[str, Any]]:
     """Every model and tag of this package: its cost, and the file of its weights (None if there is none here)."""
-    names = timm.list_models("scarlet_*", include_tags=True, exclude_filters="scarlet_net*")
+    names = timm.list_models("scarlet_*", include_tags=True, exclude_filters=["scarlet_net*"])
     return [_summarise(name) for name in names]
 
 

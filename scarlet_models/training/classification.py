@@ -21,6 +21,7 @@ from scarlet_models import networks
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.inherit import inherit_from
+from scarlet_models.weights.source import locate
 
 from .data import LabelledImages
 from .device import to_device
@@ -61,17 +62,13 @@ class Start:
 
     @classmethod
     def of_model(cls, model: str, pretrained: bool = False, inherit: str = "") -> Start:
-        """What a user means by a model: a folder and a name with a tag come with weights.
-
-        Raises:
-            UserError: Weights of its own and of another network are asked for at once.
-        """
-        name = f"local-dir:{model}" if Path(model).is_dir() else model
+        """What a user means by a model: a folder and a name with a tag come with weights."""
+        name = locate(model)
         source, known_as = parse_model_name(name)
         pretrained = pretrained or bool(source) or bool(split_model_name_tag(known_as)[1])
         if pretrained and inherit:
             raise UserError(f"{model} has weights of its own: leave --inherit out, or give its plain name")
-        return cls(name, pretrained, inherit)
+        return cls(name, pretrained, locate(inherit))
 
     def __str__(self) -> str:
         own = "its own weights" if self.pretrained else "random weights"
@@ -84,7 +81,7 @@ class TrainResult:
     """What came of a training.
 
     Args:
-        folder: The exported network, which `evaluate` and `timm.create_model("local-dir:FOLDER", ...)` take.
+        folder: The exported network.
         top1: Its top-1 in percent on the held-out images; None if there are none.
         history: The rows of metrics.csv.
     """
@@ -121,25 +118,14 @@ def train(model: str | Path, data_dir: str | Path = "", **options: Any) -> Train
 def train_by_options(options: TrainOptions, world: World) -> TrainResult:
     """`train` with its options in one object."""
     start = Start.of_model(options.model, options.pretrained, options.inherit)
-    lesson = Distillation(options.teacher, options.distill_alpha, options.distill_temperature)
+    lesson = Distillation(locate(options.teacher), options.distill_alpha, options.distill_temperature)
     return train_classifier(options, start, world, "scarlet-models train", lesson if options.teacher else None)
 
 
 def train_classifier(
     options: ClassifierOptions, start: Start, world: World, command: str, distillation: Distillation | None = None
 ) -> TrainResult:
-    """Trains to the end and exports the network.
-
-    Args:
-        options: Of the training.
-        start: The network.
-        world: The processes that train together.
-        command: The command that trains it, as a user types it.
-        distillation: Its teacher.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
-    """
+    """Trains to the end and exports the network. `command` is what trains it, as a user types it."""
     task = Classification(options, start, world, distillation)
     trainer = Trainer(task, command)
     trainer.run()
@@ -152,17 +138,7 @@ def train_classifier(
 
 
 class Classification(Task):
-    """Images of classes and a network that tells them apart, with a moving average of its weights.
-
-    Args:
-        options: As the user gave them; `batch_size` and `lr` are resolved.
-        start: The network.
-        world: The processes that train together.
-        distillation: Its teacher, if it has one.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, or images that the network cannot see.
-    """
+    """Images of classes and a network that tells them apart, with a moving average of its weights."""
 
     def __init__(
         self, options: ClassifierOptions, start: Start, world: World, distillation: Distillation | None = None
@@ -182,7 +158,12 @@ class Classification(Task):
         self.fixed = fixed_data(self.split, self.images, options.out)
         self.teaching: nn.Module | None = None
         if distillation:
-            self._add_teacher(distillation)
+            model = distillation.load(self.images, options.dataset)
+            self._check_network(distillation.teacher, model)
+            advice = "learnt from another teacher: restore its --teacher"
+            self.fixed["teacher"] = weights_sha256(distillation.teacher, model), advice
+            self.teaching = distillation.task(self.model, model, self.loss, world.device)
+            _logger.info("%s teaches it, with a weight of %g", distillation.teacher, distillation.alpha)
 
     def _build(self, options: ClassifierOptions, start: Start) -> None:
         classes = len(self.images.classes)
@@ -197,12 +178,8 @@ class Classification(Task):
         elif options.zero_init and not start.pretrained:
             silence_branches(self.model)
         cfg: Any = self.model.pretrained_cfg
-        new = (
-            f", with a new classifier for {classes} classes"
-            if start.pretrained and cfg.get("num_classes") != classes
-            else ""
-        )
-        _logger.info("%s%s", start, new)
+        is_new = start.pretrained and cfg.get("num_classes") != classes
+        _logger.info("%s%s", start, f", with a new classifier for {classes} classes" if is_new else "")
         to_device(self.model, self.world.device)
         self.dataset(0)  # here a bad policy costs nothing yet
         self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=True) if options.ema_decay else None
@@ -213,20 +190,8 @@ class Classification(Task):
                 raise UserError(f"--mixup and --cutmix need an even number of images a part, not {self.local_batch}")
             self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes)
 
-    def _add_teacher(self, distillation: Distillation) -> None:
-        model = distillation.load(self.images, self.options.dataset)
-        self._check_network(distillation.teacher, model)
-        advice = "learnt from another teacher: restore its --teacher"
-        self.fixed["teacher"] = weights_sha256(distillation.teacher, model), advice
-        self.teaching = distillation.task(self.model, model, self.loss, self.world.device)
-        _logger.info("%s teaches it, with a weight of %g", distillation.teacher, distillation.alpha)
-
     def _check_network(self, name: str, model: nn.Module) -> None:
-        """Shows a network a black image of each size.
-
-        Raises:
-            UserError: It takes images of one size only or of other channels, or gives something else than scores.
-        """
+        """Shows a network a black image of each size."""
         model.eval()
         try:
             with torch.no_grad():
@@ -278,8 +243,7 @@ class Classification(Task):
     def measure(self, epoch: int) -> dict[str, float]:
         """Training figures of the epoch, and top-1 in percent on the held-out images."""
         size = self._image_size(epoch)
-        loss, correct, images = self.kept["sums"]
-        self.kept["sums"] = _NO_SUMS
+        (loss, correct, images), self.kept["sums"] = self.kept["sums"], _NO_SUMS
         results = {"image_size": size, "train_loss": loss / images, "train_top1": 100 * correct / images}
         held = Transformed(self.images, eval_transform(size, self.data_config))
         models = {"holdout_top1": self.model} | ({"ema_holdout_top1": self.ema.module} if self.ema else {})
@@ -292,15 +256,9 @@ class Classification(Task):
         known = _held_out_top1(row)
         use_ema = self.ema is not None and known.get("ema_holdout_top1", 0) >= known.get("holdout_top1", 0)
         arguments = {key: value for key, value in self.options.model_args.items() if key not in _NOT_EXPORTED}
-        saving.save(
-            self.ema.module if self.ema and use_ema else self.model,
-            folder,
-            arguments,
-            self.data_config,
-            self.images.classes,
-            more=trained_images(self.split, self.images),
-            notes=record(self.split, self.images),
-        )
+        best = self.ema.module if self.ema and use_ema else self.model
+        seen, notes = trained_images(self.split, self.images), record(self.split, self.images)
+        saving.save(best, folder, arguments, self.data_config, self.images.classes, more=seen, notes=notes)
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
 
     def _image_size(self, epoch: int) -> int:
@@ -315,11 +273,7 @@ def silence_branches(model: nn.Module) -> None:
 
 
 def _resolved(options: ClassifierOptions, start: Start, images: int, world: World) -> ClassifierOptions:
-    """The options with the automatic batch size and learning rate filled in.
-
-    Raises:
-        UserError: The sizes of the images do not begin with the first epoch, or do not ascend.
-    """
+    """The options with the automatic batch size and learning rate filled in."""
     if not isinstance(options.image_size, int):
         firsts = [first for first, _ in options.image_size]
         if firsts[:1] != [0] or firsts != sorted(set(firsts)):
@@ -334,16 +288,10 @@ def _held_out_top1(row: Mapping[str, float]) -> dict[str, float]:
 
 
 def _data_config(model: nn.Module, options: ClassifierOptions) -> dict[str, Any]:
-    """timm's data config of the network that will be exported.
-
-    Raises:
-        UserError: It names an interpolation that there is not.
-    """
+    """timm's data config of the network that will be exported."""
     last = sizes(options.image_size, options.epochs)[-1]
-    wanted = {"crop_pct": options.crop_pct, "input_size": (3, last, last) if last else ()}
-    config: dict[str, Any] = resolve_model_data_config(
-        model, args={key: value for key, value in wanted.items() if value}
-    )
+    wanted = {"crop_pct": options.crop_pct or None, "input_size": (3, last, last) if last else None}
+    config: dict[str, Any] = resolve_model_data_config(model, args=wanted)
     try:
         eval_transform(config["input_size"][-1], config)
     except KeyError as error:

@@ -20,8 +20,7 @@ class Distillation:
 
     Args:
         teacher: An exported folder, or the name of a network that has weights.
-        alpha: Weight of the teacher's scores in the loss; the labels have the rest.
-        temperature: Number that the scores of both are divided by before they are compared.
+        alpha, temperature: As TrainOptions has them.
     """
 
     teacher: str
@@ -29,11 +28,7 @@ class Distillation:
     temperature: float
 
     def load(self, images: LabelledImages, dataset: str) -> Any:
-        """The teacher, on the CPU.
-
-        Raises:
-            UserError: There is no such network, or it knows other classes than the images have.
-        """
+        """The teacher, on the CPU."""
         model = load_network(self.teacher)
         check_classes(self.teacher, model, images, dataset)
         return model.requires_grad_(False)

@@ -21,6 +21,7 @@ from scarlet_models import networks
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of, write_text
 from scarlet_models.weights import save as saving
+from scarlet_models.weights.source import LOCAL, locate
 
 from .data import LabelledImages
 from .device import to_device
@@ -114,6 +115,7 @@ def evaluate_classifier(
     Raises:
         UserError: There is no such network, the data has other classes, or nothing is held out.
     """
+    network = locate(network).removeprefix(f"{LOCAL}:")
     model = load_network(network)
     config = resolve_model_data_config(model)
     if (channels := config["input_size"][0]) != 3:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, Ranged, option
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def from_keywords(kind: type[T], **options: Any) -> T:
 
 
 @dataclass
-class RunOptions(Ranged):
+class RunOptions(DeviceOptions):
     """Where a run is kept, and how it goes on.
 
     Args:
@@ -30,20 +30,14 @@ class RunOptions(Ranged):
         resume: Go on from the newest checkpoint in the folder; start anew if there is none yet.
         allow_drift: Resume although options or the environment changed; the result will differ.
         seed: Seed of everything random except the hold-out split.
-        threads: CPU threads for torch; 0 keeps torch's own number.
-        device: auto, cpu, cuda or cuda:N.
         checkpoint_minutes: Longest time between checkpoints; each epoch also ends with one.
-        json: Print the result as one JSON object.
     """
 
     out: str = option("runs/train", free=True)
     resume: bool = option(False, once=True)
     allow_drift: bool = option(False, once=True)
     seed: int = option(0, least=0, most=2**63 - 1)
-    threads: int = option(0, least=0, free=True)
-    device: str = option("auto", free=True)
     checkpoint_minutes: float = option(5.0, least=0, free=True)
-    json: bool = option(False, once=True)
 
 
 @dataclass
@@ -216,23 +210,17 @@ class TrainOptions(ClassifierOptions):
 
 
 @dataclass(kw_only=True)
-class EvaluateOptions(DataOptions):
+class EvaluateOptions(DataOptions, DeviceOptions):
     """What is scored, and on which images.
 
     Args:
         network: An exported folder, or the name of a network that has weights.
         final: Score the test split instead of the held-out images.
         batch_size: Images in a forward pass.
-        device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads for torch; 0 keeps torch's own number.
         results_file: CSV file in the columns of timm's results that gets the figures, one row a model.
-        json: Print the figures as one JSON object.
     """
 
     network: str = option(positional=True)
     final: bool = False
     batch_size: int = option(250, least=1)
-    device: str = option("auto", free=True)
-    threads: int = option(0, least=0, free=True)
     results_file: str = option("", free=True)
-    json: bool = option(False, once=True)

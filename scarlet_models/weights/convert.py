@@ -41,12 +41,11 @@ _BLOCK = {
 }
 
 
-def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]]:
-    """Read a published checkpoint. None of its code is run.
+def convert(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Read a published checkpoint and recognise its network. None of its code is run.
 
     Args:
         path: A file whose `model_state` has the layout of SCARLET-A, B or C, with or without `module.` prefixes.
-        name: Which of the networks it is; recognised if not given.
 
     Returns:
         The network's name and its tensors under timm's keys: float32, and int64 counters.
@@ -54,20 +53,12 @@ def convert(path: Path, name: str | None = None) -> tuple[str, dict[str, Tensor]
     Raises:
         UserError: The checkpoint is damaged, holds code, or is not one of these networks.
     """
-    if name is not None and name not in GENOTYPES:
-        raise UserError(f"no published weights of {name!r}: there are {', '.join(GENOTYPES)}")
     published = _read(path)
-    problems = {}
-    for candidate in GENOTYPES:
-        names, expected = keys(candidate), shapes(f"{candidate}.{PUBLISHED}")
-        problem = mismatch(published, {key: expected[ours] for key, ours in names.items()})
-        if not problem and name in (None, candidate):
-            return candidate, {ours: _plain(published[key], ours) for key, ours in names.items()}
-        problems[candidate] = problem
-    if found := [candidate for candidate, problem in problems.items() if not problem]:
-        raise UserError(f"{path} holds {found[0]}, not {name}")
-    nearest = name or max(problems, key=lambda candidate: len(keys(candidate).keys() & published.keys()))
-    raise UserError(f"{path} is not a published checkpoint, nearest is {nearest}: {problems[nearest]}")
+    nearest = max(GENOTYPES, key=lambda candidate: len(keys(candidate).keys() & published.keys()))
+    names, expected = keys(nearest), shapes(f"{nearest}.{PUBLISHED}")
+    if problem := mismatch(published, {key: expected[ours] for key, ours in names.items()}):
+        raise UserError(f"{path} is not a published checkpoint, nearest is {nearest}: {problem}")
+    return nearest, {ours: _plain(published[key], ours) for key, ours in names.items()}
 
 
 def keys(name: str) -> dict[str, str]:

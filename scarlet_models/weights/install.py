@@ -19,6 +19,7 @@ from scarlet_models.models import refresh
 from scarlet_models.space.released import GENOTYPES
 
 from . import store
+from .save import half_precision, load
 from .tensors import mismatch
 
 
@@ -39,13 +40,15 @@ def install(data: bytes, name: str) -> Path:
 
     Returns:
         The file in the store.
-
-    Raises:
-        UserError: There is no such tag, these are not its weights, or the store cannot be written.
     """
     if name not in tags():
         raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")
-    _check_weights(data, name)
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"not a safetensors file, or a damaged one: {error}") from error
+    if problem := mismatch(tensors, shapes(name)):
+        raise UserError(f"these are not weights of {name}: {problem}")
     folder = store.store_dir()
     path = folder / f"{name}.safetensors"
     try:
@@ -87,13 +90,21 @@ def verify() -> list[dict[str, str]]:
 
 
 def install_file(path: Path, name: str = "") -> Path:
-    """Put a safetensors file into the store as NAME.TAG, by default its own name. Returns its place there."""
+    """Put weights into the store as NAME.TAG, by default the file's own name. Returns their place there.
+
+    Args:
+        path: A safetensors file, which is kept as it is; or the folder of an exported network or of its run, whose
+            weights are rounded to float16, batch norms excepted.
+        name: NAME.TAG.
+    """
     try:
-        data = path.read_bytes()
+        if path.is_dir():
+            data = safetensors.torch.save(half_precision(load(path)), {"format": "pt"})
+        else:
+            data = path.read_bytes()
+        return install(data, name or path.name.removesuffix(".safetensors"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        return install(data, name or path.name.removesuffix(".safetensors"))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -109,12 +120,3 @@ def _replace(path: Path, data: bytes) -> None:
         store.write_manifest(path.parent, before)
         raise
     store.write_manifest(path.parent, {**before, path.name: (new,)})
-
-
-def _check_weights(data: bytes, name: str) -> None:
-    try:
-        tensors = safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"not a safetensors file, or a damaged one: {error}") from error
-    if problem := mismatch(tensors, shapes(name)):
-        raise UserError(f"these are not weights of {name}: {problem}")

@@ -15,20 +15,17 @@ from .card import CARD, card
 from .hub import hub_reason
 from .install import tags
 from .save import load, write_config
-from .source import CONFIG, WEIGHTS
+from .source import CONFIG, LOCAL, WEIGHTS, locate
 from .store import find_checked
 
 
 def publish(source: str, repo_id: str, private: bool = False) -> str:
-    """Push a released tag or a saved folder to the Hub in one commit. `timm.create_model("hf-hub:REPO")` loads it.
+    """Push a released tag or a saved folder to the Hub in one commit. Returns the repository's address.
 
     Args:
-        source: NAME.TAG whose weights are in the store or the package, or a folder that `save` wrote.
+        source: NAME.TAG whose weights are here, or the folder of an exported network or of its run.
         repo_id: USER/NAME, created if absent. A model card that is already there is kept.
         private: Make a new repository private.
-
-    Returns:
-        The repository's address.
 
     Raises:
         UserError: There are no such weights, or the Hub refuses or cannot be reached. Nothing is committed then.
@@ -36,18 +33,16 @@ def publish(source: str, repo_id: str, private: bool = False) -> str:
     with TemporaryDirectory() as scratch:
         files = (_tag_files if source in tags() else _folder_files)(source, repo_id, Path(scratch))
         try:
-            return _push(files, repo_id, private, f"Publish {Path(source).name} with scarlet-models")
+            api = HfApi()
+            repo = api.create_repo(repo_id, private=private or None, exist_ok=True)
+            if api.file_exists(repo.repo_id, CARD):
+                del files[CARD]
+            operations = [CommitOperationAdd(name, path) for name, path in files.items()]
+            message = f"Publish {Path(source).name} with scarlet-models"
+            api.create_commit(repo.repo_id, operations, commit_message=message)
+            return str(repo)
         except Exception as error:  # the client also raises what its HTTP library does, and which that is has changed
             raise UserError(f"cannot publish to {repo_id}: {_reason(error)}") from error
-
-
-def _push(files: dict[str, Path], repo_id: str, private: bool, message: str) -> str:
-    api = HfApi()
-    repo = api.create_repo(repo_id, private=private or None, exist_ok=True)
-    kept = {CARD} if api.file_exists(repo.repo_id, CARD) else set()
-    operations = [CommitOperationAdd(name, path) for name, path in files.items() if name not in kept]
-    api.create_commit(repo.repo_id, operations, commit_message=message)
-    return str(repo)
 
 
 def _tag_files(name: str, repo_id: str, scratch: Path) -> dict[str, Path]:
@@ -64,7 +59,7 @@ def _tag_files(name: str, repo_id: str, scratch: Path) -> dict[str, Path]:
 
 def _folder_files(source: str, repo_id: str, scratch: Path) -> dict[str, Path]:
     """The files of a saved folder, with its own model card if it has one."""
-    folder = Path(source)
+    folder = Path(locate(source).removeprefix(f"{LOCAL}:"))
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{source} is neither a folder with {CONFIG} and {WEIGHTS} nor one of {', '.join(tags())}")
     written = folder / CARD

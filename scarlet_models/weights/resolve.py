@@ -41,7 +41,8 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if any(given.get(source) for source in _SOURCES):
         _check_given(given, cache_dir)
         return {**kwargs, "pretrained_cfg_overlay": overlay}
-    tag = _default_tag(name) if not cfg else cfg if isinstance(cfg, str) else given.get("tag")
+    default = PUBLISHED if store.find(name, PUBLISHED) else SHIPPED
+    tag = default if not cfg else cfg if isinstance(cfg, str) else given.get("tag")
     path = _find_checked(name, tag, cache_dir, asked=bool(cfg))
     if not cfg and tag == SHIPPED:
         warnings.warn(
@@ -60,8 +61,12 @@ def fit(state_dict: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     """
     own, has_head = model.state_dict(), hasattr(model, "classifier")
     new_head = has_head and model.num_classes != model.pretrained_cfg["num_classes"]
-    if new_head and model.num_classes:
-        _check_new_head(state_dict, model)
+    weight, cfg = state_dict.get("classifier.weight"), model.pretrained_cfg
+    if new_head and weight is not None and len(weight) == model.num_classes:  # only the cfg says otherwise
+        raise UserError(
+            f"the weights have the {model.num_classes} classes that are asked for, but their cfg says "
+            f"{cfg['num_classes']}: add num_classes={model.num_classes} to pretrained_cfg_overlay"
+        )
     optional = ("classifier.",) if new_head else ()
     needed = {key: tensor.shape for key, tensor in own.items() if tensor.dim() and not key.startswith(optional)}
     missing = [key for key in needed if key not in state_dict]
@@ -77,25 +82,11 @@ def fit(state_dict: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
 
 
-def _check_new_head(state_dict: Mapping[str, Tensor], model: Any) -> None:
-    """Refuse to replace a head that has the number of classes that is asked for: only the cfg says otherwise."""
-    weight = state_dict.get("classifier.weight")
-    if weight is not None and len(weight) == model.num_classes:
-        raise UserError(
-            f"the weights have the {model.num_classes} classes that are asked for, but their cfg says "
-            f"{model.pretrained_cfg['num_classes']}: add num_classes={model.num_classes} to pretrained_cfg_overlay"
-        )
-
-
 def _fields(cfg: Any) -> dict[str, Any]:
     """The entries of an explicit cfg: a mapping or timm's PretrainedCfg; none for a tag."""
     if not cfg or isinstance(cfg, str):
         return {}
     return dict(cfg) if isinstance(cfg, Mapping) else dict(vars(cfg))
-
-
-def _default_tag(name: str) -> str:
-    return PUBLISHED if store.find(name, PUBLISHED) else SHIPPED
 
 
 def _find_checked(name: str, tag: str | None, cache_dir: Any, asked: bool) -> Path:

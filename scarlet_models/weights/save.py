@@ -116,7 +116,7 @@ def write_config(
     label_names: Sequence[str] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write timm's config.json; `save` says what the arguments are."""
+    """Write timm's config.json; arguments are as for `save`."""
     cfg: dict[str, Any] = model.pretrained_cfg
     if label_names is not None or model.num_classes != cfg.get("num_classes"):
         cfg = {key: value for key, value in cfg.items() if key not in _STALE}

@@ -22,12 +22,24 @@ LOCAL, HUB = "local-dir", "hf-hub"  # timm's names of sources
 MAX_CONFIG = 16 << 20  # bytes: ImageNet-21k's classes and their descriptions take 3 MB
 
 
-def read_config(source: str, where: str, cache_dir: Any = None) -> dict[str, Any]:
-    """The config.json of a folder (`source` is LOCAL) or a repository (HUB).
+def locate(name: str) -> str:
+    """What timm takes for a network that a user names: local-dir:FOLDER for a folder, or for a run that exported one.
 
-    Raises:
-        UserError: It describes no network, one with random weights, or one out of bounds.
+    A folder without a network hides no network of its name.
     """
+    folder = Path(name.removeprefix(f"{LOCAL}:"))
+    if not name or not folder.is_dir():
+        return name
+    exported = [] if (folder / CONFIG).is_file() else sorted(folder.glob(f"exported/*/{CONFIG}"))
+    if len(exported) > 1:
+        raise UserError(f"{folder} holds several networks: name one of {', '.join(str(p.parent) for p in exported)}")
+    if not exported and not (folder / CONFIG).is_file() and name == folder.name:
+        return name
+    return f"{LOCAL}:{exported[0].parent if exported else folder}"
+
+
+def read_config(source: str, where: str, cache_dir: Any = None) -> dict[str, Any]:
+    """The config.json of a folder (`source` is LOCAL) or a repository (HUB)."""
     path = Path(where) / CONFIG if source == LOCAL else download(where, CONFIG, cache_dir)
     config: dict[str, Any] = read_json(path, dict, MAX_CONFIG)
     if problem := _problem(config):
@@ -50,6 +62,8 @@ def _problem(config: Mapping[str, Any]) -> str:
     """Why a network must not be built from a config.json; empty if it may be."""
     cfg, arguments = config.get("pretrained_cfg", config), config.get("model_args") or {}
     architecture = config.get("architecture")
+    if "detector" in config:
+        return "it is a detector, which `scarlet-models detect eval` and `detect predict` take"
     if not isinstance(architecture, str):
         return "it names no architecture"
     if not isinstance(cfg, Mapping) or not isinstance(arguments, Mapping):

@@ -41,17 +41,13 @@ def find(name: str, tag: str) -> Path | None:
 
 def find_checked(name: str, tag: str) -> Path | None:
     """What `find` gives, once it has passed `check`."""
-    path = find(name, tag)
-    if path:
+    if path := find(name, tag):
         check(path)
     return path
 
 
 def registered_file(name: str, tag: str) -> str | None:
-    """The file for timm's registry, which names only what loads. Never raises.
-
-    To hash what is here takes a hundredth of the time that importing torch and timm does.
-    """
+    """The file for timm's registry, which names only what loads. Never raises."""
     try:
         path = find_checked(name, tag)
         return str(path) if path else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.split import record, trained_images
 
-from .export import Network, saved_folder
+from .export import Network
 
 _NO_IMAGES = (
     "batch norm keeps the supernet's running statistics, which mix all paths: the network will be poor; give the "
@@ -36,10 +35,7 @@ def inherited(name: str, supernet: str, images: HeldOutOptions, calibration_imag
         name: A genotype, or a network of one.
         supernet: As `load_supernet` takes it.
         images: The supernet's images; with neither folder nor data set, batch norm keeps its running statistics.
-        calibration_images: Training images to recalibrate batch norm on.
-
-    Raises:
-        UserError: No such supernet, the genotype is not in its space, or a stabilizer cannot be folded.
+        calibration_images: Number of training images to recalibrate batch norm on.
     """
     net, info = load_supernet(supernet)
     genotype = find_genotype(name, net.space)
@@ -78,14 +74,8 @@ def _recalibrated(
 
 
 def find_genotype(name: str, space: SearchSpace) -> Genotype:
-    """The genotype in the space that is asked for: by its choices, or by the name or folder of a network of one.
-
-    Raises:
-        UserError: There is none, or it is of another space.
-    """
-    if is_genotype(name):
-        return Genotype.parse(name, space)
-    genotype = genotype_of(f"local-dir:{saved_folder(Path(name))}" if Path(name).is_dir() else name)
+    """The genotype in the space that is asked for: by its choices, or by the name or folder of a network of one."""
+    genotype = Genotype.parse(name, space) if is_genotype(name) else genotype_of(name)
     if genotype is None:
         raise UserError(f"{name} is no genotype and no network of one: give choice indices such as 2,4,1,8,...")
     if genotype.space != space:
@@ -107,11 +97,7 @@ def recalibrate(net: Supernet, genotype: Genotype, batches: Batches) -> None:
 
 
 def extract(net: Supernet, genotype: Genotype) -> nn.Module:
-    """The path's standalone network, for people at a command line.
-
-    Raises:
-        UserError: A stabilizer cannot be folded.
-    """
+    """The path's standalone network, for people at a command line."""
     try:
         return net.extract(genotype)
     except FoldingError as error:

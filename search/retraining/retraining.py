@@ -16,6 +16,7 @@ from scarlet_models.training.data import LabelledImages, check_test_split
 from scarlet_models.training.distributed import World
 from scarlet_models.training.evaluation import evaluate_classifier, provenance
 from scarlet_models.weights import save as saving
+from scarlet_models.weights.source import locate
 
 from .options import RetrainOptions
 
@@ -25,14 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 def retrain(options: RetrainOptions, world: World, command: str) -> tuple[TrainResult, dict[str, Any]]:
-    """Trains to the end, exports, and with `options.final` scores the export.
-
-    Returns:
-        The result of the training, and the test figures; empty without `options.final`.
-
-    Raises:
-        UserError: A bad option, unreadable data or weights, a full disk, or a loss that is not finite.
-    """
+    """Trains to the end, exports, and with `options.final` scores the export: the test figures, empty without it."""
     if not options.genotype:
         raise UserError("--genotype is missing: choice indices such as 2,4,1,...; scarlet-models train takes a --model")
     genotype = Genotype.parse(options.genotype, options.space)
@@ -40,7 +34,7 @@ def retrain(options: RetrainOptions, world: World, command: str) -> tuple[TrainR
     if options.final:
         with world.main_first():
             test = check_test_split(options, LabelledImages(options, options.train_split)).fingerprint
-    start = Start(str(genotype), inherit=options.inherit, space=options.space)
+    start = Start(str(genotype), inherit=locate(options.inherit), space=options.space)
     result = train_classifier(options, start, world, command)
     return result, _score_once(options, result.folder, world, test) if options.final else {}
 

@@ -115,9 +115,10 @@ def _first(content: dict[str, Any], key: str, **changes: Any) -> None:
         (lambda c: _first(c, "annotations", image_id=77), "annotation 0 is of image 77"),
         (lambda c: _first(c, "annotations", category_id=1), "annotation 0 is of category 1"),
         (lambda c: _first(c, "annotations", bbox=[1, 2, 3]), "the box of annotation 0 is [1, 2, 3]"),
-        (lambda c: _first(c, "annotations", bbox=[1, 2, 3, float("nan")]), "the box of annotation 0 is"),
+        (lambda c: _first(c, "annotations", bbox=[1, 2, 3, float("nan")]), "NaN is not a number of JSON"),
         (lambda c: _first(c, "annotations", bbox="1 2 3 4"), "entry 0 of 'annotations' has no 'bbox'"),
         (lambda c: c["splits"].pop("test"), "has no split 'test'; it has train"),
+        (lambda c: c.pop("splits"), "has no split 'test'; it has no splits: give --split '' for all its images"),
         (lambda c: c["splits"]["test"].append("x.png"), "1 images of split test have no entry, x.png"),
     ],
 )
@@ -141,9 +142,9 @@ def test_files_that_are_none_are_refused_in_one_line(opened: Callable[..., CocoI
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "deep" / "more" / "a.png")
     with pytest.raises(UserError, match="1 of 3 images are more than once in"):
         opened()
-    for text in ("[]", "{", "\xff"):
+    for text, wrong in (("[]", "holds a list"), ("{", "not valid JSON"), ("\xff", "not UTF-8")):
         (tmp_path / "other.json").write_text(text, "latin-1")
-        with pytest.raises(UserError, match=r"other\.json is no"):
+        with pytest.raises(UserError, match=rf"other\.json:.* {wrong}"):
             CocoImages(str(tmp_path), str(tmp_path / "other.json"))
 
 

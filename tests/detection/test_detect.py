@@ -286,7 +286,7 @@ def test_eval_gives_the_figures_of_the_run(
     assert {row["category_id"] for row in rows} <= {3, 7} and {row["image_id"] for row in rows} <= set(
         range(80, 160, 10)
     )
-    status, out, _ = run(capsys, "eval", model, *where)
+    status, out, _ = run(capsys, "eval", whole.out, *where)  # a run stands for what it exported
     assert status == 0 and "AP50" in out and "disc" in out
 
 
@@ -331,7 +331,7 @@ def test_predict_goes_on_after_a_bad_image_and_never_overwrites_one(
     [
         (["nosuch"], "scarlet-models detect: no command 'nosuch'"),
         (["train"], "give --images, a folder or tar, and --annotations"),
-        (["train", "--images", "x", "--annotations", "nowhere.json"], "cannot read nowhere.json: No such file"),
+        (["train", "--images", "x", "--annotations", "nowhere.json"], "nowhere.json: No such file"),
         (["train", "--detector", "yolo"], "--detector: 'yolo' is not one of retinanet, fasterrcnn, ssdlite"),
         (
             ["train", "DATA", "--image-size", "[90, 60]"],
@@ -348,17 +348,20 @@ def test_predict_goes_on_after_a_bad_image_and_never_overwrites_one(
         (["predict", "x.jpg"], "--model is missing"),
         (["predict", "x.jpg", "--model", "nowhere", "--threads", "-1"], "--threads: -1 is below 0"),
         (["predict", "x.jpg", "--model", "nowhere"], "nowhere is not a trained detector"),
+        (["predict", "x.tar", "--model", "RUN"], "x.tar is an archive: unpack it, and give the folder"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(
     arguments: list[str],
     message: str,
     data: dict[str, str],
+    whole: Options,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    arguments = [whole.out if argument == "RUN" else argument for argument in arguments]
     where = ["--images", data["images"], "--annotations", data["annotations"], "--no-pretrained", "--batch-size", "4"]
     filled = [part for argument in arguments for part in (where if argument == "DATA" else [argument])]
     status, out, err = run(capsys, *filled)

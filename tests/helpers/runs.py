@@ -22,6 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint
 
 TIMED = "images_per_second"
+# Options of classifiers that learn a few small images in seconds, in this process.
+QUICK: dict[str, Any] = {"epochs": 1, "batch_size": 32, "lr": 0.05, "workers": 0, "threads": 1}
 
 
 def metrics(run: str | Path) -> list[dict[str, str]]:

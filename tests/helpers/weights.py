@@ -34,6 +34,17 @@ def random_weights(name: str, seed: int, **kwargs: Any) -> nn.Module:
     return model
 
 
+def settled_net(genotype: str, space: Any = "mini") -> nn.Module:
+    """A network of ten classes whose statistics and scales are not those of a fresh one."""
+    net = timm.create_model("scarlet_net", genotype=genotype, space=space, num_classes=10).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if "bn" in name and tensor.ndim:
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    return net
+
+
 @dataclass
 class Fake:
     """Content of fake files of weights."""

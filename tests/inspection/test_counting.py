@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import timm
 import torch
 from torch import nn
 
+from scarlet_models.errors import UserError
 from scarlet_models.inspection.counting import count, count_with_thop, macs_by_module, on_meta
 from scarlet_models.inspection.layout import feature_taps, layout
 from scarlet_models.networks import create_on_meta, genotype_of
@@ -30,6 +32,13 @@ def test_torch_and_thop_agree_with_the_published_costs(name: str) -> None:
     model: Any = create_on_meta(name)
     size = model.pretrained_cfg["input_size"][-1]
     assert count(model, size) == count_with_thop(model, size) == KNOWN[name]
+
+
+def test_a_thop_that_another_package_has_damaged_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ultralytics-thop installs the same folder: removing one of them takes files of the other."""
+    monkeypatch.setitem(sys.modules, "thop.vision.basic_hooks", None)
+    with pytest.raises(UserError, match=r"thop is damaged .* shares its folder with ultralytics-thop: pip install"):
+        count_with_thop(create_on_meta("scarlet_a"), 224)
 
 
 def test_thop_without_our_rules_says_something_else() -> None:

@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 from helpers.images import COLOURS, write_colours
-from helpers.runs import NothingRead, metrics, newest, same
+from helpers.runs import QUICK, NothingRead, metrics, newest, same
 from torch.nn import functional as F
 
 from scarlet_models.commands.train import Options, main
@@ -47,13 +47,9 @@ def options(images: Path, tmp_path: Path) -> Options:
         data_dir=str(images),
         out=str(tmp_path / "run"),
         teacher=str(_save(tmp_path / "teacher")),
-        epochs=1,
         image_size=24,
-        batch_size=32,
-        lr=0.05,
         ema_decay=0.0,
-        workers=0,
-        threads=1,
+        **QUICK,
     )
 
 

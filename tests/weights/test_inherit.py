@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from helpers.weights import settled_net
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
@@ -17,20 +18,9 @@ from scarlet_models.weights.inherit import donor_of, inherit, inherit_from
 MINI = SearchSpace.load("mini")
 
 
-def _net(genotype: str, space: SearchSpace = MINI) -> torch.nn.Module:
-    """A network whose statistics and scales are not those of a fresh one."""
-    net = timm.create_model("scarlet_net", genotype=genotype, space=space, num_classes=10).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in net.state_dict().items():
-            if "bn" in name and tensor.ndim:
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-    return net
-
-
 def _inherit(genotype: str, donor_genotype: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits of a network that inherited, and of its donor."""
-    model, donor = _net(genotype), _net(donor_genotype)
+    model, donor = settled_net(genotype), settled_net(donor_genotype)
     inherit(model, Genotype.parse(genotype, MINI), donor_of(MINI, donor, Genotype.parse(donor_genotype, MINI)))
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
@@ -50,7 +40,7 @@ def test_a_larger_kernel_changes_nothing() -> None:
 def test_a_block_in_place_of_an_identity_adds_only_a_constant() -> None:
     """Its last scale is zero, so what it adds is the batch norm's bias, which starts at zero in a fresh network."""
     model = timm.create_model("scarlet_net", genotype="0,0,0,0,0", space=MINI, num_classes=10).eval()
-    donor = _net("0,3,0,0,0")
+    donor = settled_net("0,3,0,0,0")
     inherit(model, Genotype.parse("0,0,0,0,0", MINI), donor_of(MINI, donor, Genotype.parse("0,3,0,0,0", MINI)))
     images = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
@@ -59,7 +49,7 @@ def test_a_block_in_place_of_an_identity_adds_only_a_constant() -> None:
 
 def test_repeated_channels_share_out_what_they_pass_on() -> None:
     """Expansion 3 to 6 with an open gate: only the noise and the gate's 0.83 part the two."""
-    model, donor = _net("2,0,0,0,0"), _net("0,0,0,0,0")
+    model, donor = settled_net("2,0,0,0,0"), settled_net("0,0,0,0,0")
     inherit(model, Genotype.parse("2,0,0,0,0", MINI), donor_of(MINI, donor, Genotype.parse("0,0,0,0,0", MINI)))
     block, source = model.blocks[1][0], donor.blocks[1][0]
     passed_on = block.conv_pwl.weight.sum((1, 2, 3))
@@ -67,7 +57,7 @@ def test_repeated_channels_share_out_what_they_pass_on() -> None:
 
 
 def test_a_narrower_block_keeps_channels_of_the_wider() -> None:
-    model, donor = _net("0,0,0,0,0"), _net("2,0,0,0,0")
+    model, donor = settled_net("0,0,0,0,0"), settled_net("2,0,0,0,0")
     inherit(model, Genotype.parse("0,0,0,0,0", MINI), donor_of(MINI, donor, Genotype.parse("2,0,0,0,0", MINI)))
     kept = model.blocks[1][0].conv_pw.weight.flatten(1)
     wider = donor.blocks[1][0].conv_pw.weight.flatten(1)
@@ -91,7 +81,7 @@ def test_from_an_exported_folder_with_other_classes(tmp_path: Path) -> None:
     donor = timm.create_model("scarlet_net", genotype="0,0,0,0,0", space=MINI, num_classes=3)
     arguments = {"genotype": "0,0,0,0,0", "space": MINI.to_dict()}
     saving.save(donor, tmp_path / "net", arguments, {"input_size": (3, 32, 32)}, list("abc"))
-    model = _net("1,3,1,1,1")
+    model = settled_net("1,3,1,1,1")
     head = model.get_classifier().weight.clone()  # type: ignore[operator]  # every timm model has it
     inherit_from(model, "1,3,1,1,1", "mini", str(tmp_path / "net"))
     assert torch.equal(model.conv_stem.weight, donor.conv_stem.weight)
@@ -100,6 +90,6 @@ def test_from_an_exported_folder_with_other_classes(tmp_path: Path) -> None:
 
 def test_networks_of_two_spaces_are_refused() -> None:
     with pytest.raises(UserError, match="no network of the space 'mini'"):
-        inherit_from(_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_a.c10")
+        inherit_from(settled_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_a.c10")
     with pytest.raises(UserError, match="no network"):
-        inherit_from(_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_z")
+        inherit_from(settled_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_z")

@@ -16,8 +16,11 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from scarlet_models import UserError
+from scarlet_models.models import GENOTYPES
+from scarlet_models.networks import create, genotype_of
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving
+from scarlet_models.weights.source import locate
 
 NAMES = list("abcdefghij")
 MINI = "2,3,1,0,3"
@@ -83,6 +86,23 @@ def test_half_precision_is_half_the_size_and_loads_as_float32(net: nn.Module, tm
     assert same(net, back, atol=1e-2)
     assert {parameter.dtype for parameter in back.parameters()} == {torch.float32}
     assert all(torch.equal(b, n) for b, n in zip(back.buffers(), net.buffers(), strict=True))
+
+
+def test_a_folder_or_a_run_stands_for_its_network(
+    net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saving.save(net, "my run/exported/one")
+    for name in ("my run", "my run/exported/one", "local-dir:my run"):
+        assert same(net, create(name, pretrained=True).eval()) and str(genotype_of(name)) == MINI
+    Path("scarlet_a").mkdir()  # it holds no network, so it hides none
+    assert str(genotype_of("scarlet_a")) == GENOTYPES["scarlet_a"] and locate("") == ""
+    saving.save(net, "my run/exported/two")
+    with pytest.raises(UserError, match=r"my run holds several networks: name one of my run/exported/one, my"):
+        create("my run")
+    (tmp_path / "my run" / "exported" / "one" / "config.json").write_text('{"detector": "ssdlite"}')
+    with pytest.raises(UserError, match="it is a detector, which `scarlet-models detect eval`"):
+        create("my run/exported/one")
 
 
 def test_a_network_that_is_not_ours_can_be_saved(tmp_path: Path) -> None:

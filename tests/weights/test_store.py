@@ -26,11 +26,13 @@ from helpers.weights import (
     holds,
     listed,
     only_where_timm_forgets,
+    random_weights,
     refresh,
 )
 
 from scarlet_models import UserError, files
 from scarlet_models.models import GENOTYPES
+from scarlet_models.weights import save as saving
 from scarlet_models.weights import store
 from scarlet_models.weights.install import install
 
@@ -255,6 +257,25 @@ def test_verify_says_that_the_store_is_no_folder(folders: Folders, capsys: pytes
     status, _, error = run(capsys, "verify")
     assert (status, len(error.splitlines())) == (2, 1)
     assert f"cannot read {folders.store}/manifest.json: Not a directory" in error
+
+
+def test_a_run_is_installed_in_half_precision(
+    folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the files that ship are: float16, but for batch norms."""
+    net = random_weights(C10, 4)
+    saving.save(net, tmp_path / "my run" / "exported" / "net")
+    status, out, err = run(capsys, "install", str(tmp_path / "my run"), "--name", C10)
+    assert (status, err) == (0, "")
+    stored = safetensors.torch.load_file(out.strip())
+    expected = saving.half_precision(net)
+    assert stored.keys() == expected.keys()
+    assert all(
+        tensor.dtype == expected[key].dtype and torch.equal(tensor, expected[key]) for key, tensor in stored.items()
+    )
+    assert holds(create(C10), Path(out.strip()).read_bytes())
+    status, _, err = run(capsys, "install", str(tmp_path), "--name", C10)
+    assert status == 2 and err.count("\n") == 1 and "is not a saved network" in err
 
 
 @pytest.mark.parametrize(

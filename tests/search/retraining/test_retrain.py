@@ -12,7 +12,7 @@ import timm
 import torch
 import yaml
 from helpers.images import write_colours
-from helpers.runs import metrics, newest, same
+from helpers.runs import QUICK, metrics, newest, same
 
 from scarlet_models.commands import evaluate
 from scarlet_models.errors import UserError
@@ -35,13 +35,9 @@ def options(images: Path, tmp_path: Path) -> Options:
         data_dir=str(images),
         test_split="test",
         out=str(tmp_path / "run"),
-        epochs=1,
         image_size=32,
-        batch_size=32,
-        lr=0.05,
         ema_decay=0.9,
-        workers=0,
-        threads=1,
+        **QUICK,
     )
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from helpers.norms import randomise_norms
+from helpers.weights import settled_net
 
 from scarlet_models.errors import UserError
 from scarlet_models.from_timm import space_of
@@ -21,20 +21,9 @@ from scarlet_models.weights import save as saving
 MINI = SearchSpace.load("mini")
 
 
-def _net(genotype: str) -> torch.nn.Module:
-    """A network whose statistics and scales are not those of a fresh one."""
-    net = timm.create_model("scarlet_net", genotype=genotype, space=MINI, num_classes=10).eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, tensor in net.state_dict().items():
-            if "bn" in name and tensor.ndim:
-                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
-    return net
-
-
 def test_a_supernet_inherits_the_whole_network(tmp_path: Path) -> None:
     """The donor's own path gives its logits, and a block where it has an identity adds nothing."""
-    donor = _net("2,3,0,1,3")
+    donor = settled_net("2,3,0,1,3")
     arguments = {"genotype": "2,3,0,1,3", "space": MINI.to_dict()}
     saving.save(donor, tmp_path / "donor", arguments, {"input_size": (3, 32, 32)}, list("abcdefghij"))
     net = Supernet(MINI, num_classes=10, init="identity").eval()
