@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from helpers.norms import randomise_norms
 from helpers.weights import settled_net
