@@ -13,7 +13,8 @@ from timm.models._hub import load_model_config_from_path
 from torch import nn
 
 from scarlet_models.errors import UserError
-from scarlet_models.export.programs import export_program, missing_packages, onnx_bytes, sample_batches
+from scarlet_models.export.network import about
+from scarlet_models.export.programs import export, largest_difference, missing_packages, sample_images
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.counting import in_channels
 from scarlet_models.networks import create, is_genotype
@@ -115,7 +116,7 @@ def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
     model = network.model
     size = int((network.data_config or resolve_model_data_config(model))["input_size"][-1])
     figures, facts, more = dict(network.figures), dict(network.facts), dict[str, bytes]()
-    if onnx is None and (onnx := not missing_packages()) is False:
+    if onnx is None and (onnx := not missing_packages("onnx")) is False:
         _logger.info("no %s: pip install 'scarlet-models[export]' for it", ONNX)
     if onnx:
         more[ONNX], figures["onnx_difference"] = _onnx(model, size)
@@ -129,8 +130,9 @@ def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
 
 def _onnx(model: nn.Module, size: int) -> tuple[bytes, float]:
     """The network as ONNX, and how far its output is off, relative to the largest."""
-    batches = sample_batches(in_channels(model), size)
-    return onnx_bytes(export_program(model, batches[-1]), model, batches)
+    images = sample_images(in_channels(model), size)
+    file = export("onnx", model, images, about=about(model, resolve_model_data_config(model)))
+    return file.data, largest_difference(model, file.run, images)
 
 
 def _about(model: Any, size: int) -> dict[str, Any]:
