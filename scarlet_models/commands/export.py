@@ -33,8 +33,12 @@ def main(options: Options) -> None:
     result = export_network(options)
     if options.json:
         rows = {str(path): asdict(check) for path, check in result.checks.items()}
-        output({"files": rows, "sensitivity": result.sensitivity}, True, print)
-    else:
+        boxes = {str(path): gap for path, gap in result.boxes.items()}
+        output({"files": rows, "sensitivity": result.sensitivity, "boxes": boxes}, True, print)
+        return
+    for path, gap in result.boxes.items():
+        print(f"{path}  checked: boxes differ by at most {gap:.1e} px from PyTorch's")
+    if result.checks:
         _show(result)
 
 

@@ -12,6 +12,8 @@ import torch
 from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
+from scarlet_models.detection.detector import load as load_detector
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_bytes
 from scarlet_models.images import find_images, read_image
@@ -22,8 +24,10 @@ from scarlet_models.training.evaluation import check_classes
 from scarlet_models.training.loading import Transformed, load_batches, shard
 from scarlet_models.training.options import TrainData
 from scarlet_models.training.transforms import eval_transform
+from scarlet_models.weights.save import CONFIG
 
 from .checking import Check, check_files
+from .detectors import detector_file
 from .options import SUFFIXES, ExportOptions
 from .programs import Exported, export, need_packages
 
@@ -32,10 +36,17 @@ _BATCH = 50
 
 @dataclass
 class Result:
-    """What `export_network` did: a check for each file, and the error of int8 by block if it was asked for."""
+    """What `export_network` did.
+
+    Args:
+        checks: By file.
+        sensitivity: The error of int8 by block, if it was asked for.
+        boxes: Of a detector's file, the largest difference of a box in pixels.
+    """
 
     checks: dict[Path, Check]
     sensitivity: dict[str, float] = field(default_factory=dict)
+    boxes: dict[Path, float] = field(default_factory=dict)
 
 
 def export_network(options: ExportOptions) -> Result:
@@ -46,6 +57,8 @@ def export_network(options: ExportOptions) -> Result:
     """
     for kind in options.formats:
         need_packages(kind)
+    if is_detector(options.model):
+        return _export_detector(options)
     name = f"local-dir:{options.model}" if Path(options.model).is_dir() else options.model
     model: Any = create(name, options.space, options.pretrained, exportable=True).eval()
     config = resolve_model_data_config(model)
@@ -80,6 +93,21 @@ def export_network(options: ExportOptions) -> Result:
     if options.sensitivity and calibration is not None:
         result.sensitivity = _sensitivity(model, image, calibration)
     return result
+
+
+def is_detector(folder: str) -> bool:
+    """Whether a folder holds a detector that `scarlet-models detect train` exported."""
+    config = Path(folder) / CONFIG
+    return config.is_file() and "detector" in read_json(config, dict)
+
+
+def _export_detector(options: ExportOptions) -> Result:
+    if options.formats != ["onnx"]:
+        raise UserError(f"{options.model} is a detector: --format onnx is the one for it")
+    data, gap = detector_file(load_detector(options.model), options.threads)
+    path = Path(options.out) / (file_stem(options.model) + SUFFIXES["onnx"])
+    write_bytes(path, data)
+    return Result({}, boxes={path: gap})
 
 
 def about(model: Any, config: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 The network is a genotype with weights inherited from a supernet (--supernet), a folder that retrain wrote, or the name
 of a network that has weights. Give the supernet's images (--data-dir) to recalibrate batch norm for the path on
 training images and to score the network on held-out ones; stabilizers are folded. The ONNX is checked against the
-network. timm.create_model("local-dir:FOLDER", pretrained=True) loads the folder; scarlet-models publish pushes it.
+network. timm.create_model("local-dir:FOLDER", pretrained=True) loads the folder; scarlet-models publish pushes it, and
+scarlet-models export writes it for phones: int8, ExecuTorch, and other formats. Give --latency-table to time the network
+as the table's blocks were timed, beside the table's prediction.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class Options(HeldOutOptions):
             genotype's weights come from it.
         calibration_images: Training images to recalibrate batch norm on.
         onnx: Write model.onnx too, true or false; by default, if the packages of the extra "export" are installed.
+        latency_table: table.json of scarlet-search latency, or its folder, of this device; empty for none.
         out: Folder to write; empty for exported/NAME.
         json: Print the result as one JSON object.
     """
@@ -40,6 +43,7 @@ class Options(HeldOutOptions):
     supernet: str = ""
     calibration_images: int = option(1000, least=2)
     onnx: bool | None = None
+    latency_table: str = ""
     out: str = option("", free=True)
     json: bool = option(False, once=True)
 
@@ -52,7 +56,7 @@ def main(options: Options) -> None:
             written.
     """
     from scarlet_models.networks import file_stem
-    from scarlet_models.search.retraining.export import trained, write
+    from scarlet_models.search.retraining.export import time_beside, trained, write
     from scarlet_models.search.retraining.inherited import inherited
     from scarlet_models.training.progress import log_to_stderr
 
@@ -61,6 +65,8 @@ def main(options: Options) -> None:
         network = inherited(options.network, options.supernet, options, options.calibration_images)
     else:
         network = trained(options.network)
+    if options.latency_table:
+        time_beside(network, options.latency_table)
     report = write(network, Path(options.out or f"exported/{file_stem(options.network)}"), options.onnx)
     if options.json:
         print(json.dumps(report))
@@ -75,6 +81,7 @@ def _show(report: dict[str, Any]) -> None:
         "config.json": "architecture, classes and transform",
         "model.safetensors": "weights",
         "README.md": "model card",
+        "latency.json": "latency by the table, and measured",
         "model.onnx": f"checked: differs by {report.get('onnx_difference', 0):.0e} of the largest output",
     }
     if report["genotype"]:
@@ -83,6 +90,9 @@ def _show(report: dict[str, Any]) -> None:
     for key, what in (("holdout_top1", "held-out"), ("test_top1", "test")):
         if key in report:
             print(f"top-1     {report[key]:.2f}% of the {what} images")
+    if latency := report.get("latency"):
+        measured = "timed on another device" if latency["measured"] is None else f"{latency['measured']:.2f} ms measured"
+        print(f"latency   {latency['predicted']:.2f} ms by the table, {measured}")
     shown = table("file", ">MB", "what")
     for name, size in report["files"].items():
         shown.add_row(name, f"{size / 1e6:.2f}", about[name])

@@ -111,15 +111,18 @@ class Bench:
 
     def run_of(self, network: Genotype) -> Callable[[], object]:
         """A call that runs the standalone network on the images."""
-        model = self.model(network)
+        return self.run(self.model(network))
+
+    def run(self, model: nn.Module) -> Callable[[], object]:
+        """A call that runs a model in eval mode on the images."""
         if self.options.runtime == "torch":
-            return partial(model, self.images)
+            return partial(self._place(model), self.images)
         return partial(as_program(model, self.images, self.options).run, self.images)
 
     def model(self, network: Genotype) -> nn.Module:
-        """The standalone network."""
+        """The standalone network, with random weights."""
         made: nn.Module = scarlet_net(genotype=network, space=self.space, num_classes=self.num_classes)
-        return self._place(made.eval())
+        return made.eval()
 
     def facts(self) -> dict[str, Any]:
         """What the times hold for, and what may have disturbed them."""

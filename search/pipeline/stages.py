@@ -109,7 +109,10 @@ class Stages:
         """The network as timm, ONNX and people read it."""
         source = str(self.pipeline.out / "retrain" / "exported" / self.name)
         what = "the network becomes files that timm, ONNX and people read"
-        return Stage(f"exported/{self.name}", "export", what, {"network": source}, "config.json", needs=("retrain",))
+        given, evolving = {"network": source}, (self.searching() or [None])[-1]
+        if evolving and (table := evolving.options.get("latency_table")):
+            given["latency_table"] = table
+        return Stage(f"exported/{self.name}", "export", what, given, "config.json", needs=("latency", "retrain"))
 
     def _reporting(self, trained: list[str]) -> Stage:
         """The page that shows it all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scarlet_models.search.scoring.ranking import Estimate
+from scarlet_models.search.retraining.export import LATENCY
 from scarlet_models.terminal import short
 
 from . import figures
@@ -82,7 +83,7 @@ def _latency(run: Run, _: Context) -> Section:
     table = run.json("table.json")
     facts, said = table["facts"], table["validation"]
     text = (
-        f"Each block of space {table['space']['name']} was timed with {facts['runtime']} on {facts['device']} "
+        f"Each block of space {table['space']['name']} was timed with {facts['runtime']} {facts['dtype']} on {facts['device']} "
         f"({facts['processor']}), {facts['threads'] or 'its own number of'} thread(s), {facts['image_size']} px, "
         f"batches of {facts['batch_size']}. Stem and head take {table['base']:.3f} ms."
     )
@@ -124,4 +125,10 @@ def _training(run: Run, _: Context) -> Section:
 def _export(run: Run, _: Context) -> Section:
     files = [(path.name, f"{short(path.stat().st_size)}B") for path in sorted(run.path.iterdir()) if path.is_file()]
     code = f'import scarlet_models, timm\ntimm.create_model("local-dir:{run.path}", pretrained=True)'
-    return Section("Export", run.label, listing=Listing(("file", ">size"), files), code=code)
+    text = []
+    if said := run.json(LATENCY):
+        took = "was not timed, as the table is of another device"
+        if said["measured"] is not None:
+            took = f"takes {said['measured']:.2f} ms ({said['runtime']} {said['dtype']}, median of {said['rounds']} rounds)"
+        text.append(f"Latency: the table predicts {said['predicted']:.2f} ms; the network {took}.")
+    return Section("Export", run.label, text, listing=Listing(("file", ">size"), files), code=code)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
 from torch import nn
@@ -17,12 +18,19 @@ from scarlet_models.export.network import about
 from scarlet_models.export.programs import export, largest_difference, missing_packages, sample_images
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.counting import in_channels
+from scarlet_models.inspection.timing import cpu_threads
 from scarlet_models.networks import create, is_genotype
+from scarlet_models.search.latency.additivity import time_networks
+from scarlet_models.search.latency.bench import Bench
+from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.training.split import KEY, read_record
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.card import CARD, card
 
-ONNX = "model.onnx"
+ONNX, LATENCY = "model.onnx", "latency.json"
+ROUNDS = 20  # of timing a network beside a latency table
+TIMED_BY = ("runtime", "dtype", "image_size", "batch_size", "threads", "channels_last")  # facts of a table
 
 _logger = logging.getLogger(__name__)
 
@@ -102,6 +110,29 @@ def _test_figures(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     return {"Top-1": text}, {"test_top1": final["top1"]}
 
 
+def time_beside(network: Network, latency_table: str) -> None:
+    """Put what a latency table predicts beside what the network takes, timed as the table's blocks were.
+
+    It is timed only on the device of the table.
+
+    Raises:
+        UserError: There is no such table, or it is of another space.
+    """
+    genotype = getattr(network.model, "genotype", None)
+    if genotype is None:
+        raise UserError("--latency-table is for networks of a search space, and this one has no genotype")
+    table, measured = LatencyTable.load(latency_table, genotype.space), None
+    given = {name: table.facts[name] for name in TIMED_BY if name in table.facts}
+    if len(given) == len(TIMED_BY):
+        bench = Bench(genotype.space, LatencyOptions(**given, device="cpu" if table.facts["device"] == "cpu" else "auto"))
+        if all(bench.facts()[name] == table.facts[name] for name in ("device", "processor")):
+            with cpu_threads(bench.options.threads):
+                run = bench.run(network.model)
+                measured = round(float(time_networks([run], ROUNDS, bench.device, lambda: None)[0]), 4)
+    predicted = round(float(table.sum(np.array([genotype.choices]))[0]), 4)
+    network.figures["latency"] = {"predicted": predicted, "measured": measured, "rounds": ROUNDS, **given}
+
+
 def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
     """Write the folder, whole or not at all; return what is in it.
 
@@ -122,6 +153,8 @@ def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
         more[ONNX], figures["onnx_difference"] = _onnx(model, size)
         shape = f"(N, {in_channels(model)}, {size}, {size})"
         facts["ONNX"] = f"`{ONNX}`: input `pixels` {shape}, normalised; output `logits`"
+    if "latency" in figures:
+        more[LATENCY] = json.dumps(figures["latency"]).encode()
     text = network.card or card(model, "local-dir:PATH/TO/THIS/FOLDER", facts, network.data_config)
     more[CARD] = text.encode()
     saving.save(model, folder, network.model_args, network.data_config, network.classes, more=more, notes=network.notes)
