@@ -3,7 +3,7 @@
     python classify.py scarlet_b.c10-int8.onnx cat.jpg
     python classify.py scarlet_b.c10-int8.pte cat.jpg          # after: sh build_runner.sh
 
-Needs numpy, Pillow and one of the runtimes; PyTorch is never imported. Labels, size and normalisation come from the file.
+Needs numpy, Pillow and one of the runtimes; PyTorch is never imported. Labels, size and normalisation are in the file.
 """
 
 import ctypes
@@ -32,7 +32,9 @@ def open_pte(path):
 
     def run(pixels):
         logits = np.empty(len(about["labels"]), np.float32)
-        count = library.run(*(a.ctypes.data_as(ctypes.c_void_p) for a in (pixels, logits)), pixels.shape[2], len(logits))
+        count = library.run(
+            *(a.ctypes.data_as(ctypes.c_void_p) for a in (pixels, logits)), pixels.shape[2], len(logits)
+        )
         return logits if count == len(logits) else sys.exit(f"{path}: the program failed")
 
     return about, run

@@ -36,7 +36,7 @@ class _OneImage(nn.Module):
 def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
     """The content of an .onnx file of input "image", and the largest difference of a box in pixels.
 
-    torch's older exporter writes it, by tracing: torchvision's detectors choose boxes in ways torch.export cannot follow.
+    torch's older exporter traces it, as torch.export cannot follow how torchvision's detectors choose boxes.
 
     Raises:
         UserError: torch cannot write it, or onnxruntime finds other boxes than PyTorch.

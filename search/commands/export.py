@@ -4,8 +4,8 @@ The network is a genotype with weights inherited from a supernet (--supernet), a
 of a network that has weights. Give the supernet's images (--data-dir) to recalibrate batch norm for the path on
 training images and to score the network on held-out ones; stabilizers are folded. The ONNX is checked against the
 network. timm.create_model("local-dir:FOLDER", pretrained=True) loads the folder; scarlet-models publish pushes it, and
-scarlet-models export writes it for phones: int8, ExecuTorch, and other formats. Give --latency-table to time the network
-as the table's blocks were timed, beside the table's prediction.
+scarlet-models export writes it for phones (int8, ExecuTorch). Give --latency-table to time the network as the table's
+blocks were timed, beside the table's prediction.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ def _show(report: dict[str, Any]) -> None:
         if key in report:
             print(f"top-1     {report[key]:.2f}% of the {what} images")
     if latency := report.get("latency"):
-        measured = "timed on another device" if latency["measured"] is None else f"{latency['measured']:.2f} ms measured"
+        measured = (
+            "timed on another device" if latency["measured"] is None else f"{latency['measured']:.2f} ms measured"
+        )
         print(f"latency   {latency['predicted']:.2f} ms by the table, {measured}")
     shown = table("file", ">MB", "what")
     for name, size in report["files"].items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scarlet_models.search.scoring.ranking import Estimate
 from scarlet_models.search.retraining.export import LATENCY
+from scarlet_models.search.scoring.ranking import Estimate
 from scarlet_models.terminal import short
 
 from . import figures
@@ -83,8 +83,8 @@ def _latency(run: Run, _: Context) -> Section:
     table = run.json("table.json")
     facts, said = table["facts"], table["validation"]
     text = (
-        f"Each block of space {table['space']['name']} was timed with {facts['runtime']} {facts['dtype']} on {facts['device']} "
-        f"({facts['processor']}), {facts['threads'] or 'its own number of'} thread(s), {facts['image_size']} px, "
+        f"Each block of space {table['space']['name']} was timed with {facts['runtime']} {facts['dtype']} on "
+        f"{facts['device']} ({facts['processor']}), {facts['threads'] or 'its own number of'} thread(s), {facts['image_size']} px, "
         f"batches of {facts['batch_size']}. Stem and head take {table['base']:.3f} ms."
     )
     if not said:
@@ -129,6 +129,7 @@ def _export(run: Run, _: Context) -> Section:
     if said := run.json(LATENCY):
         took = "was not timed, as the table is of another device"
         if said["measured"] is not None:
-            took = f"takes {said['measured']:.2f} ms ({said['runtime']} {said['dtype']}, median of {said['rounds']} rounds)"
+            how = f"{said['runtime']} {said['dtype']}, median of {said['rounds']} rounds"
+            took = f"takes {said['measured']:.2f} ms ({how})"
         text.append(f"Latency: the table predicts {said['predicted']:.2f} ms; the network {took}.")
     return Section("Export", run.label, text, listing=Listing(("file", ">size"), files), code=code)

@@ -124,7 +124,9 @@ def time_beside(network: Network, latency_table: str) -> None:
     table, measured = LatencyTable.load(latency_table, genotype.space), None
     given = {name: table.facts[name] for name in TIMED_BY if name in table.facts}
     if len(given) == len(TIMED_BY):
-        bench = Bench(genotype.space, LatencyOptions(**given, device="cpu" if table.facts["device"] == "cpu" else "auto"))
+        bench = Bench(
+            genotype.space, LatencyOptions(**given, device="cpu" if table.facts["device"] == "cpu" else "auto")
+        )
         if all(bench.facts()[name] == table.facts[name] for name in ("device", "processor")):
             with cpu_threads(bench.options.threads):
                 run = bench.run(network.model)
