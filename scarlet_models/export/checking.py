@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
 
-from .programs import Exported, largest_difference, sample_images
+from .programs import Exported, Run, largest_difference, sample_images
 
 ROUNDS, PASSES = 15, 3  # of the latencies: medians of rounds, of each of which the median pass counts
 
@@ -48,6 +48,7 @@ class Check:
         return 0.0 if self.top1 is None or self.top1_fp32 is None else self.top1_fp32 - self.top1
 
 
+@torch.inference_mode()
 def check_files(
     model: nn.Module,
     files: Mapping[str, Exported],
@@ -55,11 +56,11 @@ def check_files(
     labelled: Iterable[tuple[Tensor, Tensor]] | None,
     threads: int,
 ) -> dict[str, Check]:
-    """Compare files with their network.
+    """Compare files, by format, with their network.
 
     Args:
         model: The network, in eval mode on the CPU.
-        files: Files by format.
+        files: The files.
         image: One image (1, C, H, W), to time.
         labelled: Batches of images and labels; None compares logits of random images only.
         threads: Of PyTorch while latency is measured.
@@ -67,51 +68,31 @@ def check_files(
     Raises:
         UserError: An fp32 file gives other logits than the network, or a file gives none.
     """
-    samples = sample_images(*image.shape[1:3])
-    differences = {
-        kind: largest_difference(model, file.run, samples, exact=not kind.endswith("int8"))
-        for kind, file in files.items()
-    }
-    seconds = _seconds(model, files, image, threads)
-    checks = {
-        kind: Check(differences[kind], len(file.data), 1e3 * seconds[kind], seconds[kind] / seconds[""])
-        for kind, file in files.items()
-    }
+    samples, checks = sample_images(*image.shape[1:3]), dict[str, Check]()
+    runs: dict[str, Run] = {"": model, **{kind: file.run for kind, file in files.items()}}
+    timed = {kind: partial(median_seconds, partial(run, image), PASSES, image.device) for kind, run in runs.items()}
+    with cpu_threads(threads):
+        ms = {kind: 1e3 * statistics.median(seconds) for kind, seconds in interleaved(timed, ROUNDS).items()}
+    for kind, file in files.items():
+        difference = largest_difference(model, file.run, samples, exact=not kind.endswith("int8"))
+        checks[kind] = Check(difference, len(file.data), ms[kind], ms[kind] / ms[""])
     if labelled is not None:
-        _score(model, files, labelled, checks)
+        _score(runs, labelled, checks)
     return checks
 
 
-@torch.inference_mode()
-def _seconds(model: nn.Module, files: Mapping[str, Exported], image: Tensor, threads: int) -> dict[str, float]:
-    """Median latency of each file and, under "", of the network."""
-    runs = {"": model, **{kind: file.run for kind, file in files.items()}}
-    with cpu_threads(threads):
-        timed = {name: partial(median_seconds, partial(run, image), PASSES, image.device) for name, run in runs.items()}
-        return {name: statistics.median(times) for name, times in interleaved(timed, ROUNDS).items()}
-
-
-@torch.inference_mode()
-def _score(
-    model: nn.Module,
-    files: Mapping[str, Exported],
-    labelled: Iterable[tuple[Tensor, Tensor]],
-    checks: Mapping[str, Check],
-) -> None:
+def _score(runs: Mapping[str, Run], labelled: Iterable[tuple[Tensor, Tensor]], checks: Mapping[str, Check]) -> None:
     """Fill in top-1, and the differences of logits on these images."""
-    largest, hits = 0.0, list[Tensor]()
-    gaps, own = dict.fromkeys(files, 0.0), {kind: list[Tensor]() for kind in files}
+    largest, gaps, hits = 0.0, dict.fromkeys(runs, 0.0), {kind: list[Tensor]() for kind in runs}
     for images, labels in labelled:
-        logits = model(images)
+        logits = runs[""](images)
         largest = max(largest, float(logits.abs().max()))
-        hits.append(logits.argmax(1) == labels)
-        for kind, file in files.items():
-            given = file.run(images)
+        for kind, run in runs.items():
+            given = run(images) if kind else logits
             gaps[kind] = max(gaps[kind], float((given - logits).abs().max()))
-            own[kind].append(given.argmax(1) == labels)
-    right = torch.cat(hits).double()
+            hits[kind].append(given.argmax(1) == labels)
+    right = {kind: torch.cat(parts).double() for kind, parts in hits.items()}
     for kind, check in checks.items():
-        theirs = torch.cat(own[kind]).double()
-        check.difference, check.images = gaps[kind] / largest, len(right)
-        check.top1, check.top1_fp32 = 100 * float(theirs.mean()), 100 * float(right.mean())
-        check.drop_ci = 196 * float((theirs - right).std()) / math.sqrt(len(right))
+        check.difference, check.images = gaps[kind] / largest, len(right[kind])
+        check.top1, check.top1_fp32 = (100 * float(right[name].mean()) for name in (kind, ""))
+        check.drop_ci = 196 * float((right[kind] - right[""]).std()) / math.sqrt(check.images)

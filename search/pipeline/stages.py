@@ -106,9 +106,9 @@ class Stages:
         )
 
     def _exporting(self) -> Stage:
-        """The network as timm, ONNX and people read it."""
+        """The network as timm and people read it."""
         source = str(self.pipeline.out / "retrain" / "exported" / self.name)
-        what = "the network becomes files that timm, ONNX and people read"
+        what = "the network becomes a folder that timm and people read"
         given, evolving = {"network": source}, (self.searching() or [None])[-1]
         if evolving and (table := evolving.options.get("latency_table")):
             given["latency_table"] = table

@@ -84,7 +84,8 @@ def _latency(run: Run, _: Context) -> Section:
     facts, said = table["facts"], table["validation"]
     text = (
         f"Each block of space {table['space']['name']} was timed with {facts['runtime']} {facts['dtype']} on "
-        f"{facts['device']} ({facts['processor']}), {facts['threads'] or 'its own number of'} thread(s), {facts['image_size']} px, "
+        f"{facts['device']} ({facts['processor']}), {facts['threads'] or 'its own number of'} thread(s), "
+        f"{facts['image_size']} px, "
         f"batches of {facts['batch_size']}. Stem and head take {table['base']:.3f} ms."
     )
     if not said:

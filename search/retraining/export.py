@@ -1,9 +1,8 @@
-"""Exports a network to a folder: config.json and model.safetensors for timm, a model card, and model.onnx."""
+"""Exports a network to a folder: config.json and model.safetensors for timm, and a model card."""
 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,9 @@ from typing import Any
 import numpy as np
 from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
-from torch import nn
 
 from scarlet_models.errors import UserError
-from scarlet_models.export.network import about
-from scarlet_models.export.programs import export, largest_difference, missing_packages, sample_images
 from scarlet_models.files import sha256_of
-from scarlet_models.inspection.counting import in_channels
 from scarlet_models.inspection.timing import cpu_threads
 from scarlet_models.networks import create, is_genotype
 from scarlet_models.search.latency.additivity import time_networks
@@ -28,11 +23,9 @@ from scarlet_models.training.split import KEY, read_record
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.card import CARD, card
 
-ONNX, LATENCY = "model.onnx", "latency.json"
+LATENCY = "latency.json"
 ROUNDS = 20  # of timing a network beside a latency table
 TIMED_BY = ("runtime", "dtype", "image_size", "batch_size", "threads", "channels_last")  # facts of a table
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -135,39 +128,20 @@ def time_beside(network: Network, latency_table: str) -> None:
     network.figures["latency"] = {"predicted": predicted, "measured": measured, "rounds": ROUNDS, **given}
 
 
-def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
+def write(network: Network, folder: Path) -> dict[str, Any]:
     """Write the folder, whole or not at all; return what is in it.
 
-    Args:
-        network: What to write.
-        folder: Where to.
-        onnx: Whether to write model.onnx; None writes it if the packages for that are installed.
-
     Raises:
-        UserError: The folder cannot be written or holds other files, or the ONNX cannot be made.
+        UserError: The folder cannot be written or holds other files.
     """
     model = network.model
     size = int((network.data_config or resolve_model_data_config(model))["input_size"][-1])
-    figures, facts, more = dict(network.figures), dict(network.facts), dict[str, bytes]()
-    if onnx is None and (onnx := not missing_packages("onnx")) is False:
-        _logger.info("no %s: pip install 'scarlet-models[export]' for it", ONNX)
-    if onnx:
-        more[ONNX], figures["onnx_difference"] = _onnx(model, size)
-        shape = f"(N, {in_channels(model)}, {size}, {size})"
-        facts["ONNX"] = f"`{ONNX}`: input `pixels` {shape}, normalised; output `logits`"
-    if "latency" in figures:
-        more[LATENCY] = json.dumps(figures["latency"]).encode()
-    text = network.card or card(model, "local-dir:PATH/TO/THIS/FOLDER", facts, network.data_config)
-    more[CARD] = text.encode()
+    text = network.card or card(model, "local-dir:PATH/TO/THIS/FOLDER", network.facts, network.data_config)
+    more = {CARD: text.encode()}
+    if "latency" in network.figures:
+        more[LATENCY] = json.dumps(network.figures["latency"]).encode()
     saving.save(model, folder, network.model_args, network.data_config, network.classes, more=more, notes=network.notes)
-    return {"folder": str(folder), **_about(model, size), **figures, "files": _sizes(folder)}
-
-
-def _onnx(model: nn.Module, size: int) -> tuple[bytes, float]:
-    """The network as ONNX, and how far its output is off, relative to the largest."""
-    images = sample_images(in_channels(model), size)
-    file = export("onnx", model, images, about=about(model, resolve_model_data_config(model)))
-    return file.data, largest_difference(model, file.run, images)
+    return {"folder": str(folder), **_about(model, size), **network.figures, "files": _sizes(folder)}
 
 
 def _about(model: Any, size: int) -> dict[str, Any]:

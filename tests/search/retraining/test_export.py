@@ -1,10 +1,9 @@
-"""scarlet-search export: what timm and onnxruntime load gives the logits of the path or network it came from."""
+"""scarlet-search export: what timm loads gives the logits of the path or network it came from."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import pytest
 import timm
 import torch
@@ -61,7 +60,7 @@ def test_a_calibrated_path_is_what_the_search_scored(run: Path, tmp_path: Path) 
     held = HeldOut(images, info)
     batches, calibration = held.batches(CPU), held.calibration(20, CPU)[0]
     (score,) = PopulationEvaluator(net, batches, calibration).evaluate([MINI])
-    report = export.write(inherited(MINI, str(run / "run"), images, 20), tmp_path / "net", onnx=False)
+    report = export.write(inherited(MINI, str(run / "run"), images, 20), tmp_path / "net")
     assert report["holdout_top1"] == score.top1
     model = load(tmp_path / "net")
     trie = PopulationEvaluator(net, batches, calibration).trie([Genotype.parse(MINI, "mini")])
@@ -75,7 +74,7 @@ def test_a_calibrated_path_is_what_the_search_scored(run: Path, tmp_path: Path) 
 def test_without_images_the_path_keeps_the_running_statistics(run: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"--data-dir.*to recalibrate"):
         network = inherited(MINI, str(run / "run"), HeldOutOptions(), 2)
-    export.write(network, tmp_path / "net", onnx=False)
+    export.write(network, tmp_path / "net")
     net, info = load_supernet(run / "run")
     model = load(tmp_path / "net")
     with torch.inference_mode():
@@ -97,8 +96,8 @@ def test_released_names_are_genotypes_too(run: Path) -> None:
 
 def test_a_retrained_network(tmp_path: Path) -> None:
     model = retrained(tmp_path / "run")
-    report = export.write(export.trained(str(tmp_path / "run")), tmp_path / "out", onnx=True)
-    assert set(report["files"]) == {"config.json", "model.safetensors", "README.md", "model.onnx"}
+    report = export.write(export.trained(str(tmp_path / "run")), tmp_path / "out")
+    assert set(report["files"]) == {"config.json", "model.safetensors", "README.md"}
     back = load(tmp_path / "out")
     assert torch.equal(logits(back), logits(model))
     assert back.pretrained_cfg["label_names"] == ["x", "y", "z"]
@@ -106,16 +105,9 @@ def test_a_retrained_network(tmp_path: Path) -> None:
         json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "out", tmp_path / "run/exported/net")
     )
     assert config == first
-    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
-    for count in (1, 4):
-        pixels = torch.randn(count, 3, 32, 32)
-        (given,) = session.run(["logits"], {"pixels": pixels.numpy()})
-        with torch.inference_mode():
-            assert torch.allclose(torch.from_numpy(given), back(pixels), atol=1e-5)
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"`{MINI}`" in card
     assert f"{Genotype.parse(MINI, 'mini').cost(32, 3).macs:,}" in card
-    assert "(N, 3, 32, 32)" in card
     assert str(tmp_path) not in card + json.dumps(config)
 
 
@@ -135,18 +127,18 @@ def test_exporting_again_replaces_and_other_files_are_refused(tmp_path: Path) ->
     source = tmp_path / "run" / "exported" / "net"
     (source / "README.md").write_text("mine\n")
     for _ in range(2):
-        export.write(export.trained(str(source)), tmp_path / "out", onnx=False)
+        export.write(export.trained(str(source)), tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == "mine\n"
     assert torch.equal(logits(load(tmp_path / "out")), logits(model))
     (tmp_path / "out" / "letter.txt").touch()
     with pytest.raises(UserError, match=r"holds other files, such as letter\.txt"):
-        export.write(export.trained(str(source)), tmp_path / "out", onnx=False)
+        export.write(export.trained(str(source)), tmp_path / "out")
     assert (tmp_path / "out" / "letter.txt").exists()
 
 
 def test_a_name_with_weights(tmp_path: Path) -> None:
     name = "scarlet_a.c10"
-    report = export.write(export.trained(name), tmp_path / "net", onnx=False)
+    report = export.write(export.trained(name), tmp_path / "net")
     assert (report["num_classes"], report["input_size"]) == (10, 64)
     model = timm.create_model(name, pretrained=True).eval()
     assert torch.equal(logits(load(tmp_path / "net"), 64), logits(model, 64))
@@ -159,7 +151,7 @@ def test_a_name_with_weights(tmp_path: Path) -> None:
 
 
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [MINI, "--supernet", str(run / "run"), "--out", str(tmp_path / "net"), "--onnx", "false"]
+    arguments = [MINI, "--supernet", str(run / "run"), "--out", str(tmp_path / "net")]
     images = ["--data-dir", str(run / "data"), "--workers", "0", "--batch-size", "10"]
     assert cli.main(["export", *arguments, *images, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
