@@ -69,6 +69,8 @@ def export_network(options: ExportOptions) -> Result:
         return Result({}, boxes={paths["onnx"]: gap})
     name = f"local-dir:{folder}" if folder.is_dir() else options.model
     model: Any = create(name, options.space, options.pretrained, exportable=True).eval()
+    if unknown := set(options.keep) - {module for module, _ in model.named_modules()}:
+        raise UserError(f"--keep {min(unknown)}: {name} has no such module; --sensitivity prints its blocks")
     config = resolve_model_data_config(model)
     if options.input_size:
         config["input_size"] = (config["input_size"][0], options.input_size, options.input_size)

@@ -47,7 +47,12 @@ def onnx_file(program: ExportedProgram, facts: str, threads: int) -> Exported:
 
 
 def _module_of(node: Any) -> str:
-    """The module of the network that a node is of, such as blocks.3.1.conv_pw; empty if that is not on record."""
+    """The module of the network that a node is of, such as blocks.3.1.conv_pw; empty if that is not on record.
+
+    The weight tells it, as a convolution into which a batch norm was folded has the norm's scope.
+    """
+    if weight := next((name for name in node.input if name.endswith(".weight")), ""):
+        return weight.removesuffix(".weight")
     scopes = next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"), "[]")
     names = [name.strip(" '\"") for name in scopes.strip("[]").split(",")]
     return names[-2] if len(names) > 1 else ""  # the last is the operator's

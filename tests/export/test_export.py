@@ -188,6 +188,11 @@ def test_without_its_extra_a_format_says_what_to_install(
     assert not list(tmp_path.iterdir())
 
 
+def test_only_modules_that_there_are_can_be_kept(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["export", str(network), "--format", "pt2", "--keep", "[blocks.9]"]
+    assert "--keep blocks.9: local-dir:" in fails(capsys, *arguments)
+
+
 def test_calibration_wants_images(network: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxscript")  # of the extra export
     arguments = ["--format", "onnx-int8", "--calibration", str(tmp_path), "--out", str(tmp_path / "out")]

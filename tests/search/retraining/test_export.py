@@ -1,17 +1,26 @@
 """scarlet-search export: what timm loads gives the logits of the path or network it came from."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
 from helpers.supernets import write_images, write_supernet
+from helpers.tables import invented_table
 from torch import nn
 
 from scarlet_models import UserError
 from scarlet_models.search import cli
+from scarlet_models.search.latency.bench import Bench
+from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.latency.table import LatencyTable
+from scarlet_models.search.report.context import Context
+from scarlet_models.search.report.runs import Run
+from scarlet_models.search.report.sections import section_of
 from scarlet_models.search.retraining import export
 from scarlet_models.search.retraining.inherited import extract, find_genotype, inherited
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
@@ -203,3 +212,47 @@ def test_what_cannot_be_folded_is_refused_without_words_for_programmers() -> Non
     with pytest.raises(UserError, match=r"layer 1: .*cannot be folded.*retrain 0,3,1,2,3 on its own") as refusal:
         extract(Supernet("mini", 3, "relu").eval(), Genotype.parse(MINI, "mini"))
     assert "fold=False" not in str(refusal.value)
+
+
+# Beside a latency table
+
+
+def table_of_this_machine(path: Path, **other: object) -> LatencyTable:
+    """A table of invented times that says it was measured here, but for `other` facts."""
+    facts = Bench(SearchSpace.load("mini"), LatencyOptions("mini", device="cpu")).facts()
+    table = replace(invented_table(), facts={**facts, **other})
+    table.save(path)
+    return table
+
+
+def test_the_network_is_timed_beside_its_latency_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    retrained(tmp_path / "run")
+    table = table_of_this_machine(tmp_path / "table.json")
+    arguments = ["export", str(tmp_path / "run"), "--latency-table", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    said = json.loads((tmp_path / "out" / "latency.json").read_text())
+    (predicted,) = table.sum(np.array([Genotype.parse(MINI, "mini").choices]))
+    assert said["predicted"] == pytest.approx(predicted, abs=1e-3)
+    assert said["measured"] > 0 and (said["runtime"], said["dtype"]) == ("torch", "fp32")
+    line = f"{said['predicted']:.2f} ms by the table, {said['measured']:.2f} ms measured"
+    assert line in capsys.readouterr().out
+    assert f"predicts {said['predicted']:.2f} ms; the network takes {said['measured']:.2f} ms (torch fp32" in page(
+        tmp_path
+    )
+    table_of_this_machine(tmp_path / "table.json", processor="a phone's")
+    assert cli.main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["latency"]["measured"] is None
+    assert "the network was not timed, as the table is of another device" in page(tmp_path)
+
+
+def page(folder: Path) -> str:
+    """What the report says of the exported network."""
+    run = Run("export", folder / "out", "out")
+    return " ".join(section_of(run, Context([])).text)
+
+
+def test_only_networks_of_a_space_have_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    invented_table().save(tmp_path / "table.json")
+    arguments = ["--latency-table", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(["export", "scarlet_c.c10", *arguments]) == 2
+    assert "times the blocks of space 'mini', not those of this 'scarlet'" in capsys.readouterr().err
