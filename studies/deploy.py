@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from timm.data import resolve_model_data_config
 
+from scarlet_models.export.formats import export
 from scarlet_models.export.network import about, export_network
 from scarlet_models.export.onnx_files import run_onnx
 from scarlet_models.export.options import SUFFIXES, ExportOptions
-from scarlet_models.export.programs import export
 from scarlet_models.inspection.timing import interleaved, median_seconds
 from scarlet_models.networks import create
 

@@ -28,9 +28,9 @@ from scarlet_models.weights.save import CONFIG
 
 from .checking import Check, check_files
 from .detectors import detector_file
+from .formats import export, need_packages
 from .onnx_files import sensitivity
 from .options import SUFFIXES, ExportOptions
-from .programs import export, need_packages
 
 _BATCH = 50
 _SENSITIVITY_IMAGES = 64

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scarlet_models.export.formats import export
 from scarlet_models.export.options import program_format
-from scarlet_models.export.programs import Exported, export
+from scarlet_models.export.programs import Exported
 from scarlet_models.inspection.timing import interleaved, median_seconds
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import SearchSpace

@@ -93,7 +93,8 @@ def test_files_are_measured(files: Path) -> None:
     assert checks["net.onnx"]["top1"] == checks["net.onnx"]["top1_fp32"] == checks["net-int8.onnx"]["top1_fp32"]
     assert checks["net.onnx"]["difference"] < 1e-4 < checks["net-int8.onnx"]["difference"] < 0.5
     assert {"conv_stem", "blocks.1.0", "classifier"} <= set(said["sensitivity"])
-    assert all(0 < error < 1 for error in said["sensitivity"].values())
+    assert said["sensitivity"]["blocks.1.0"] > 0
+    assert all(0 <= error < 1 for error in said["sensitivity"].values())
 
 
 def test_the_example_classifies_without_torch(files: Path, tmp_path: Path) -> None:

@@ -158,13 +158,14 @@ def test_measures_take_turns() -> None:
     assert len({tuple(calls[i : i + 3]) for i in range(0, 15, 3)}) > 1
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-5), ("int8", 0.2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-10), ("int8", 0.1)])
 def test_onnxruntime_runs_a_block_at_its_shape(dtype: Any, tolerance: float) -> None:
     block = Supernet(MINI, 3, stabilizer="skip").eval().choice(2, 0)
     features = torch.randn(1, 16, 8, 8)
     output = as_program(block, features, LatencyOptions("mini", runtime="onnxruntime", dtype=dtype)).run(features)
     with torch.inference_mode():
-        assert output == pytest.approx(block(features), abs=tolerance)
+        expected = block(features)
+        assert (output - expected).square().mean() < tolerance * expected.square().mean()
 
 
 def test_what_a_call_costs_is_taken_off_blocks() -> None:
