@@ -54,7 +54,7 @@ def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
             torch.onnx.export(
                 model,
                 (first,),
-                file,
+                file,  # type: ignore[arg-type]  # the older exporter takes files
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=["image"],

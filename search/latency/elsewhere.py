@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,21 +49,17 @@ def emit(options: LatencyOptions) -> Path:
     bench = Bench(SearchSpace.load(options.space), options)
     folder, suffix = Path(options.emit), SUFFIXES[program_format(options.runtime, options.dtype)]
     networks = stratified(bench.space, options.validate, options.seed) if options.validate else []
-    todo = [
-        (name, partial(as_program, module, images, options))
-        for name, module, images in parts(bench.net(), bench.images)
-    ]
+    todo = list(parts(bench.net(), bench.images))
     for network in networks:
-        name = _NETWORK + "-".join(map(str, network.choices))
-        todo.append((name, lambda network=network: as_program(bench.model(network), bench.images, options)))
+        todo.append((_NETWORK + "-".join(map(str, network.choices)), bench.model(network), bench.images))
     with Progress(len(todo), 0, "programs") as progress:
-        for name, make in todo:
-            write_bytes(folder / (name + suffix), make().data)
+        for name, module, images in todo:
+            write_bytes(folder / (name + suffix), as_program(module, images, options).data)
             progress.advance("")
     command = _COMMANDS[options.runtime].replace("THREADS", str(options.threads or 1))
     if options.runtime == "onnxruntime" and options.batch_size > 1:
         command = command.replace(" -x", f" -f batch:{options.batch_size} -x")
-    facts = {"space": bench.space.to_dict(), "programs": [name for name, _ in todo], "facts": bench.facts()}
+    facts = {"space": bench.space.to_dict(), "programs": [name for name, *_ in todo], "facts": bench.facts()}
     write_json(folder / MANIFEST, facts)
     texts = resources.files(__package__)
     for name in (SCRIPT, "README.md"):

@@ -109,9 +109,8 @@ class Stages:
         """The network as timm and people read it."""
         source = str(self.pipeline.out / "retrain" / "exported" / self.name)
         what = "the network becomes a folder that timm and people read"
-        given, evolving = {"network": source}, (self.searching() or [None])[-1]
-        if evolving and (table := evolving.options.get("latency_table")):
-            given["latency_table"] = table
+        tables = [stage.options["latency_table"] for stage in self.searching() if "latency_table" in stage.options]
+        given = {"network": source, **({"latency_table": tables[0]} if tables else {})}
         return Stage(f"exported/{self.name}", "export", what, given, "config.json", needs=("latency", "retrain"))
 
     def _reporting(self, trained: list[str]) -> Stage:
