@@ -2,7 +2,7 @@
 
     python studies/deploy.py accuracy scarlet_b.c10 --calibration cifar10/train --data-dir cifar10 --split test
     python studies/deploy.py latency --programs runs/deploy          # compiles once, then times in turns
-    python studies/deploy.py figure
+    python studies/deploy.py pages           # the figure, and the tables as Markdown
 
 Tables go to docs/results/deploy, the figure to docs/figures. Needs the extras export and executorch. Run nothing else
 during latency.
@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     latency.add_argument("--programs", type=Path, default=Path("runs/deploy"))
     latency.add_argument("--format", default=",".join(FORMATS))
     latency.add_argument("--rounds", type=int, default=20)
-    parts.add_parser("figure")
+    parts.add_parser("pages")
     given = parser.parse_args(arguments)
-    {"accuracy": measure_accuracy, "latency": measure_latency, "figure": lambda _: draw()}[given.part](given)
+    {"accuracy": measure_accuracy, "latency": measure_latency, "pages": lambda _: show_pages()}[given.part](given)
 
 
 def measure_accuracy(given: argparse.Namespace) -> None:
@@ -161,6 +161,29 @@ def _put(path: Path, row: dict[str, Any], keys: Sequence[str]) -> None:
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def show_pages() -> None:
+    """Draw the figure, and print the tables of docs/deploy.md."""
+    if (RESULTS / "accuracy.csv").is_file():
+        print(
+            "| file | top-1 % | PyTorch's | difference (95% CI) | largest logit difference | MB |\n|---|---|---|---|---|---|"
+        )
+        for row in _rows(RESULTS / "accuracy.csv"):
+            lost, half = float(row["drop"]), float(row["drop_ci95"])
+            interval = f"{-lost:+.2f} [{-lost - half:+.2f}, {-lost + half:+.2f}]"
+            cells = (row["top1"], row["top1_fp32"], interval, row["logit_difference"], row["megabytes"])
+            print(f"| `{row['network']}` {row['format']} | {' | '.join(cells)} |")
+    if (RESULTS / "latency.csv").is_file():
+        draw()
+        rows = {(row["network"], row["runtime"], row["dtype"]): row for row in _rows(RESULTS / "latency.csv")}
+        columns = list(dict.fromkeys(key[1:] for key in rows))
+        print(f"\n| network | top-1 | {' | '.join(f'{runtime} {dtype}' for runtime, dtype in columns)} |")
+        print("|---|---|" + "---|" * len(columns))
+        for name in dict.fromkeys(key[0] for key in rows):
+            found = [rows.get((name, *column)) for column in columns]
+            cells = [f"{row['milliseconds']} ms, {row['megabytes']} MB" if row else "" for row in found]
+            print(f"| `{name}` | {TOP1.get(name, '')} | {' | '.join(cells)} |")
 
 
 def draw() -> None:
