@@ -166,9 +166,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def show_pages() -> None:
     """Draw the figure, and print the tables of docs/deploy.md."""
     if (RESULTS / "accuracy.csv").is_file():
-        print(
-            "| file | top-1 % | PyTorch's | difference (95% CI) | largest logit difference | MB |\n|---|---|---|---|---|---|"
-        )
+        print("| file | top-1 % | PyTorch's | difference (95% CI) | largest logit difference | MB |")
+        print("|---|---|---|---|---|---|")
         for row in _rows(RESULTS / "accuracy.csv"):
             lost, half = float(row["drop"]), float(row["drop_ci95"])
             interval = f"{-lost:+.2f} [{-lost - half:+.2f}, {-lost + half:+.2f}]"

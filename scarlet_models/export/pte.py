@@ -58,10 +58,13 @@ def _quantized(model: nn.Module, calibration: Tensor, batch_size: int, keep: Seq
 def run_pte(data: bytes, batch_size: int, threads: int) -> Run:
     """A call that runs a program on images, as many at a time as it was made for."""
     with quiet("root"):
-        from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+        from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
         from executorch.runtime import Runtime
 
-    if threads:  # one pool for all programs of the process
+    if threads not in (
+        0,
+        _threadpool_get_thread_count(),
+    ):  # a program made before would still use the old pool, and crash
         _unsafe_reset_threadpool(threads)
     method = Runtime.get().load_program(data).load_method("forward")
     assert method is not None
