@@ -66,10 +66,11 @@ def run_pte(data: bytes, batch_size: int, threads: int) -> Run:
         _threadpool_get_thread_count(),
     ):  # a program made before would still use the old pool, and crash
         _unsafe_reset_threadpool(threads)
-    method = Runtime.get().load_program(data).load_method("forward")
-    assert method is not None
+    program = Runtime.get().load_program(data)
 
     def run(images: Tensor) -> Tensor:
+        method = program.load_method("forward")  # the program keeps it, and must itself be kept as long as it runs
+        assert method is not None
         parts = [method.execute((part.contiguous(),))[0] for part in images.split(batch_size)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
