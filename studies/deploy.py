@@ -90,8 +90,6 @@ def measure_accuracy(given: argparse.Namespace) -> None:
                 "images": check.images,
                 "logit_difference": f"{check.difference:.1e}",
                 "megabytes": f"{check.size / 1e6:.2f}",
-                "milliseconds": f"{check.ms:.2f}",
-                "ratio_to_pytorch": f"{check.ms_ratio:.3f}",
             }
             _put(RESULTS / "accuracy.csv", row, ("network", "format"))
             print(*row.values(), flush=True)
@@ -170,7 +168,7 @@ def show_pages() -> None:
         print("|---|---|---|---|---|---|")
         for row in _rows(RESULTS / "accuracy.csv"):
             lost, half = float(row["drop"]), float(row["drop_ci95"])
-            interval = f"{-lost:+.2f} [{-lost - half:+.2f}, {-lost + half:+.2f}]"
+            interval = f"{0 - lost:+.2f} [{0 - lost - half:+.2f}, {half - lost:+.2f}]"
             cells = (row["top1"], row["top1_fp32"], interval, row["logit_difference"], row["megabytes"])
             print(f"| `{row['network']}` {row['format']} | {' | '.join(cells)} |")
     if (RESULTS / "latency.csv").is_file():

@@ -51,8 +51,8 @@ def _show(result: Result) -> None:
     for path, check in result.checks.items():
         cells = []
         if check.top1 is not None and check.drop_ci is not None:
-            low, high = (-check.drop + sign * check.drop_ci for sign in (-1, 1))
-            cells = [f"{check.top1:.2f}", f"{check.top1_fp32:.2f}", f"{-check.drop:+.2f} [{low:+.2f}, {high:+.2f}]"]
+            low, high = (sign * check.drop_ci - check.drop for sign in (-1, 1))
+            cells = [f"{check.top1:.2f}", f"{check.top1_fp32:.2f}", f"{0 - check.drop:+.2f} [{low:+.2f}, {high:+.2f}]"]
         cells += [f"{check.difference:.1e}", f"{check.size / 1e6:.2f}", f"{check.ms:.2f}", f"{check.ms_ratio:.2f}"]
         shown.add_row(str(path), *cells)
     console().print(shown, markup=False)

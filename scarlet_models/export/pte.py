@@ -61,10 +61,7 @@ def run_pte(data: bytes, batch_size: int, threads: int) -> Run:
         from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
         from executorch.runtime import Runtime
 
-    if threads not in (
-        0,
-        _threadpool_get_thread_count(),
-    ):  # a program made before would still use the old pool, and crash
+    if threads and threads != _threadpool_get_thread_count():  # one pool for all programs of the process
         _unsafe_reset_threadpool(threads)
     program = Runtime.get().load_program(data)
 
