@@ -19,7 +19,7 @@ PROGRAM = Program(
         "convert": "turn a published checkpoint into safetensors",
         "weights": "the local store: list, dir, verify, install",
         "publish": "push a network to the Hugging Face Hub",
-        "export": "write ONNX and torch.export programs and check them",
+        "export": "write ONNX, torch.export and ExecuTorch files, int8 too, and check them",
         "benchmark": "latency and throughput next to timm's mobile networks",
         "plot": "draw an architecture as PNG or SVG",
         "detect": "train, evaluate and use object detectors: train, eval, predict",

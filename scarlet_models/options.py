@@ -116,6 +116,7 @@ def checked(options: type, entries: Mapping[str, Any]) -> dict[str, Any]:
     types, values = typing.get_type_hints(options), {}
     for key, entry in entries.items():
         name = str(key).replace("-", "_")
+        name = f"{name}_" if f"{name}_" in types else name
         if name not in types:
             raise UserError(f"there is no option {key}; {did_you_mean(name, map(flag, types))}")
         try:
@@ -143,8 +144,8 @@ def names_with(options: Any, key: str) -> set[str]:
 
 
 def flag(name: str) -> str:
-    """A field's name as the command line spells it."""
-    return "--" + name.replace("_", "-")
+    """A field's name as the command line spells it; a name that Python reserves ends in an underscore."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -21,7 +21,7 @@ PROGRAM = Program(
         "ablate": "train supernets with and without stabilizers over seeds, and measure them",
         "retrain": "train one network from its genotype, and export it",
         "report": "one self-contained page about a search: curves, fronts, networks, options",
-        "export": "write a network for timm, ONNX and people: genotype and supernet, retrained folder, or name",
+        "export": "write a network as a folder for timm: genotype and supernet, retrained folder, or name",
         "run": "the whole search on your own images: train, evolve, pick, retrain, export, report",
         "reproduce": "find a released network anew, or train it from its genotype",
         "quickstart": "the whole search in minutes on handwritten digits, each step explained",

@@ -23,9 +23,10 @@ LAYERS = """
     search
     __main__ cli
     commands
+    export
     detection
     training
-    inference export inspection
+    inference inspection
     images
     {from_timm networks models weights}
     space

@@ -1,53 +1,60 @@
-"""Write a network as an ONNX model and as a torch.export program, each checked against the network itself.
+"""Write a network as files for other runtimes, and check each in its own runtime before it is written.
 
-Both take batches of any size. For the check, onnxruntime runs the ONNX model and torch the program on random images, in
-batches of one and of three. A file whose outputs differ from the network's is not written.
+Formats: onnx and onnx-int8 (onnxruntime), pt2 (torch.export), executorch and executorch-int8 (.pte for phones, with
+XNNPACK). onnx and pt2 take batches of any size, .pte files one image. Detectors become ONNX with their post-processing.
+
+The table compares each file with the network in PyTorch: logits, size, and latency in one interleaved run. Give
+--data-dir for top-1, and --max-drop to refuse files that lose too much. scarlet-search export writes the network itself
+as a folder for timm, from a supernet too; this command takes that folder.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from scarlet_models.errors import UserError
-from scarlet_models.options import NetworkOptions, option
+from scarlet_models.export.options import ExportOptions as Options
+
+if TYPE_CHECKING:
+    from scarlet_models.export.network import Result
 
 EXAMPLE = """  scarlet-models export scarlet_a.c10
-  scarlet-models export local-dir:runs/a/exported/a --formats [onnx] --out models
-  scarlet-models export 0,1,2,3,0 --space mini --no-pretrained"""
-
-
-@dataclass
-class Options(NetworkOptions):
-    """Options of export.
-
-    Args:
-        pretrained: Load weights; --no-pretrained leaves them random.
-        formats: onnx for MODEL.onnx, program for MODEL.pt2.
-        out: Folder for the files.
-    """
-
-    pretrained: bool = True
-    formats: list[Literal["onnx", "program"]] = option(["onnx", "program"])
-    out: str = option(".", free=True)
+  scarlet-models export runs/mine/exported/mine --format onnx-int8,executorch-int8 --calibration my_images/train \\
+      --data-dir my_images --max-drop 1.0 --out models
+  scarlet-models export 0,1,2,3,0 --space mini --no-pretrained --format pt2"""
 
 
 def main(options: Options) -> None:
-    """Write the files, and print for each how much its outputs differ from the network's."""
-    from scarlet_models.export.programs import export_program, onnx_bytes, program_bytes, sample_batches
-    from scarlet_models.files import write_bytes
-    from scarlet_models.networks import create, file_stem, image_size
+    """Write the files and print the table."""
+    from dataclasses import asdict
 
-    if not options.formats:
-        raise UserError("--formats: the list is empty; name onnx, program or both")
-    model: Any = create(options.model, options.space, options.pretrained, exportable=True).eval()
-    channels, size = model.pretrained_cfg["input_size"][0], options.input_size or image_size(model)
-    batches = sample_batches(channels, size)
-    program = export_program(model, batches[-1])
-    for kind in options.formats:
-        convert, suffix = (onnx_bytes, ".onnx") if kind == "onnx" else (program_bytes, ".pt2")
-        data, difference = convert(program, model, batches)
-        path = Path(options.out) / (file_stem(options.model) + suffix)
-        write_bytes(path, data)
-        print(f"{path}  {len(data) / 1e6:.1f} MB, checked: differs by {difference:.0e} of the largest output")
+    from scarlet_models.export.network import export_network
+    from scarlet_models.terminal import output
+
+    result = export_network(options)
+    if options.json:
+        rows = {str(path): asdict(check) for path, check in result.checks.items()}
+        boxes = {str(path): gap for path, gap in result.boxes.items()}
+        output({"files": rows, "sensitivity": result.sensitivity, "boxes": boxes}, True, print)
+        return
+    for path, gap in result.boxes.items():
+        print(f"{path}  checked: boxes differ by at most {gap:.1e} px from PyTorch's")
+    if result.checks:
+        _show(result)
+
+
+def _show(result: Result) -> None:
+    from scarlet_models.terminal import console, table
+
+    scored = any(check.images for check in result.checks.values())
+    top1 = (">top-1 %", ">PyTorch's", ">difference [95% CI]") if scored else ()
+    shown = table("file", *top1, ">largest logit difference", ">MB", ">ms", ">/ PyTorch")
+    for path, check in result.checks.items():
+        cells = []
+        if check.top1 is not None and check.drop_ci is not None:
+            low, high = (sign * check.drop_ci - check.drop for sign in (-1, 1))
+            cells = [f"{check.top1:.2f}", f"{check.top1_fp32:.2f}", f"{0 - check.drop:+.2f} [{low:+.2f}, {high:+.2f}]"]
+        cells += [f"{check.difference:.1e}", f"{check.size / 1e6:.2f}", f"{check.ms:.2f}", f"{check.ms_ratio:.2f}"]
+        shown.add_row(str(path), *cells)
+    console().print(shown, markup=False)
+    for block, error in result.sensitivity.items():
+        print(f"int8 in {block} alone: logits differ by {100 * error:.2f}% (root mean square)")

@@ -1,9 +1,11 @@
-"""Export a network to a folder: config.json and model.safetensors for timm, a model card, and model.onnx.
+"""Export a network to a folder for timm: config.json, model.safetensors and a model card.
 
 The network is a genotype with weights inherited from a supernet (--supernet), a folder that retrain wrote, or the name
 of a network that has weights. Give the supernet's images (--data-dir) to recalibrate batch norm for the path on
-training images and to score the network on held-out ones; stabilizers are folded. The ONNX is checked against the
-network. timm.create_model("local-dir:FOLDER", pretrained=True) loads the folder; scarlet-models publish pushes it.
+training images and to score the network on held-out ones; stabilizers are folded. Give --latency-table to time the
+network as the table's blocks were timed, beside the table's prediction. timm.create_model("local-dir:FOLDER",
+pretrained=True) loads the folder, scarlet-models publish pushes it, and scarlet-models export makes ONNX, ExecuTorch
+and int8 files of it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from scarlet_models.search.scoring.options import HeldOutOptions
 
 EXAMPLE = """  scarlet-search export runs/a --out models/a
   scarlet-search export 0,1,2,3,0 --supernet runs/mini --data-dir images --out models/best
-  scarlet-search export scarlet_c.c10 --onnx false --out models/c"""
+  scarlet-search export scarlet_c.c10 --out models/c"""
 
 
 @dataclass(kw_only=True)
@@ -31,7 +33,7 @@ class Options(HeldOutOptions):
         supernet: Folder of a training run, its supernet.safetensors, or the name of a supernet that ships: the
             genotype's weights come from it.
         calibration_images: Training images to recalibrate batch norm on.
-        onnx: Write model.onnx too, true or false; by default, if the packages of the extra "export" are installed.
+        latency_table: table.json of scarlet-search latency, or its folder, of this device; empty for none.
         out: Folder to write; empty for exported/NAME.
         json: Print the result as one JSON object.
     """
@@ -39,7 +41,7 @@ class Options(HeldOutOptions):
     network: str = option(positional=True)
     supernet: str = ""
     calibration_images: int = option(1000, least=2)
-    onnx: bool | None = None
+    latency_table: str = ""
     out: str = option("", free=True)
     json: bool = option(False, once=True)
 
@@ -52,7 +54,7 @@ def main(options: Options) -> None:
             written.
     """
     from scarlet_models.networks import file_stem
-    from scarlet_models.search.retraining.export import trained, write
+    from scarlet_models.search.retraining.export import time_beside, trained, write
     from scarlet_models.search.retraining.inherited import inherited
     from scarlet_models.training.progress import log_to_stderr
 
@@ -61,7 +63,9 @@ def main(options: Options) -> None:
         network = inherited(options.network, options.supernet, options, options.calibration_images)
     else:
         network = trained(options.network)
-    report = write(network, Path(options.out or f"exported/{file_stem(options.network)}"), options.onnx)
+    if options.latency_table:
+        time_beside(network, options.latency_table)
+    report = write(network, Path(options.out or f"exported/{file_stem(options.network)}"))
     if options.json:
         print(json.dumps(report))
     else:
@@ -75,7 +79,7 @@ def _show(report: dict[str, Any]) -> None:
         "config.json": "architecture, classes and transform",
         "model.safetensors": "weights",
         "README.md": "model card",
-        "model.onnx": f"checked: differs by {report.get('onnx_difference', 0):.0e} of the largest output",
+        "latency.json": "latency by the table, and measured",
     }
     if report["genotype"]:
         print(f"network   {report['genotype']}  (space {report['space']})")
@@ -83,6 +87,11 @@ def _show(report: dict[str, Any]) -> None:
     for key, what in (("holdout_top1", "held-out"), ("test_top1", "test")):
         if key in report:
             print(f"top-1     {report[key]:.2f}% of the {what} images")
+    if latency := report.get("latency"):
+        measured = (
+            "timed on another device" if latency["measured"] is None else f"{latency['measured']:.2f} ms measured"
+        )
+        print(f"latency   {latency['predicted']:.2f} ms by the table, {measured}")
     shown = table("file", ">MB", "what")
     for name, size in report["files"].items():
         shown.add_row(name, f"{size / 1e6:.2f}", about[name])

@@ -4,7 +4,11 @@ Writes table.json for `evolve --latency-table`: milliseconds of every choice of 
 of stem and head, for a batch of images. Then times whole networks, spread over the range of MACs, and compares them
 with the table's sums.
 
-Run nothing else meanwhile. A space of 19 layers at 224 px on one thread takes some minutes, with onnxruntime some ten.
+Run nothing else meanwhile. A space of 19 layers at 224 px on one thread takes some minutes, with onnxruntime some ten,
+with executorch an hour or more, as each block is compiled.
+
+For a phone or board, --emit writes the blocks as programs, with a script that times them there; --from reads the times
+that come back. (extras: export for onnxruntime, executorch for executorch)
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
 
 EXAMPLE = """  scarlet-search latency --threads 1 --out runs/latency
   scarlet-search latency nas_bench_macro --device cuda --batch-size 64
-  scarlet-search latency --runtime onnxruntime --image-size 96 --validate 20"""
+  scarlet-search latency --runtime onnxruntime --dtype int8 --image-size 96 --validate 20
+  scarlet-search latency --runtime executorch --dtype int8 --validate 10 --emit phone
+  scarlet-search latency --from phone/times.csv --out runs/latency_phone"""
 
 
 @dataclass
@@ -38,17 +44,22 @@ class Options(LatencyOptions):
 
 
 def main(options: Options) -> None:
-    """Measure, write the table and print how good it is.
+    """Measure or read, write the table and print how good it is; or write programs to measure elsewhere.
 
     Raises:
         UserError: A missing package or device, or a folder that cannot be written.
     """
     from scarlet_models.search.latency.bench import measure
+    from scarlet_models.search.latency.elsewhere import emit, read_table
     from scarlet_models.search.latency.table import NAME
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
-    table = measure(options)
+    if options.emit:
+        folder = emit(options)
+        print(f"programs, manifest.json and measure.sh are in {folder}\nnext: read {folder / 'README.md'}")
+        return
+    table = read_table(Path(options.from_)) if options.from_ else measure(options)
     path = Path(options.out) / NAME
     table.save(path)
     if options.json:
@@ -67,7 +78,7 @@ def _show(table: LatencyTable, path: Path) -> None:
     facts, out = table.facts, console()
     out.print(
         f"[bold]{table.space.name}[/]  {facts['image_size']} px, batch of {facts['batch_size']}, {facts['runtime']} "
-        f"on {facts['device']} ({facts['processor']}), {facts['threads'] or 'its own'} thread(s)\n"
+        f"{facts['dtype']} on {facts['device']} ({facts['processor']}), {facts['threads'] or 'its own'} thread(s)\n"
     )
     shown = columns(">layer", *(f">{choice}" for choice in map(str, table.space.choices)))
     for layer, times in enumerate(table.blocks):

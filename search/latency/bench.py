@@ -1,7 +1,7 @@
 """Measures a latency table: times the blocks of a space on this device, then compares sums with whole networks.
 
-In PyTorch the blocks are timed at their places in whole networks, with the clock read between them; in onnxruntime each
-on its own.
+In PyTorch the blocks are timed at their places in whole networks, with the clock read between them; in the other
+runtimes each is a program of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ from scarlet_models.training.progress import Progress
 
 from .additivity import compare, stratified, time_networks
 from .block_times import Samples, time_blocks
-from .onnx_times import as_onnx, time_blocks_onnx
 from .options import LatencyOptions
-from .table import LatencyTable, distinct_units
+from .program_times import as_program, parts, samples_of, time_programs
+from .table import LatencyTable
 
-_VERSIONS = {"torch": ("torch", "timm"), "onnxruntime": ("onnxruntime", "torch", "timm")}
+_VERSIONS = {"torch": (), "onnxruntime": ("onnxruntime",), "executorch": ("executorch", "torchao")}
 
 
 def measure(options: LatencyOptions) -> LatencyTable:
@@ -46,16 +47,17 @@ def measure(options: LatencyOptions) -> LatencyTable:
         bench = Bench(SearchSpace.load(options.space), options)
         started = time.monotonic()
         samples = bench.time_blocks()
-        facts = {
-            **bench.facts(),
-            "measurements_of_a_block": min(map(len, samples.units.values())),
-            "spread": round(samples.spread(), 4),
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        medians = {unit: float(np.median(times)) for unit, times in samples.units.items()}
-        table = LatencyTable.of_units(bench.space, bench.image_size, float(np.median(samples.base)), medians)
-        table = replace(table, facts=facts)
+        facts = {**bench.facts(), "seconds": round(time.monotonic() - started, 1)}
+        table = make_table(bench.space, bench.image_size, samples, facts)
         return replace(table, validation=bench.validate(table)) if options.validate else table
+
+
+def make_table(space: SearchSpace, image_size: int, samples: Samples, facts: dict[str, Any]) -> LatencyTable:
+    """The table of the medians."""
+    medians = {unit: float(np.median(times)) for unit, times in samples.units.items()}
+    facts["measurements_of_a_block"] = min(map(len, samples.units.values()))
+    facts["spread"] = round(samples.spread(), 4)
+    return replace(LatencyTable.of_units(space, image_size, float(np.median(samples.base)), medians), facts=facts)
 
 
 class Bench:
@@ -69,7 +71,7 @@ class Bench:
         self.space, self.options = space, options
         self.image_size = options.image_size or space.input_size
         self.num_classes = options.num_classes or space.num_classes
-        self.device = distributed.pick_device("cpu" if options.runtime == "onnxruntime" else options.device)
+        self.device = distributed.pick_device(options.device if options.runtime == "torch" else "cpu")
         self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         self.images = self._place(torch.randn(options.batch_size, 3, self.image_size, self.image_size))
 
@@ -80,15 +82,19 @@ class Bench:
 
     def time_blocks(self) -> Samples:
         """Measurements of every block, and of stem and head."""
-        options = self.options
-        net = self._place(Supernet(self.space, self.num_classes, stabilizer="skip").eval())
+        options, net = self.options, self.net()
         if options.runtime == "torch":
             with Progress(options.rounds + 1, 0, "blocks") as progress:
                 return time_blocks(net, self.images, options.rounds, options.seed, partial(progress.advance, ""))
-        blocks = len(distinct_units(self.space, self.image_size)) + 3
-        with Progress(blocks * (options.rounds + 2), 0, "blocks") as progress:
-            advance = partial(progress.advance, "")
-            return time_blocks_onnx(net, self.images, options.rounds, options.threads, advance)
+        count = sum(1 for _ in parts(net, self.images))
+        with Progress(count * (options.rounds + 2), 0, "blocks") as progress:
+            times = time_programs(net, self.images, options, partial(progress.advance, ""))
+        return samples_of(self.space, self.image_size, times)
+
+    def net(self) -> Supernet:
+        """The supernet with plain skips whose blocks are timed."""
+        net: Supernet = self._place(Supernet(self.space, self.num_classes, stabilizer="skip").eval())
+        return net
 
     def validate(self, table: LatencyTable) -> dict[str, Any]:
         """Whole networks, timed and compared with the table's sums."""
@@ -105,12 +111,18 @@ class Bench:
 
     def run_of(self, network: Genotype) -> Callable[[], object]:
         """A call that runs the standalone network on the images."""
-        model: nn.Module = self._place(
-            scarlet_net(genotype=network, space=self.space, num_classes=self.num_classes).eval()
-        )
-        if self.options.runtime == "onnxruntime":
-            return as_onnx(model, self.images, self.options.threads)
-        return partial(model, self.images)
+        return self.run(self.model(network))
+
+    def run(self, model: nn.Module) -> Callable[[], object]:
+        """A call that runs a model in eval mode on the images."""
+        if self.options.runtime == "torch":
+            return partial(self._place(model), self.images)
+        return partial(as_program(model, self.images, self.options).run, self.images)
+
+    def model(self, network: Genotype) -> nn.Module:
+        """The standalone network, with random weights."""
+        made: nn.Module = scarlet_net(genotype=network, space=self.space, num_classes=self.num_classes)
+        return made.eval()
 
     def facts(self) -> dict[str, Any]:
         """What the times hold for, and what may have disturbed them."""
@@ -126,11 +138,12 @@ class Bench:
             "batch_size": options.batch_size,
             "threads": torch.get_num_threads() if options.runtime == "torch" else options.threads,
             "channels_last": options.channels_last,
-            "dtype": "float32",
+            "dtype": options.dtype,
             "cpus": packages["cpus"],
             "load_before": self.load,
             "platform": packages["platform"],
-            **{name: packages[name] for name in ("python", "scarlet-models", *_VERSIONS[options.runtime])},
+            **{name: packages.get(name) for name in ("python", "scarlet-models", "torch", "timm")},
+            **{name: metadata.version(name) for name in _VERSIONS[options.runtime]},
             **({"cuda": packages["cuda"]} if gpu else {}),
             "rounds": options.rounds,
             "seed": options.seed,

@@ -139,10 +139,12 @@ class Stages:
         )
 
     def _exporting(self) -> Stage:
-        """The network as timm, ONNX and people read it."""
+        """The network as timm and people read it."""
         source = str(self.pipeline.out / "retrain" / "exported" / self.name)
-        what = "the network becomes files that timm, ONNX and people read"
-        return Stage(f"exported/{self.name}", "export", what, {"network": source}, "config.json", needs=("retrain",))
+        what = "the network becomes a folder that timm and people read"
+        tables = [stage.options["latency_table"] for stage in self.searching() if "latency_table" in stage.options]
+        given = {"network": source, **({"latency_table": tables[0]} if tables else {})}
+        return Stage(f"exported/{self.name}", "export", what, given, "config.json", needs=("latency", "retrain"))
 
     def _reporting(self, trained: list[str]) -> Stage:
         """The page that shows it all."""

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure as Plot
 
+from scarlet_models.search.retraining.export import LATENCY
 from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.scoring.ranking import Estimate
 from scarlet_models.terminal import short
@@ -144,7 +145,7 @@ def training(run: Run, _: Context) -> Section:
 def export(run: Run, _: Context) -> Section:
     """The section of an exported network."""
     files = [(path.name, f"{short(path.stat().st_size)}B") for path in sorted(run.path.iterdir()) if path.is_file()]
-    return Section("Export", run.label, say("export", run.path), listings=[Listing(("file", ">size"), files)])
+    return Section("Export", run.label, say("export", run.path, run.json(LATENCY)), listings=[Listing(("file", ">size"), files)])
 
 
 def trained(run: Run, context: Context) -> Section:

@@ -1,29 +1,31 @@
-"""Exports a network to a folder: config.json and model.safetensors for timm, a model card, and model.onnx."""
+"""Exports a network to a folder: config.json and model.safetensors for timm, and a model card."""
 
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
-from torch import nn
 
 from scarlet_models.errors import UserError
-from scarlet_models.export.programs import export_program, missing_packages, onnx_bytes, sample_batches
 from scarlet_models.files import sha256_of
-from scarlet_models.inspection.counting import in_channels
+from scarlet_models.inspection.timing import cpu_threads
 from scarlet_models.networks import create, is_genotype
+from scarlet_models.search.latency.additivity import time_networks
+from scarlet_models.search.latency.bench import Bench
+from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.training.split import KEY, read_record, read_trained
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.card import CARD, card
 
-ONNX = "model.onnx"
-
-_logger = logging.getLogger(__name__)
+LATENCY = "latency.json"
+ROUNDS = 20  # of timing a network beside a latency table
+TIMED_BY = ("runtime", "dtype", "image_size", "batch_size", "threads", "channels_last")  # facts of a table
 
 
 @dataclass
@@ -105,36 +107,45 @@ def _test_figures(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     return {"Top-1": text}, {"test_top1": final["top1"]}
 
 
-def write(network: Network, folder: Path, onnx: bool | None) -> dict[str, Any]:
-    """Write the folder, whole or not at all; return what is in it.
+def time_beside(network: Network, latency_table: str) -> None:
+    """Put what a latency table predicts beside what the network takes, timed as the table's blocks were.
 
-    Args:
-        network: What to write.
-        folder: Where to.
-        onnx: Whether to write model.onnx; None writes it if the packages for that are installed.
+    It is timed only on the device of the table.
 
     Raises:
-        UserError: The folder cannot be written or holds other files, or the ONNX cannot be made.
+        UserError: There is no such table, or it is of another space.
+    """
+    genotype = getattr(network.model, "genotype", None)
+    if genotype is None:
+        raise UserError("--latency-table is for networks of a search space, and this one has no genotype")
+    table, measured = LatencyTable.load(latency_table, genotype.space), None
+    given = {name: table.facts[name] for name in TIMED_BY if name in table.facts}
+    if len(given) == len(TIMED_BY):
+        bench = Bench(
+            genotype.space, LatencyOptions(**given, device="cpu" if table.facts["device"] == "cpu" else "auto")
+        )
+        if all(bench.facts()[name] == table.facts[name] for name in ("device", "processor")):
+            with cpu_threads(bench.options.threads):
+                run = bench.run(network.model)
+                measured = round(float(time_networks([run], ROUNDS, bench.device, lambda: None)[0]), 4)
+    predicted = round(float(table.sum(np.array([genotype.choices]))[0]), 4)
+    network.figures["latency"] = {"predicted": predicted, "measured": measured, "rounds": ROUNDS, **given}
+
+
+def write(network: Network, folder: Path) -> dict[str, Any]:
+    """Write the folder, whole or not at all; return what is in it.
+
+    Raises:
+        UserError: The folder cannot be written or holds other files.
     """
     model = network.model
     size = int((network.data_config or resolve_model_data_config(model))["input_size"][-1])
-    figures, facts, more = dict(network.figures), dict(network.facts), dict(network.files)
-    if onnx is None and (onnx := not missing_packages()) is False:
-        _logger.info("no %s: pip install 'scarlet-models[export]' for it", ONNX)
-    if onnx:
-        more[ONNX], figures["onnx_difference"] = _onnx(model, size)
-        shape = f"(N, {in_channels(model)}, {size}, {size})"
-        facts["ONNX"] = f"`{ONNX}`: input `pixels` {shape}, normalised; output `logits`"
-    text = network.card or card(model, "local-dir:PATH/TO/THIS/FOLDER", facts, network.data_config)
-    more[CARD] = text.encode()
+    text = network.card or card(model, "local-dir:PATH/TO/THIS/FOLDER", network.facts, network.data_config)
+    more = {**network.files, CARD: text.encode()}
+    if "latency" in network.figures:
+        more[LATENCY] = json.dumps(network.figures["latency"]).encode()
     saving.save(model, folder, network.model_args, network.data_config, network.classes, more=more, notes=network.notes)
-    return {"folder": str(folder), **_about(model, size), **figures, "files": _sizes(folder)}
-
-
-def _onnx(model: nn.Module, size: int) -> tuple[bytes, float]:
-    """The network as ONNX, and how far its output is off, relative to the largest."""
-    batches = sample_batches(in_channels(model), size)
-    return onnx_bytes(export_program(model, batches[-1]), model, batches)
+    return {"folder": str(folder), **_about(model, size), **network.figures, "files": _sizes(folder)}
 
 
 def _about(model: Any, size: int) -> dict[str, Any]:

@@ -72,7 +72,13 @@ def test_info_of_genotypes_and_sizes_as_json(capsys: pytest.CaptureFixture[str])
         (["info", "scarlet_a", "--input-size", "-1"], "--input-size: -1 is below 0"),
         (["plot", *MINI, "--out", "drawing.docx"], "must end in .png, .svg, .pdf"),
         (["export", *MINI], "a genotype has no weights"),
-        (["export", *MINI, "--no-pretrained", "--formats", "[tf]"], "such as [onnx,program]"),
+        (
+            ["export", *MINI, "--no-pretrained", "--format", "tf"],
+            "--format: 'tf' is none of onnx, onnx-int8, pt2, exec",
+        ),
+        (["export", *MINI, "--format", "onnx-int8"], "--calibration is missing: onnx-int8 needs training images"),
+        (["export", *MINI, "--sensitivity"], "--calibration is missing: --sensitivity needs training images"),
+        (["export", *MINI, "--max-drop", "1"], "--max-drop needs labelled images to measure top-1 on"),
         (["benchmark", "--rounds", "0"], "--rounds: 0 is below 1"),
         (["benchmark", "scarlet_a", "--device", "tpu"], "--device tpu cannot be used here"),
         (["classify", "x.jpg", "--device", "meta"], "--device meta cannot be used here"),
@@ -173,47 +179,6 @@ def test_convert_leaves_no_file_where_it_cannot_install(
     output = tmp_path / "out.safetensors"
     assert "cannot write to" in fails(capsys, "convert", "x.pth", "--install", "--output", str(output))
     assert not output.exists()
-
-
-def test_export_is_checked_and_takes_any_batch(
-    exported: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")  # of the extra export
-    pytest.importorskip("onnxscript")  # likewise
-    status, out, _ = run(capsys, "export", exported, "--out", str(tmp_path))
-    assert status == 0 and out.count("checked: differs by") == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "net.pt2"]
-    model = timm.create_model(exported, pretrained=True).eval()
-    images = torch.randn(5, 3, 32, 32)
-    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        expected = model(images)
-        torch.testing.assert_close(torch.export.load(str(tmp_path / "net.pt2")).module()(images), expected)
-    found = torch.from_numpy(session.run(["logits"], {"pixels": images.numpy()})[0])
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-
-
-def test_export_refuses_what_differs(exported: str) -> None:
-    from scarlet_models.errors import UserError
-    from scarlet_models.export.programs import largest_difference
-
-    model, batch = timm.create_model(exported, pretrained=True).eval(), torch.randn(2, 3, 32, 32)
-    assert largest_difference(model, model, [batch]) == 0
-    for other in (lambda x: model(x) + 1, lambda x: model(x) * float("nan")):
-        with pytest.raises(UserError, match="differs from the network"):
-            largest_difference(model, other, [batch])
-
-
-def test_export_without_the_extra_says_what_to_install(
-    exported: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import importlib.util
-
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "onnxscript" else found(name, *a))
-    message = fails(capsys, "export", exported, "--formats", "[onnx]", "--out", str(tmp_path))
-    assert "ONNX needs onnxscript: pip install " in message and "[export]" in message
-    assert not list(tmp_path.iterdir())
 
 
 def test_scripts_run_with_the_models_registered(tmp_path: Path) -> None:

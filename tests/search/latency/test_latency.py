@@ -4,6 +4,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from scarlet_models.search.commands import latency
 from scarlet_models.search.latency.additivity import compare, stratified
 from scarlet_models.search.latency.bench import measure
 from scarlet_models.search.latency.block_times import Samples, time_blocks
-from scarlet_models.search.latency.onnx_times import as_onnx
+from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.latency.program_times import as_program, parts, samples_of
 from scarlet_models.search.latency.table import LatencyTable, distinct_units, head_input, layer_units
 from scarlet_models.search.pipeline.estimate import seconds_of_latency
 from scarlet_models.search.supernet.supernet import Supernet
@@ -156,12 +158,35 @@ def test_measures_take_turns() -> None:
     assert len({tuple(calls[i : i + 3]) for i in range(0, 15, 3)}) > 1
 
 
-def test_onnxruntime_runs_a_block_at_its_shape() -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-10), ("int8", 0.1)])
+def test_onnxruntime_runs_a_block_at_its_shape(dtype: Any, tolerance: float) -> None:
     block = Supernet(MINI, 3, stabilizer="skip").eval().choice(2, 0)
-    run = as_onnx(block, features := torch.randn(1, 16, 8, 8), 1)
-    (output,) = run()  # type: ignore[misc]  # what onnxruntime's run gives
+    features = torch.randn(1, 16, 8, 8)
+    output = as_program(block, features, LatencyOptions("mini", runtime="onnxruntime", dtype=dtype)).run(features)
     with torch.inference_mode():
-        assert torch.from_numpy(output) == pytest.approx(block(features), abs=1e-5)
+        expected = block(features)
+        assert (output - expected).square().mean() < tolerance * expected.square().mean()
+
+
+def test_what_a_call_costs_is_taken_off_blocks() -> None:
+    units, size = distinct_units(MINI, 32), 32
+    times = {"stem": [5.0, 7.0], "head": [3.0, 3.2]}
+    times |= {
+        name: [9.0, 11.0]
+        for name, *_ in parts(Supernet(MINI, 3, stabilizer="skip"), torch.zeros(1, 3, size, size))
+        if name.startswith("block")
+    }
+    times |= {
+        name: [1.0]
+        for name, *_ in parts(Supernet(MINI, 3, stabilizer="skip"), torch.zeros(1, 3, size, size))
+        if name.startswith("map")
+    }
+    samples = samples_of(MINI, size, times)
+    assert set(samples.units) == set(units)
+    assert all(
+        found == [8.0, 10.0] for found in samples.units.values()
+    )  # half of a call for the input, and for the output
+    assert samples.base == pytest.approx([6 - 0.5 + 3 - 0.5, 6 - 0.5 + 3.2 - 0.5])
 
 
 # The comparison with whole networks
@@ -234,8 +259,9 @@ def test_a_plan_knows_how_long_it_takes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_sums_of_onnxruntime_predict_its_networks(tmp_path: Path) -> None:
-    options = latency.Options(space="mini", runtime="onnxruntime", validate=6, rounds=5, out=str(tmp_path))
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_the_sums_of_onnxruntime_predict_its_networks(dtype: Any, tmp_path: Path) -> None:
+    options = latency.Options(space="mini", runtime="onnxruntime", dtype=dtype, validate=6, rounds=5, out=str(tmp_path))
     said = measure(options).validation
     assert said is not None
     assert said["spearman"]["value"] > 0.7
@@ -248,8 +274,12 @@ def test_the_sums_of_onnxruntime_predict_its_networks(tmp_path: Path) -> None:
         (["--rounds", "0"], "--rounds: 0 is below 1"),
         (["--validate", "2"], "have no rank correlation"),
         (["--device", "cuda:9"], "--device cuda:9 cannot be used here"),
-        (["--runtime", "onnxruntime", "--device", "cuda"], "measures on the CPU only"),
-        (["--runtime", "tensorrt"], "--runtime: 'tensorrt' is not one of torch, onnxruntime"),
+        (["--runtime", "onnxruntime", "--device", "cuda"], "--runtime onnxruntime measures on the CPU only"),
+        (["--runtime", "tensorrt"], "--runtime: 'tensorrt' is not one of torch, onnxruntime, executorch"),
+        (["--dtype", "int8"], "--dtype int8 needs --runtime onnxruntime or executorch"),
+        (["--emit", "x"], "--emit needs --runtime onnxruntime or executorch"),
+        (["--runtime", "executorch", "--emit", "x", "--from", "y"], "give one of the two"),
+        (["--from", "none.csv"], "none.csv: No such file or directory; give the CSV in the folder"),
         (["none.yaml"], "no search space 'none.yaml'"),
     ],
 )

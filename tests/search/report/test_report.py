@@ -106,7 +106,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = {"genotype": genotype, "space": "mini", "image_size": 32, "epochs": 2, "final": True, "name": "net"}
     network["test_split"] = "test"
     retrain.main(retrain.Options(**split, **network, out=str(root / "retrain")))
-    export.main(export.Options(network=str(root / "retrain"), onnx=False, out=str(root / "exported" / "net")))
+    export.main(export.Options(network=str(root / "retrain"), out=str(root / "exported" / "net")))
     return root
 
 

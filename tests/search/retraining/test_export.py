@@ -1,18 +1,26 @@
-"""scarlet-search export: what timm and onnxruntime load gives the logits of the path or network it came from."""
+"""scarlet-search export: what timm loads gives the logits of the path or network it came from."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
+import numpy as np
 import pytest
 import timm
 import torch
 from helpers.supernets import write_images, write_supernet
+from helpers.tables import invented_table
 from torch import nn
 
 from scarlet_models import UserError
 from scarlet_models.search import cli
+from scarlet_models.search.latency.bench import Bench
+from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.latency.table import LatencyTable
+from scarlet_models.search.report.context import Context
+from scarlet_models.search.report.runs import Run
+from scarlet_models.search.report.sections import section_of
 from scarlet_models.search.retraining import export
 from scarlet_models.search.retraining.inherited import extract, find_genotype, inherited
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
@@ -61,7 +69,7 @@ def test_a_calibrated_path_is_what_the_search_scored(run: Path, tmp_path: Path) 
     held = HeldOut(images, info)
     batches, calibration = held.batches(CPU), held.calibration(20, CPU)[0]
     (score,) = PopulationEvaluator(net, batches, calibration).evaluate([MINI])
-    report = export.write(inherited(MINI, str(run / "run"), images, 20), tmp_path / "net", onnx=False)
+    report = export.write(inherited(MINI, str(run / "run"), images, 20), tmp_path / "net")
     assert report["holdout_top1"] == score.top1
     model = load(tmp_path / "net")
     trie = PopulationEvaluator(net, batches, calibration).trie([Genotype.parse(MINI, "mini")])
@@ -75,7 +83,7 @@ def test_a_calibrated_path_is_what_the_search_scored(run: Path, tmp_path: Path) 
 def test_without_images_the_path_keeps_the_running_statistics(run: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"--data-dir.*to recalibrate"):
         network = inherited(MINI, str(run / "run"), HeldOutOptions(), 2)
-    export.write(network, tmp_path / "net", onnx=False)
+    export.write(network, tmp_path / "net")
     net, info = load_supernet(run / "run")
     model = load(tmp_path / "net")
     with torch.inference_mode():
@@ -97,8 +105,8 @@ def test_released_names_are_genotypes_too(run: Path) -> None:
 
 def test_a_retrained_network(tmp_path: Path) -> None:
     model = retrained(tmp_path / "run")
-    report = export.write(export.trained(str(tmp_path / "run")), tmp_path / "out", onnx=True)
-    assert set(report["files"]) == {"config.json", "model.safetensors", "README.md", "model.onnx"}
+    report = export.write(export.trained(str(tmp_path / "run")), tmp_path / "out")
+    assert set(report["files"]) == {"config.json", "model.safetensors", "README.md"}
     back = load(tmp_path / "out")
     assert torch.equal(logits(back), logits(model))
     assert back.pretrained_cfg["label_names"] == ["x", "y", "z"]
@@ -106,16 +114,9 @@ def test_a_retrained_network(tmp_path: Path) -> None:
         json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "out", tmp_path / "run/exported/net")
     )
     assert config == first
-    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
-    for count in (1, 4):
-        pixels = torch.randn(count, 3, 32, 32)
-        (given,) = session.run(["logits"], {"pixels": pixels.numpy()})
-        with torch.inference_mode():
-            assert torch.allclose(torch.from_numpy(given), back(pixels), atol=1e-5)
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"`{MINI}`" in card
     assert f"{Genotype.parse(MINI, 'mini').cost(32, 3).macs:,}" in card
-    assert "(N, 3, 32, 32)" in card
     assert str(tmp_path) not in card + json.dumps(config)
 
 
@@ -135,18 +136,18 @@ def test_exporting_again_replaces_and_other_files_are_refused(tmp_path: Path) ->
     source = tmp_path / "run" / "exported" / "net"
     (source / "README.md").write_text("mine\n")
     for _ in range(2):
-        export.write(export.trained(str(source)), tmp_path / "out", onnx=False)
+        export.write(export.trained(str(source)), tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == "mine\n"
     assert torch.equal(logits(load(tmp_path / "out")), logits(model))
     (tmp_path / "out" / "letter.txt").touch()
     with pytest.raises(UserError, match=r"holds other files, such as letter\.txt"):
-        export.write(export.trained(str(source)), tmp_path / "out", onnx=False)
+        export.write(export.trained(str(source)), tmp_path / "out")
     assert (tmp_path / "out" / "letter.txt").exists()
 
 
 def test_a_name_with_weights(tmp_path: Path) -> None:
     name = "scarlet_a.c10"
-    report = export.write(export.trained(name), tmp_path / "net", onnx=False)
+    report = export.write(export.trained(name), tmp_path / "net")
     assert (report["num_classes"], report["input_size"]) == (10, 64)
     model = timm.create_model(name, pretrained=True).eval()
     assert torch.equal(logits(load(tmp_path / "net"), 64), logits(model, 64))
@@ -159,7 +160,7 @@ def test_a_name_with_weights(tmp_path: Path) -> None:
 
 
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [MINI, "--supernet", str(run / "run"), "--out", str(tmp_path / "net"), "--onnx", "false"]
+    arguments = [MINI, "--supernet", str(run / "run"), "--out", str(tmp_path / "net")]
     images = ["--data-dir", str(run / "data"), "--workers", "0", "--batch-size", "10"]
     assert cli.main(["export", *arguments, *images, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -211,3 +212,47 @@ def test_what_cannot_be_folded_is_refused_without_words_for_programmers() -> Non
     with pytest.raises(UserError, match=r"layer 1: .*cannot be folded.*retrain 0,3,1,2,3 on its own") as refusal:
         extract(Supernet("mini", 3, "relu").eval(), Genotype.parse(MINI, "mini"))
     assert "fold=False" not in str(refusal.value)
+
+
+# Beside a latency table
+
+
+def table_of_this_machine(path: Path, **other: object) -> LatencyTable:
+    """A table of invented times that says it was measured here, but for `other` facts."""
+    facts = Bench(SearchSpace.load("mini"), LatencyOptions("mini", device="cpu")).facts()
+    table = replace(invented_table(), facts={**facts, **other})
+    table.save(path)
+    return table
+
+
+def test_the_network_is_timed_beside_its_latency_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    retrained(tmp_path / "run")
+    table = table_of_this_machine(tmp_path / "table.json")
+    arguments = ["export", str(tmp_path / "run"), "--latency-table", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    said = json.loads((tmp_path / "out" / "latency.json").read_text())
+    (predicted,) = table.sum(np.array([Genotype.parse(MINI, "mini").choices]))
+    assert said["predicted"] == pytest.approx(predicted, abs=1e-3)
+    assert said["measured"] > 0 and (said["runtime"], said["dtype"]) == ("torch", "fp32")
+    line = f"{said['predicted']:.2f} ms by the table, {said['measured']:.2f} ms measured"
+    assert line in capsys.readouterr().out
+    assert f"predicts {said['predicted']:.2f} ms; the network takes {said['measured']:.2f} ms (torch fp32" in page(
+        tmp_path
+    )
+    table_of_this_machine(tmp_path / "table.json", processor="a phone's")
+    assert cli.main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["latency"]["measured"] is None
+    assert "the network was not timed, as the table is of another device" in page(tmp_path)
+
+
+def page(folder: Path) -> str:
+    """What the report says of the exported network."""
+    run = Run("export", folder / "out", "out")
+    return " ".join(section_of(run, Context([])).text)
+
+
+def test_only_networks_of_a_space_have_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    invented_table().save(tmp_path / "table.json")
+    arguments = ["--latency-table", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(["export", "scarlet_c.c10", *arguments]) == 2
+    assert "times the blocks of space 'mini', not those of this 'scarlet'" in capsys.readouterr().err

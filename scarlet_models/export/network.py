@@ -1,0 +1,125 @@
+"""A network by its name or folder, as files for other runtimes, each checked before any is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor
+
+from scarlet_models.detection.detector import load as load_detector
+from scarlet_models.documents import read_json
+from scarlet_models.errors import UserError
+from scarlet_models.files import write_bytes
+from scarlet_models.images import find_images, read_image
+from scarlet_models.inference import class_names
+from scarlet_models.networks import create, file_stem
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.evaluation import check_classes
+from scarlet_models.training.loading import Transformed, load_batches, shard
+from scarlet_models.training.options import TrainData
+from scarlet_models.training.transforms import eval_transform
+from scarlet_models.weights.save import CONFIG
+
+from .checking import Check, check_files
+from .detectors import detector_file
+from .formats import export, need_packages
+from .onnx_files import sensitivity
+from .options import SUFFIXES, ExportOptions
+
+_BATCH = 50
+_SENSITIVITY_IMAGES = 64
+
+
+@dataclass
+class Result:
+    """What `export_network` did.
+
+    Args:
+        checks: By file.
+        sensitivity: The error of int8 by block, if it was asked for.
+        boxes: Of a detector's file, the largest difference of a box in pixels.
+    """
+
+    checks: dict[Path, Check]
+    sensitivity: dict[str, float] = field(default_factory=dict)
+    boxes: dict[Path, float] = field(default_factory=dict)
+
+
+def export_network(options: ExportOptions) -> Result:
+    """Export a network, check the files in their own runtimes, and write them.
+
+    Raises:
+        UserError: There is no such network, a package is missing, or a file is not what its network is.
+    """
+    for kind in options.formats:
+        need_packages(kind)
+    paths = {kind: Path(options.out) / (file_stem(options.model) + SUFFIXES[kind]) for kind in options.formats}
+    folder = Path(options.model)
+    if (folder / CONFIG).is_file() and "detector" in read_json(folder / CONFIG, dict):
+        if options.formats != ["onnx"]:
+            raise UserError(f"{folder} is a detector: --format onnx is the one for it")
+        data, gap = detector_file(load_detector(folder), options.threads)
+        write_bytes(paths["onnx"], data)
+        return Result({}, boxes={paths["onnx"]: gap})
+    name = f"local-dir:{folder}" if folder.is_dir() else options.model
+    model: Any = create(name, options.space, options.pretrained, exportable=True).eval()
+    if unknown := set(options.keep) - {module for module, _ in model.named_modules()}:
+        raise UserError(f"--keep {min(unknown)}: {name} has no such module; --sensitivity prints its blocks")
+    config = resolve_model_data_config(model)
+    if options.input_size:
+        config["input_size"] = (config["input_size"][0], options.input_size, options.input_size)
+    calibration = _calibration_images(options, config) if options.calibration else None
+    labelled = _labelled(model, options, config) if options.data_dir else None
+    image = torch.randn(1, *config["input_size"], generator=torch.Generator().manual_seed(0))
+    given: dict[str, Any] = {"about": about(model, config), "calibration": calibration, "keep": options.keep}
+    files = {kind: export(kind, model, image, **given, threads=options.threads) for kind in paths}
+    checks = check_files(model, files, image, labelled, options.threads)
+    for kind, check in checks.items():
+        if options.max_drop is not None and check.drop > options.max_drop:
+            raise UserError(
+                f"{kind} loses {check.drop:.2f} points of top-1, more than --max-drop {options.max_drop:g}: no file is "
+                "written; --sensitivity shows the blocks to --keep"
+            )
+    for kind, file in files.items():
+        write_bytes(paths[kind], file.data)
+    result = Result({paths[kind]: check for kind, check in checks.items()})
+    if options.sensitivity and calibration is not None:
+        result.sensitivity = sensitivity(export("onnx", model, image).data, calibration[:_SENSITIVITY_IMAGES])
+    return result
+
+
+def about(model: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """What a program needs to know to use a file, and which network it is."""
+    genotype = getattr(model, "genotype", None)
+    return {
+        "labels": class_names(model) if model.num_classes else [],
+        **{key: config[key] for key in ("input_size", "mean", "std", "crop_pct", "interpolation")},
+        **({} if genotype is None else {"genotype": str(genotype), "space": genotype.space.name}),
+    }
+
+
+def _calibration_images(options: ExportOptions, config: dict[str, Any]) -> Tensor:
+    """Images of the calibration folder, drawn with a fixed seed, transformed as for evaluation: (N, C, H, W)."""
+    found = list(find_images(options.calibration))
+    count = min(options.calibration_images, len(found))
+    drawn = sorted(np.random.default_rng(0).choice(len(found), count, replace=False))
+    transform, images = eval_transform(config["input_size"][-1], config), list[Tensor]()
+    for path in (found[index] for index in drawn):
+        try:
+            images.append(transform(read_image(path).convert("L" if config["input_size"][0] == 1 else "RGB")))
+        except UserError as error:
+            raise UserError(f"--calibration {path}: {error}") from error
+    return torch.stack(images)
+
+
+def _labelled(model: Any, options: ExportOptions, config: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:
+    images = LabelledImages(TrainData(data_dir=options.data_dir, train_split=options.split), options.split)
+    check_classes(options.model, model, images, "")
+    dataset = Transformed(images, eval_transform(config["input_size"][-1], config))
+    return load_batches(dataset, shard(range(len(images)), 0, 1, _BATCH), workers=0)
