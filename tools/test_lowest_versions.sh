@@ -8,7 +8,8 @@ venv=${1:?usage: tools/test_lowest_versions.sh VENV [pytest arguments]}
 shift
 uv venv --quiet --allow-existing "$venv"
 export VIRTUAL_ENV=$venv
-uv pip install --quiet --resolution lowest-direct --editable ".[search,detection,export]"
+# protobuf: onnxscript 0.1 gives it booleans for integers, which later ones refuse.
+uv pip install --quiet --resolution lowest-direct --editable ".[search,detection,export]" "protobuf>=4.25,<6"
 # The newest tools: they run the tests, and no user needs them.
 uv pip install --quiet pytest pytest-xdist hypothesis grimp build "setuptools>=77"
 uv pip list
