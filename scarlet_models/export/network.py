@@ -122,4 +122,5 @@ def _labelled(model: Any, options: ExportOptions, config: dict[str, Any]) -> Ite
     images = LabelledImages(TrainData(data_dir=options.data_dir, train_split=options.split), options.split)
     check_classes(options.model, model, images, "")
     dataset = Transformed(images, eval_transform(config["input_size"][-1], config))
-    return load_batches(dataset, shard(range(len(images)), 0, 1, _BATCH), workers=0)
+    batches = load_batches(dataset, shard(range(len(images)), 0, 1, _BATCH), workers=0)
+    return ((pixels.to("cpu"), labels) for pixels, labels in batches)

@@ -145,7 +145,8 @@ def training(run: Run, _: Context) -> Section:
 def export(run: Run, _: Context) -> Section:
     """The section of an exported network."""
     files = [(path.name, f"{short(path.stat().st_size)}B") for path in sorted(run.path.iterdir()) if path.is_file()]
-    return Section("Export", run.label, say("export", run.path, run.json(LATENCY)), listings=[Listing(("file", ">size"), files)])
+    text = say("export", run.path, run.json(LATENCY))
+    return Section("Export", run.label, text, listings=[Listing(("file", ">size"), files)])
 
 
 def trained(run: Run, context: Context) -> Section:

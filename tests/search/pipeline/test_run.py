@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images, train and test split, and a recipe of seconds."""
     root = tmp_path_factory.mktemp("run")
     write_images(root / "data")
-    shutil.copytree(root / "data/train", root / "data/test")
+    write_images(root / "data", split="test")
     (root / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
     return root
 
