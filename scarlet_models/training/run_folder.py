@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import os
 import shlex
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
+from scarlet_models.documents import read_csv, read_json, read_yaml
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_json, write_text
+from scarlet_models.files import append, lock, write_json, write_text
 from scarlet_models.options import names_with
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
@@ -55,6 +58,7 @@ class RunFolder:
         self._state = world.broadcast(self._state)
 
     def _open(self, options: RunOptions) -> None:
+        lock(self.path)
         config = plain(asdict(options))
         config |= dict.fromkeys(names_with(options, "once"), False)
         workers = getattr(options, "workers", 0)
@@ -64,16 +68,32 @@ class RunFolder:
             raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         if options.resume:
             self._state = load_newest(self.checkpoints)
-        if self._state and not options.allow_drift:
-            refuse_changes(self.path / "config.yaml", config, names_with(options, "free"))
-            refuse_changes(self.path / "env.json", environment, FREE_ENVIRONMENT)
-        if not self._state:
+        if self._state:
+            self._compare(options)
+        else:
             self._write_facts()
-        elif "final" in config:  # what the run began with, so that it resumes to the same end
-            config["final"] = _read_yaml(self.path / "config.yaml").get("final", False)
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
         self._events = open_events(self.path / "events", step + 1)
+        self.world.signals.line = resume_line(self.command, self.path, self.world)
+
+    def _compare(self, options: RunOptions) -> None:
+        """Refuses to resume a run of other options or in another environment; more epochs extend it."""
+        config, environment = self._facts
+        kept, before = self.path / "config.yaml", self.path / "env.json"
+        known = refuse_changes(kept, config, names_with(options, "free") | {"epochs"}, options.allow_drift)
+        past = refuse_changes(before, environment, FREE_ENVIRONMENT, options.allow_drift)
+        if "final" in config:  # what the run began with, so that it resumes to the same end
+            config["final"] = known.get("final", False)
+        extended = past.get("extended", [])
+        if "epochs" in config and (epochs := known.get("epochs", config["epochs"])) != config["epochs"]:
+            if not (isinstance(epochs, int) and epochs < config["epochs"]) and not options.allow_drift:
+                raise UserError(f"{kept}: --epochs was {epochs!r}, is {config['epochs']}: a run can only get longer")
+            change = {"step": self._state["step"], "epochs": [epochs, config["epochs"]]} if self._state else {}
+            extended = [*extended, change]
+            _logger.info("extended from %s to %d epochs: the schedule is laid over them all", epochs, config["epochs"])
+        if extended:
+            environment["extended"] = extended
 
     def take_state(self) -> dict[str, Any] | None:
         """What the newest checkpoint holds, None for a run that starts; handed out once, as it is large."""
@@ -118,13 +138,6 @@ class RunFolder:
             kept = "there was no checkpoint yet"
         return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
 
-    def resume_line(self) -> str:
-        """The line of a shell that goes on with the run."""
-        start = []
-        if self.world.size > 1:
-            start = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "--no-python"]
-        return shlex.join([*start, *self.command.split(), "--config", str(self.path / "config.yaml"), "--resume"])
-
     def close(self) -> None:
         """Closes the TensorBoard events."""
         if self._events is not None:
@@ -134,6 +147,14 @@ class RunFolder:
         config, environment = self._facts
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
+
+
+def resume_line(command: str, folder: Path, world: World) -> str:
+    """The line of a shell that goes on with a command by the config.yaml in its folder."""
+    start = []
+    if world.size > 1:
+        start = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "--no-python"]
+    return shlex.join([*start, *command.split(), "--config", str(folder / "config.yaml"), "--resume"])
 
 
 def open_events(folder: Path, step: int = 0) -> Any:
@@ -158,22 +179,22 @@ def exported_name(name: str, out: Path) -> str:
     return name
 
 
-def refuse_changes(path: Path, now: dict[str, Any], free: set[str]) -> None:
-    """Compares options or an environment with those in a run's file.
+def refuse_changes(path: Path, now: dict[str, Any], free: Collection[str], allow_drift: bool) -> dict[str, Any]:
+    """Compares options or an environment with those in a run's file; returns what is in there.
 
     Raises:
-        UserError: one that is not free has changed since.
+        UserError: One that is not free has changed since, or the file is gone; unless drift is allowed.
     """
-    before = _read_yaml(path)  # JSON is YAML
+    if not path.exists():
+        if allow_drift:
+            return {}
+        raise UserError(f"{path} is missing, so changes would go unseen: restore it, or resume with --allow-drift")
+    before: dict[str, Any] = (read_json if path.suffix == ".json" else read_yaml)(path, dict)
     changed = [key for key in now if key in before and key not in free and before[key] != now[key]]
-    if changed:
+    if changed and not allow_drift:
         what = "; ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
         raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
+    return before
 
 
 class MetricsTable:
@@ -188,42 +209,39 @@ class MetricsTable:
         self.columns: list[str] = []
         if path.exists():
             rows = self._read()
-            self._rewrite([row for row in rows if None not in row.values() and int(row["step"]) <= step])
+            if self.columns[:1] != ["step"]:
+                raise UserError(f"{path}: the column step is missing; restore the file, or remove it")
+            self._rewrite([row for row in rows if float(row["step"] or "nan") <= step])
 
     def append(self, row: dict[str, Any]) -> None:
         """Adds a row; keys that no row had before become columns."""
         if not set(row) <= set(self.columns):
+            known = self._read() if self.path.exists() else []
             self.columns += [key for key in row if key not in self.columns]
-            self._rewrite(self._read() if self.path.exists() else [])
-        try:
-            with self.path.open("a", newline="") as file:
-                self._writer(file).writerow({key: _number(value) for key, value in row.items()})
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
+            self._rewrite(known)
+        append(self.path, self._as_text([{key: _number(value) for key, value in row.items()}]))
 
     def rows(self) -> list[dict[str, float]]:
         """All rows, without empty cells."""
         return [{key: float(value) for key, value in row.items() if value} for row in self._read()]
 
     def _read(self) -> list[dict[str, str]]:
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)  # a torn row lacks values: None, where a cell without one is ""
-            self.columns = list(dict.fromkeys([*(reader.fieldnames or []), *self.columns]))
-            return list(reader)
+        self.columns, rows = read_csv(self.path)
+        return rows
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        text = io.StringIO()
-        writer = self._writer(text)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, ",".join(self.columns) + "\n" + self._as_text(rows))
 
-    def _writer(self, file: TextIO) -> csv.DictWriter[str]:
-        return csv.DictWriter(file, self.columns, lineterminator="\n")
+    def _as_text(self, rows: list[dict[str, str]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
 
 
 def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else ""
+    return str(value)
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
-from scarlet_models.files import remove, write_json, write_text
+from scarlet_models.files import lock, remove, write_json, write_text
 from scarlet_models.options import names_with
 from scarlet_models.training.environment import FREE_ENVIRONMENT
 from scarlet_models.training.run_folder import MetricsTable, plain, refuse_changes
@@ -36,9 +36,10 @@ class SearchFolder:
 
     def __init__(self, path: Path, options: Any, environment: dict[str, Any], resume: bool, allow_drift: bool) -> None:
         self.path, config = path, plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
-        if resume and not allow_drift:
-            refuse_changes(path / "config.yaml", config, names_with(options, "free"))
-            refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT)
+        lock(path)
+        if resume and ((path / "config.yaml").exists() or (path / "evaluations.jsonl").exists()):
+            refuse_changes(path / "config.yaml", config, names_with(options, "free"), allow_drift)
+            refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT, allow_drift)
         for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png"):
             remove(path / name)
         for file in [*(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:

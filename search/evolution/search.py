@@ -26,7 +26,7 @@ from scarlet_models.search.scoring.trained import TrainedSupernet, open_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
-from scarlet_models.training.run_folder import describe_environment
+from scarlet_models.training.run_folder import describe_environment, resume_line
 
 from .archive import Archive
 from .candidates import Candidates
@@ -141,6 +141,7 @@ class EvolutionarySearch:
         }
         environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
         self.folder = SearchFolder(Path(options.out), options, environment, options.resume, options.allow_drift)
+        world.signals.line = resume_line("scarlet-search evolve", self.folder.path, world)
 
     def _screen(self) -> Any:
         from .surrogate import Screening
