@@ -7,7 +7,9 @@ import io
 import logging
 import math
 import os
+import platform
 import shlex
+import time
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +19,7 @@ import yaml
 
 from scarlet_models.documents import read_csv, read_json, read_yaml
 from scarlet_models.errors import UserError
-from scarlet_models.files import append, lock, write_json, write_text
+from scarlet_models.files import append, cannot_write, lock, write_json, write_text
 from scarlet_models.options import names_with
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
@@ -51,7 +53,7 @@ class RunFolder:
         self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics: MetricsTable | None = None
-        self._events: Any = None  # of TensorBoard, where that is installed
+        self._events: Events | None = None
         self._state: dict[str, Any] | None = None
         if world.is_main:
             self._open(options)
@@ -74,7 +76,7 @@ class RunFolder:
             self._write_facts()
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
-        self._events = open_events(self.path / "events", step + 1)
+        self._events = Events(self.path / "events", step + 1)
         self.world.signals.line = resume_line(self.command, self.path, self.world)
 
     def _compare(self, options: RunOptions) -> None:
@@ -105,8 +107,6 @@ class RunFolder:
         if self.world.is_main:
             save_checkpoint(self.checkpoints, step, {**state, "step": step})
             self._write_facts()
-        if self._events is not None:
-            self._events.flush()
 
     def record(self, step: int, row: dict[str, Any]) -> None:
         """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
@@ -122,7 +122,7 @@ class RunFolder:
         return [] if self.metrics is None else self.metrics.rows()
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
-        """Adds a point to a curve of TensorBoard, on rank 0."""
+        """Adds a point to a curve, on rank 0."""
         if self._events is not None:
             self._events.add_scalar(name, value, step)
 
@@ -157,14 +157,51 @@ def resume_line(command: str, folder: Path, world: World) -> str:
     return shlex.join([*start, *command.split(), "--config", str(folder / "config.yaml"), "--resume"])
 
 
-def open_events(folder: Path, step: int = 0) -> Any:
-    """A writer of TensorBoard's events from a step on; None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        _logger.info("no curves for TensorBoard: it is not installed")
-        return None
-    return SummaryWriter(str(folder), purge_step=step)
+class Events:
+    """Curves for TensorBoard, in a file of their own; none where TensorBoard is not installed.
+
+    Its own writer works in a thread, whose failure on a full disk is a traceback.
+
+    Args:
+        folder: Gets the file.
+        step: TensorBoard forgets what earlier files say of this step and later ones.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self._write: Any = None
+        try:
+            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError:
+            _logger.info("no curves for TensorBoard: it is not installed")
+            return
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._path = folder / f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab")
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+        self._write = RecordWriter(self._file).write
+        self._add(file_version="brain.Event:2")
+        self._add(step=step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Adds a point to a curve."""
+        if self._write:
+            self._add(step=step, summary=self._summary(value=[self._summary.Value(tag=name, simple_value=value)]))
+
+    def close(self) -> None:
+        """Ends the file."""
+        if self._write:
+            self._file.close()
+
+    def _add(self, **content: Any) -> None:
+        try:
+            self._write(self._event(wall_time=time.time(), **content).SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
 
 
 def exported_name(name: str, out: Path) -> str:

@@ -212,6 +212,8 @@ class Trainer:
             if state.get(name) != value:
                 raise UserError(f"{self.folder.path} {advice}")
         restore_parts(self._parts(), state)
+        if missing := {"row", *self.task.kept} - state.keys():
+            raise UserError(f"{self.folder.path}: its checkpoint lacks {min(missing)}: another command wrote it")
         self.task.kept = {name: state[name] for name in self.task.kept}
         self.step, self.row = state["step"], state["row"]
         _logger.info("resumed at step %d of %d", self.step, self.task.steps)

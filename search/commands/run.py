@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from scarlet_models.files import owning
 from scarlet_models.options import option
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SearchOptions
@@ -88,7 +89,8 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
             print(json.dumps(asdict(plan)))
         if options.plan:
             return {}
-        with resumable(again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])):
+        line = again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])
+        with owning(search.pipeline.out), resumable(line):
             return search.run()
 
 

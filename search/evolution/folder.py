@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
 from scarlet_models.files import lock, remove, write_json, write_text
 from scarlet_models.options import names_with
 from scarlet_models.training.environment import FREE_ENVIRONMENT
-from scarlet_models.training.run_folder import MetricsTable, plain, refuse_changes
+from scarlet_models.training.run_folder import Events, MetricsTable, plain, refuse_changes
 
 
 class SearchFolder:
@@ -47,7 +46,7 @@ class SearchFolder:
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
         self.metrics = MetricsTable(path / "metrics.csv", 0)
-        self.events = SummaryWriter(str(path / "events"))
+        self.events = Events(path / "events")
 
     def record(self, generation: int, content: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         """Write a generation's file, and its row in metrics.csv and TensorBoard; None is an empty cell."""
