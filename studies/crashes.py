@@ -57,11 +57,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its status (negative for a signal), what it wrote to stderr, and after how many seconds."""
+    """How a command ended: its status (negative for a signal), what it wrote to stderr, seconds, and those of the CPU."""
 
     status: int
     error: str
     seconds: float
+    cpu: float
 
     @property
     def is_one_line(self) -> bool:
@@ -94,18 +95,18 @@ class Started:
 
     def wait(self) -> Outcome:
         """Wait for its end."""
-        while not (ended := os.waitpid(self.process, os.WNOHANG))[0]:
+        while not (ended := os.wait4(self.process, os.WNOHANG))[0]:
             if time.monotonic() - self.since > HANG:
                 os.kill(self.process, signal.SIGKILL)
                 os.waitpid(self.process, 0)
-                return self._outcome(-signal.SIGALRM)
+                return self._outcome(-signal.SIGALRM, HANG)
             time.sleep(0.005)
-        return self._outcome(os.waitstatus_to_exitcode(ended[1]))
+        return self._outcome(os.waitstatus_to_exitcode(ended[1]), ended[2].ru_utime + ended[2].ru_stime)
 
-    def _outcome(self, status: int) -> Outcome:
+    def _outcome(self, status: int, cpu: float) -> Outcome:
         error = self.error.read_text(errors="replace")
         self.error.unlink()
-        return Outcome(status, error, time.monotonic() - self.since)
+        return Outcome(status, error, time.monotonic() - self.since, cpu)
 
 
 def start(arguments: Sequence[str], fault: Fault | None = None, before: Callable[[], object] | None = None) -> Started:

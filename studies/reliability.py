@@ -4,8 +4,8 @@
     python studies/reliability.py run                     # all kinds, all trials
     python studies/reliability.py table                   # writes the table into docs/reliability.md
 
-Each trial is a row of docs/results/reliability/KIND.csv, written when it ends. What is there is not done again, so the
-script can be interrupted and run longer. Seeds are fixed: a trial of a number is the same each time.
+Each trial is a row of docs/results/reliability/KIND.csv, written when it ends. What succeeded is not
+done again, so the script can be interrupted and run longer. Seeds are fixed: a trial of a number is the same each time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WHAT = {
     "crash": "SIGKILL before a file operation, then `--resume`: same result, nothing left over",
     "full": "the disk is full from a file operation on: one line; then `--resume`: same result",
     "readonly": "the disk is read-only from a file operation on: one line; then `--resume`: same result",
-    "damage": "a file of the run is damaged or deleted, then `--resume`, `report`: success or one line, within 20 s",
+    "damage": "a file of the run is damaged or deleted, then `--resume`, `report`: success or one line, within 20 s of the CPU",
     "checkpoint": "the newest checkpoint is damaged: same result; both are: one line",
     "two": "two processes start in one folder at once: one runs, one is refused; same result",
     "clock": "the wall clock jumps by up to a day at each look: same result",
@@ -74,9 +74,9 @@ class Trials:
         self._whole: dict[str, tuple[str, int]] = {}
 
     def whole(self, name: str) -> tuple[str, int]:
-        """Digest and number of file operations of a command that nothing interrupts. Its folder is whole_NAME."""
+        """Digest and number of file operations of a command that nothing interrupts. Its folder is whole_NAME/run."""
         if name not in self._whole:
-            out = self.root / f"whole_{name}"
+            out = self.root / f"whole_{name}/run"
             shutil.rmtree(out, ignore_errors=True)
             operations = count_operations(self.line(name, out), out)
             self._whole[name] = digest(out), operations
@@ -93,7 +93,7 @@ class Trials:
                 yield from (f"{name} {point}" for point in range(1, self.whole(name)[1] + 1))
             elif kind == "damage":
                 self.whole(name)
-                files = sorted(path.relative_to(self.root / f"whole_{name}") for path in self._files(name))
+                files = sorted(path.relative_to(self.root / f"whole_{name}/run") for path in self._files(name))
                 yield from (f"{name} {file} {damage}" for file in files for damage in DAMAGES)
             elif kind == "checkpoint" and name != "evolve":
                 yield from (f"{name} {which} {damage}" for which in ("newest", "both") for damage in DAMAGES)
@@ -107,7 +107,7 @@ class Trials:
             yield from FUZZED
 
     def _files(self, name: str) -> list[Path]:
-        whole = self.root / f"whole_{name}"
+        whole = self.root / f"whole_{name}/run"
         kinds = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.safetensors", "checkpoints/*", "exported/*/*")
         return [path for kind in kinds for path in whole.glob(kind) if path.suffix != ".pt"]
 
@@ -118,7 +118,7 @@ class Trials:
         if kind == "ranks":
             return self.ranks(trial)
         name, *rest = trial.split()
-        out = self.root / "trial"
+        out = self.root / "trial/run"
         shutil.rmtree(out, ignore_errors=True)
         method = self.fault if kind in ("crash", "full", "readonly") else getattr(self, kind)
         return str(method(name, out, kind, *rest))
@@ -147,19 +147,19 @@ class Trials:
         self.whole(name)
         for line in (self.line(name, out, "--resume"), ["scarlet-search", "report", str(out)]):
             shutil.rmtree(out, ignore_errors=True)
-            shutil.copytree(self.root / f"whole_{name}", out)
+            shutil.copytree(self.root / f"whole_{name}/run", out)
             spoil(out / file, damage)
             ended = run(line)
             if not (ended.is_one_line or (ended.status == 0 and "Traceback" not in ended.error)):
                 return f"{line[1]}: {describe(ended)}"
-            if ended.seconds > HUNG:
-                return f"{line[1]}: {ended.seconds:.0f} s"
+            if ended.cpu > HUNG:
+                return f"{line[1]}: {ended.cpu:.0f} s of the CPU"
         return GOOD
 
     def checkpoint(self, name: str, out: Path, kind: str, which: str, damage: str) -> str:
         """A finished run without its last checkpoint, or both."""
         self.whole(name)
-        shutil.copytree(self.root / f"whole_{name}", out)
+        shutil.copytree(self.root / f"whole_{name}/run", out)
         for path in list_checkpoints(out / "checkpoints")[: 1 if which == "newest" else 2]:
             spoil(path, damage)
         if which == "newest" or damage == "deleted":
@@ -283,13 +283,13 @@ def _is_alive(process: int) -> bool:
         return False
 
 
-def read(kind: str) -> dict[str, dict[str, str]]:
-    """The trials of a kind that are done."""
+def read(kind: str) -> dict[str, str]:
+    """The last result of each trial of a kind that is done."""
     path = RESULTS / f"{kind}.csv"
     if not path.exists():
         return {}
     with path.open(newline="") as file:
-        return {row["trial"]: row for row in csv.DictReader(file)}
+        return {row["trial"]: row["result"] for row in csv.DictReader(file)}
 
 
 def carry_out(kinds: list[str], share: float, examples: int, root: Path) -> None:
@@ -300,7 +300,7 @@ def carry_out(kinds: list[str], share: float, examples: int, root: Path) -> None
         names = list(trials.names(kind))
         random.Random(0).shuffle(names)
         done = read(kind)
-        left = [name for name in names[: round(share * len(names) + 0.5)] if done.get(name, {}).get("result") is None]
+        left = [name for name in names[: round(share * len(names) + 0.5)] if not done.get(name, "").startswith(GOOD)]
         for name in left:
             started = time.monotonic()
             result = trials.carry_out(kind, name, examples)
@@ -318,7 +318,7 @@ def table() -> str:
     """The table of the page."""
     lines = ["| trial | count | as it should be |", "|---|---|---|"]
     for kind, text in WHAT.items():
-        results = [row["result"] for row in read(kind).values()]
+        results = list(read(kind).values())
         good = sum(result.startswith(GOOD) for result in results)
         lines.append(f"| {text} | {len(results)} | {good} of {len(results)} |")
     lines.append(

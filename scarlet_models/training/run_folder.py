@@ -61,6 +61,7 @@ class RunFolder:
 
     def _open(self, options: RunOptions) -> None:
         lock(self.path)
+        self.world.signals.line = resume_line(self.command, self.path, self.world)
         config = plain(asdict(options))
         config |= dict.fromkeys(names_with(options, "once"), False)
         workers = getattr(options, "workers", 0)
@@ -77,7 +78,6 @@ class RunFolder:
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
         self._events = Events(self.path / "events", step + 1)
-        self.world.signals.line = resume_line(self.command, self.path, self.world)
 
     def _compare(self, options: RunOptions) -> None:
         """Refuses to resume a run of other options or in another environment; more epochs extend it."""
