@@ -57,7 +57,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended: its status (negative for a signal), what it wrote to stderr, seconds, and those of the CPU."""
+    """How a command ended: its status (negative for a signal), its stderr, its seconds, and those of the CPU."""
 
     status: int
     error: str
