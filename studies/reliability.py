@@ -40,7 +40,7 @@ WHAT = {
     "crash": "SIGKILL before a file operation, then `--resume`: same result, nothing left over",
     "full": "the disk is full from a file operation on: one line; then `--resume`: same result",
     "readonly": "the disk is read-only from a file operation on: one line; then `--resume`: same result",
-    "damage": "a file of the run is damaged or deleted, then `--resume`, `report`: success or one line, 20 s of CPU at most",
+    "damage": "a file of the run is damaged or deleted, then `--resume`, `report`: success or one line in 20 s",
     "checkpoint": "the newest checkpoint is damaged: same result; both are: one line",
     "two": "two processes start in one folder at once: one runs, one is refused; same result",
     "clock": "the wall clock jumps by up to a day at each look: same result",

@@ -66,7 +66,9 @@ def read(path: Path | str) -> Stored:
         UserError: The two files do not belong together, or those that shipped are damaged.
     """
     weights = _locate(path)
-    content = read_json(weights.with_suffix(".json"), dict)
+    record = weights.with_suffix(".json")
+    record.stat()  # raises where there is no supernet
+    content = read_json(record, dict)
     if sha256_of(weights) != content["sha256"]:
         raise UserError(f"{weights} is damaged or another training's: its sha256 is not the one in the JSON beside it")
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in load_file(weights).items()}

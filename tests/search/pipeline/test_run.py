@@ -101,9 +101,9 @@ def test_the_same_line_again_does_nothing(
     root: Path, done: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, result = done
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("[!.]*")}
     assert cli.main(arguments(root, out, "--json")) == 0
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("[!.]*")} == before
     captured = capsys.readouterr()
     assert json.loads(captured.out) == result
     assert captured.err.count("done before") == len(STAGES)
