@@ -25,9 +25,9 @@ class StopSignals:
         line: The line that resumes the command; empty if nothing is there to resume.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, line: str = "") -> None:
         self.received: int | None = None
-        self.line = ""
+        self.line = line
         self._depth, self._deferring = 0, False
         self._before: dict[int, Any] = {}
 

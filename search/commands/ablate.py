@@ -25,7 +25,8 @@ from scarlet_models.files import owning
 from scarlet_models.options import option
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions
-from scarlet_models.shell import resumable, shell_line
+from scarlet_models.shell import shell_line
+from scarlet_models.signals import StopSignals
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +71,7 @@ def main(options: Options) -> None:
     if not options.plan:
         live = Live(get_renderable=lambda: _table(runner), console=console(), refresh_per_second=1, transient=True)
         line, shown = shell_line("scarlet-search ablate", options), live if sys.stdout.isatty() else nullcontext()
-        with owning(Path(options.out)), resumable(line), shown:
+        with owning(Path(options.out)), StopSignals(line), shown:
             failures = runner.run()
     if options.json:
         print(json.dumps([runner.study.state(cell) for cell in runner.study.cells]))

@@ -24,7 +24,7 @@ from scarlet_models.files import owning
 from scarlet_models.options import option
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SearchOptions
-from scarlet_models.shell import resumable
+from scarlet_models.signals import StopSignals
 
 if TYPE_CHECKING:
     from scarlet_models.search.pipeline.plan import Plan
@@ -90,7 +90,7 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
         if options.plan:
             return {}
         line = again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])
-        with owning(search.pipeline.out), resumable(line):
+        with owning(search.pipeline.out), StopSignals(line):
             return search.run()
 
 
