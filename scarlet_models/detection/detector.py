@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torchvision.transforms import v2
 
-from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.networks import genotype_of
 from scarlet_models.weights.save import CONFIG, WEIGHTS, whole_folder, write_weights
@@ -158,8 +157,8 @@ def load(folder: Path | str) -> Detector:
     """
     folder = Path(folder)
     try:
-        config = read_json(folder / CONFIG, dict)
-        if not set(_KEYS) <= set(config) or config["detector"] not in DETECTORS:
+        config = json.loads((folder / CONFIG).read_text())
+        if not isinstance(config, dict) or not set(_KEYS) <= set(config) or config["detector"] not in DETECTORS:
             raise ValueError(f"{CONFIG} describes no detector")
         detector = Detector(config)
         detector.model.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.weights.save import CONFIG
 
@@ -74,7 +74,7 @@ def read_record(source: str) -> dict[str, str]:
     if not source or not place.exists():
         return {}
     try:
-        recorded = read_json((place if place.is_dir() else place.parent) / CONFIG, dict)[KEY]
+        recorded = json.loads(((place if place.is_dir() else place.parent) / CONFIG).read_text())[KEY]
         return {name: str(recorded[name]) for name in ("images", "held_out")}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from scarlet_models.files import cannot_write
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.options import DataOptions
 from scarlet_models.training.transforms import eval_transform
@@ -28,16 +28,14 @@ def write_digits(folder: Path) -> None:
         return
     images, labels = load_digits(return_X_y=True)
     test = np.random.default_rng(0).permutation(len(labels)) < TEST_SHARE * len(labels)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")  # what a kill leaves, the next owner removes
-    try:
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            path = unfinished / ("test" if test[number] else "train") / str(label) / f"{number:04d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels = np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8)
-            Image.fromarray(pixels).save(path)
-        unfinished.rename(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=folder.parent))
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        path = unfinished / ("test" if test[number] else "train") / str(label) / f"{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.rint(image.reshape(8, 8) * (255 / 16)).astype(np.uint8)
+        Image.fromarray(pixels).save(path)
+    shutil.move(unfinished, folder)
 
 
 def read_digits(exported: str, data: DataOptions) -> list[dict[str, str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.documents import read_json
 from scarlet_models.files import write_json
 
 NAME = "networks.json"
@@ -39,5 +39,5 @@ def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]
     """
     content = {"rule": rule, "networks": [dict(network) for network in networks]}
     path = folder / NAME
-    if not path.exists() or read_json(path) != content:
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != content:
         write_json(path, content)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +13,6 @@ from typing import Any
 import numpy as np
 import yaml
 
-from scarlet_models.documents import read_csv, read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.options import names_with
@@ -158,14 +159,15 @@ class WholeSearch:
     def _scored(self) -> list[dict[str, Any]]:
         if self.options.genotype:
             return []
-        return scored_networks(read_json(self.pipeline.out / "evolve" / "search.json", dict))
+        return scored_networks(json.loads((self.pipeline.out / "evolve" / "search.json").read_text(encoding="utf-8")))
 
 
 def _figures(retrained: Path) -> dict[str, Any]:
     """What retraining measured: the last row of metrics.csv, and the test figures if there are some."""
-    last = read_csv(retrained / "metrics.csv")[1][-1]
+    with (retrained / "metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
     held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
     figures: dict[str, Any] = {"holdout_top1": max(held_out)} if held_out else {}
     if (retrained / "final.json").exists():
-        figures["test_top1"] = read_json(retrained / "final.json", dict).get("top1")
+        figures["test_top1"] = json.loads((retrained / "final.json").read_text())["top1"]
     return figures

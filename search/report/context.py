@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.networks import genotype_of
 from scarlet_models.search.supernet.stored import NAME as SUPERNET
@@ -85,8 +85,8 @@ class Context:
         file = (place / SUPERNET if place.is_dir() else place).with_suffix(".json")
         if file.is_file():
             try:
-                yield SearchSpace.load(read_json(file, dict)["space"])
-            except (KeyError, UserError) as error:
+                yield SearchSpace.load(json.loads(file.read_text(encoding="utf-8"))["space"])
+            except ValueError as error:
                 raise UserError(f"{file} is damaged: {error}") from error
         if name in SearchSpace.names() or Path(name).is_file():
             yield SearchSpace.load(name)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
-from scarlet_models.documents import MAX_CSV, read_csv, read_json, read_text, read_yaml
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.search.latency import table as latency_table
 from scarlet_models.search.pipeline.networks import NAME as NETWORKS
 from scarlet_models.weights import save as saving
@@ -50,22 +51,20 @@ class Run:
     def text(self, name: str) -> str:
         """A text file's content; empty if there is none."""
         path = self.path / name
-        return str(self._once(name, lambda: read_text(path, MAX_CSV) if path.is_file() else ""))
+        return str(self._once(name, lambda: _read_text(path) if path.is_file() else ""))
 
     def json(self, name: str) -> Any:
         """A JSON file's content; None if there is no such file."""
-        path = self.path / name
-        return self._once(("json", name), lambda: read_json(path) if path.is_file() else None)
+        return self._once((json.loads, name), lambda: _parse(self.path / name, json.loads, self.text(name)))
 
     def config(self) -> dict[str, Any]:
         """The resolved options; empty if there are none."""
         name = "config.yaml"
-        path = self.path / name
-        return self._once(("yaml", name), lambda: read_yaml(path, dict) if path.is_file() else {})
+        return self._once((yaml, name), lambda: _parse(self.path / name, yaml.safe_load, self.text(name)) or {})
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""
-        return self._once((csv, name), lambda: _columns(self.path / name))
+        return self._once((csv, name), lambda: _columns(self.text(name)))
 
     def generations(self) -> list[Path]:
         """The files that evolve wrote of each generation, in order."""
@@ -86,12 +85,30 @@ class Run:
         return self._read[key]
 
 
-def _columns(path: Path) -> Table:
-    names, rows = read_csv(path, ()) if path.is_file() else ([], [])
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from error
+
+
+def _parse(path: Path, parser: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parser(text) if text else None
+    except (ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is damaged: {first_line(error)}") from error
+
+
+def _columns(text: str) -> Table:
+    # The last line may be torn by a kill, or by a run that goes on.
+    header, *rows = csv.reader([line for line in text.splitlines(keepends=True) if line.endswith("\n")] or [""])
+    rows = [row for row in rows if len(row) == len(header)]
     columns = {}
-    for name in names:
-        with suppress(ValueError):  # text
-            columns[name] = np.array([float(row[name] or "nan") for row in rows])
+    for name, cells in zip(header, zip(*rows, strict=True), strict=False):
+        try:
+            columns[name] = np.array([float(cell or "nan") for cell in cells])
+        except ValueError:  # text
+            continue
     return columns
 
 
@@ -141,11 +158,7 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
 def _within(folder: Path, depth: int) -> Iterator[Path]:
     yield folder
     if depth:
-        try:
-            inside = sorted(folder.iterdir())
-        except OSError as error:
-            raise UserError(f"cannot read {folder}: {error.strerror}") from error
-        for path in inside:
+        for path in sorted(folder.iterdir()):
             if path.is_dir() and path.name not in _OWN_FOLDERS and not path.name.startswith("."):
                 yield from _within(path, depth - 1)
 
@@ -153,8 +166,8 @@ def _within(folder: Path, depth: int) -> Iterator[Path]:
 def _kinds(folder: Path) -> Iterator[str]:
     """The commands whose files a folder holds. Those with an environment have written their name into it."""
     if (path := folder / "env.json").is_file():
-        environment = read_json(path, dict)
-        if environment.get("command") in _COMMANDS:
+        environment = _parse(path, json.loads, _read_text(path))
+        if isinstance(environment, dict) and environment.get("command") in _COMMANDS:
             yield _COMMANDS[environment["command"]]
     if any(folder.glob("rank_*.csv")):
         yield "rank"

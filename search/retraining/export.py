@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,6 @@ from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
 from torch import nn
 
-from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.export.programs import export_program, missing_packages, onnx_bytes, sample_batches
 from scarlet_models.files import sha256_of
@@ -94,7 +94,7 @@ def _test_figures(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     path = folder.parent.parent / "final.json"
     if not path.is_file():
         return {}, {}
-    final = read_json(path, dict)
+    final = json.loads(path.read_text(encoding="utf-8"))
     if final.get("weights_sha256") != sha256_of(folder / saving.WEIGHTS):
         return {}, {}
     text = f"{final['top1']:.2f}% of the {final['images']:,} images of split {final['split']}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of, write_json
 from scarlet_models.space.space import Genotype
@@ -48,8 +48,8 @@ def _score_once(options: RetrainOptions, folder: Path, world: World) -> dict[str
     """The test figures in final.json, measured unless they are there for these very weights."""
     path = Path(options.out) / FINAL
     if path.exists():
-        known: dict[str, Any] = read_json(path, dict)
-        if known.get("weights_sha256") == sha256_of(folder / saving.WEIGHTS):
+        known: dict[str, Any] = json.loads(path.read_text())
+        if known["weights_sha256"] == sha256_of(folder / saving.WEIGHTS):
             return known
     result = evaluate_classifier(str(folder), options, True, world)
     _logger.info("%s", result)
