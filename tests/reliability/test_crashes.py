@@ -33,7 +33,7 @@ full retrain 1
 full retrain 40
 readonly retrain 40
 damage retrain config.yaml list
-damage retrain env.json deep
+damage retrain env.json list
 damage retrain metrics.csv row
 damage retrain exported/run/config.json empty
 checkpoint retrain newest half
