@@ -1,14 +1,16 @@
-"""JSON and YAML files as input: read within limits, so that a damaged or hostile one gives one line and never hangs.
+"""JSON, YAML and CSV files as input: read within limits, so that a damaged or hostile one gives one line, at once.
 
 A limit holds for the size of the file, for the nesting, and for what the aliases of a YAML file stand for.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from scarlet_models.errors import UserError, first_line
 
 MAX_JSON = 64 << 20  # bytes
 MAX_YAML = 256 << 10  # bytes; PyYAML reads some 100 KB a second
+MAX_CSV = 1 << 30  # bytes
 MAX_DEPTH = 50
 MAX_NODES = 100_000  # of a YAML document whose aliases are written out
 
@@ -116,13 +119,40 @@ def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
         raise UserError(f"{where}: not valid YAML ({first_line(error)})") from None
 
 
+def read_csv(path: Path | str, numbers: Collection[str] | None = None) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and the rows of a CSV file. A last line without its end, which a kill has torn, is left out.
+
+    Args:
+        path: The file; an empty one has no columns.
+        numbers: Columns that there must be, of finite numbers or empty cells; None for all that there are.
+    """
+    text = read_text(path, MAX_CSV)
+    reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    rows: list[dict[str, str]] = []
+    try:
+        columns = next(reader, [])
+        if missing := [name for name in numbers or () if name not in columns]:
+            raise UserError(f"{path}:1: column {missing[0]} is missing")
+        if len(set(columns)) < len(columns):
+            raise UserError(f"{path}:1: a column stands twice")
+        for cells in reader:
+            rows.append(dict(zip(columns, cells, strict=True)))
+            for name in columns if numbers is None else numbers:
+                _finite(rows[-1][name] or "0")
+    except (csv.Error, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}:{reader.line_num}: not a row of this table ({first_line(error)})") from None
+    return columns, rows
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number of JSON")
 
 
 def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
-        raise ValueError(f"{text[:20]} is too large a number")
+        raise ValueError(f"{text[:20]} is not a finite number")
     return number
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import signal
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from scarlet_models.options import default_of, flag
 
@@ -46,22 +42,3 @@ def _words(name: str, value: Any) -> Iterator[str]:
         yield name if value else name.replace("--", "--no-", 1)
     else:
         yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-
-
-@contextmanager
-def resumable(line: str) -> Iterator[None]:
-    """Run what the line started. If it is interrupted (SIGINT, SIGTERM), print the line that resumes it."""
-    catch = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _exit) if catch else None
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        print(f"interrupted; to resume: {line}", file=sys.stderr)
-        raise
-    finally:
-        if catch:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _exit(number: int, _: Any) -> NoReturn:
-    sys.exit(128 + number)

@@ -167,9 +167,12 @@ def _records(content: Mapping[str, Any], path: str, split: str) -> list[dict[str
         raise UserError(f"{path}: two images have one id")
     if split:
         splits = content.get("splits") or {}
-        if split not in splits:
-            there = f"it has {', '.join(splits)}" if splits else "it has no splits: give --split '' for all its images"
+        if not isinstance(splits, dict) or split not in splits:
+            named = ", ".join(map(str, splits))
+            there = f"it has {named}" if named else "it has no splits: give --split '' for all its images"
             raise UserError(f"{path} has no split {split!r}; {there}")
+        if not isinstance(splits[split], list) or not all(isinstance(name, str) for name in splits[split]):
+            raise UserError(f"{path}: split {split} is no list of file names")
         names = set(splits[split])
         if absent := names - {entry["file_name"] for entry in entries}:
             raise UserError(f"{path}: {len(absent)} images of split {split} have no entry, {min(absent)} for one")
@@ -188,15 +191,21 @@ def _boxes_by_image(
     boxes: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for number, entry in enumerate(entries):
         box = entry["bbox"]
-        if len(box) != 4 or not all(isinstance(value, int | float) for value in box):
-            raise UserError(f"{path}: the box of annotation {number} is {box}, not x, y, width, height")
+        if len(box) != 4 or not all(map(_is_size, box)):
+            raise UserError(f"{path}: the box of annotation {number} is {box!r:.99}, not x, y, width, height")
         for what, value, those in (("image", entry["image_id"], images), ("category", entry["category_id"], known)):
             if value not in those:
                 raise UserError(f"{path}: annotation {number} is of {what} {value}, which is not in it")
         kept = {"image_id": entry["image_id"], "category_id": entry["category_id"], "bbox": box}
-        area = entry.get("area", box[2] * box[3])
-        boxes[entry["image_id"]].append({**kept, "area": area, "iscrowd": int(entry.get("iscrowd", 0))})
+        area, crowd = entry.get("area", box[2] * box[3]), entry.get("iscrowd", 0)
+        if not _is_size(area) or crowd not in (0, 1):
+            raise UserError(f"{path}: annotation {number} has no number as its area, or an iscrowd besides 0 and 1")
+        boxes[entry["image_id"]].append({**kept, "area": area, "iscrowd": int(crowd)})
     return boxes
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e12  # NaN is not
 
 
 def _is_degenerate(box: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from scarlet_models.documents import read_text
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import remove, sha256_of, write_atomically, write_text
 
@@ -70,11 +70,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UserError: The file is absent, truncated, altered or not a checkpoint.
     """
     try:
-        if sha256_of(path) != _checksum(path).read_text().split()[0]:
+        if read_text(_checksum(path), 1000).split()[:1] != [sha256_of(path)]:
             raise UserError(f"checkpoint {path} is damaged: its sha256 is not the recorded one")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, IndexError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:  # torch.load raises many kinds
         raise UserError(f"cannot read checkpoint {path}: {first_line(error)}") from error
+    if not isinstance(state, dict):
+        raise UserError(f"checkpoint {path} holds no state of a training")
     return state
 
 

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from scarlet_models.errors import UserError
+from scarlet_models.files import owning
+from scarlet_models.signals import StopSignals
+
 from .device import pick_device
+
+_PATIENCE = "SCARLET_RANK_TIMEOUT"  # seconds after which a rank that does not answer ends the run
+_GRACE = 10  # seconds to write a checkpoint in, once torchrun has gone
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,7 @@ class World:
     rank: int
     size: int
     device: torch.device
+    signals: StopSignals = field(default_factory=StopSignals, compare=False)
 
     @property
     def is_main(self) -> bool:
@@ -87,24 +99,53 @@ class World:
 def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
     """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone.
 
+    At the end all folders are released that were locked meanwhile. SIGINT and SIGTERM end the processes in order.
+
     Args:
         device: "auto" takes this process's GPU where there is one, else the CPU; else a torch device.
         threads: Of this process's arithmetic; 0 leaves torch's number.
 
     Raises:
-        UserError: The device is not there.
+        UserError: The device is not there, or another rank is gone or does not answer.
     """
     if threads:
         torch.set_num_threads(threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     place = pick_device(device)
-    if size > 1:
-        dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    with owning(), StopSignals() as signals, _group(place, size):
+        yield World(rank, size, place, signals)
+
+
+@contextmanager
+def _group(device: torch.device, size: int) -> Iterator[None]:
+    """The group of processes, which none may leave alone."""
+    if size == 1:
+        yield
+        return
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=_follow, args=[os.getppid()], daemon=True).start()
+    patience = float(os.environ.get(_PATIENCE, 1800))
     try:
-        yield World(rank, size, place)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=patience))
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Connection", "Timed out")):
+            limit = f"within {patience:g} seconds ({_PATIENCE} changes that)"
+            raise UserError(f"another rank has ended or did not answer {limit}; its reason is above; resume") from error
+        raise
     finally:
-        if size > 1:
+        if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _follow(launcher: int) -> None:
+    """Ends this rank once torchrun is gone: with a checkpoint if it can, by force if it hangs."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    logging.getLogger(__name__).warning("torchrun is gone: this rank ends")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(128 + signal.SIGTERM)
 
 
 @contextmanager

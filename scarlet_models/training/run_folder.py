@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import os
+import platform
 import shlex
+import time
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
+from scarlet_models.documents import read_csv, read_json, read_yaml
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_json, write_text
+from scarlet_models.files import append, cannot_write, lock, write_json, write_text
 from scarlet_models.options import names_with
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
@@ -48,13 +53,15 @@ class RunFolder:
         self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
         self.metrics: MetricsTable | None = None
-        self._events: Any = None  # of TensorBoard, where that is installed
+        self._events: Events | None = None
         self._state: dict[str, Any] | None = None
         if world.is_main:
             self._open(options)
         self._state = world.broadcast(self._state)
 
     def _open(self, options: RunOptions) -> None:
+        lock(self.path)
+        self.world.signals.line = resume_line(self.command, self.path, self.world)
         config = plain(asdict(options))
         config |= dict.fromkeys(names_with(options, "once"), False)
         workers = getattr(options, "workers", 0)
@@ -64,16 +71,31 @@ class RunFolder:
             raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         if options.resume:
             self._state = load_newest(self.checkpoints)
-        if self._state and not options.allow_drift:
-            refuse_changes(self.path / "config.yaml", config, names_with(options, "free"))
-            refuse_changes(self.path / "env.json", environment, FREE_ENVIRONMENT)
-        if not self._state:
+        if self._state:
+            self._compare(options)
+        else:
             self._write_facts()
-        elif "final" in config:  # what the run began with, so that it resumes to the same end
-            config["final"] = _read_yaml(self.path / "config.yaml").get("final", False)
         step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
-        self._events = open_events(self.path / "events", step + 1)
+        self._events = Events(self.path / "events", step + 1)
+
+    def _compare(self, options: RunOptions) -> None:
+        """Refuses to resume a run of other options or in another environment; more epochs extend it."""
+        config, environment = self._facts
+        kept, before = self.path / "config.yaml", self.path / "env.json"
+        known = refuse_changes(kept, config, names_with(options, "free") | {"epochs"}, options.allow_drift)
+        past = refuse_changes(before, environment, FREE_ENVIRONMENT, options.allow_drift)
+        if "final" in config:  # what the run began with, so that it resumes to the same end
+            config["final"] = known.get("final", False)
+        extended = past.get("extended", [])
+        if "epochs" in config and (epochs := known.get("epochs", config["epochs"])) != config["epochs"]:
+            if not (isinstance(epochs, int) and epochs < config["epochs"]) and not options.allow_drift:
+                raise UserError(f"{kept}: --epochs was {epochs!r}, is {config['epochs']}: a run can only get longer")
+            change = {"step": self._state["step"], "epochs": [epochs, config["epochs"]]} if self._state else {}
+            extended = [*extended, change]
+            _logger.info("extended from %s to %d epochs: the schedule is laid over them all", epochs, config["epochs"])
+        if extended:
+            environment["extended"] = extended
 
     def take_state(self) -> dict[str, Any] | None:
         """What the newest checkpoint holds, None for a run that starts; handed out once, as it is large."""
@@ -85,8 +107,6 @@ class RunFolder:
         if self.world.is_main:
             save_checkpoint(self.checkpoints, step, {**state, "step": step})
             self._write_facts()
-        if self._events is not None:
-            self._events.flush()
 
     def record(self, step: int, row: dict[str, Any]) -> None:
         """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
@@ -102,7 +122,7 @@ class RunFolder:
         return [] if self.metrics is None else self.metrics.rows()
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
-        """Adds a point to a curve of TensorBoard, on rank 0."""
+        """Adds a point to a curve, on rank 0."""
         if self._events is not None:
             self._events.add_scalar(name, value, step)
 
@@ -118,13 +138,6 @@ class RunFolder:
             kept = "there was no checkpoint yet"
         return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
 
-    def resume_line(self) -> str:
-        """The line of a shell that goes on with the run."""
-        start = []
-        if self.world.size > 1:
-            start = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "--no-python"]
-        return shlex.join([*start, *self.command.split(), "--config", str(self.path / "config.yaml"), "--resume"])
-
     def close(self) -> None:
         """Closes the TensorBoard events."""
         if self._events is not None:
@@ -136,14 +149,59 @@ class RunFolder:
         self.write_json("env.json", environment)
 
 
-def open_events(folder: Path, step: int = 0) -> Any:
-    """A writer of TensorBoard's events from a step on; None where TensorBoard is not installed."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        _logger.info("no curves for TensorBoard: it is not installed")
-        return None
-    return SummaryWriter(str(folder), purge_step=step)
+def resume_line(command: str, folder: Path, world: World) -> str:
+    """The line of a shell that goes on with a command by the config.yaml in its folder."""
+    start = []
+    if world.size > 1:
+        start = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "--no-python"]
+    return shlex.join([*start, *command.split(), "--config", str(folder / "config.yaml"), "--resume"])
+
+
+class Events:
+    """Curves for TensorBoard, in a file of their own; none where TensorBoard is not installed.
+
+    Its own writer works in a thread, whose failure on a full disk is a traceback.
+
+    Args:
+        folder: Gets the file.
+        step: TensorBoard forgets what earlier files say of this step and later ones.
+    """
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self._write: Any = None
+        try:
+            from tensorboard.compat.proto import event_pb2, summary_pb2
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError:
+            _logger.info("no curves for TensorBoard: it is not installed")
+            return
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._path = folder / f"events.out.tfevents.{time.time():010.0f}.{platform.node()}.{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab")
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
+        self._write = RecordWriter(self._file).write
+        self._add(file_version="brain.Event:2")
+        self._add(step=step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Adds a point to a curve."""
+        if self._write:
+            self._add(step=step, summary=self._summary(value=[self._summary.Value(tag=name, simple_value=value)]))
+
+    def close(self) -> None:
+        """Ends the file."""
+        if self._write:
+            self._file.close()
+
+    def _add(self, **content: Any) -> None:
+        try:
+            self._write(self._event(wall_time=time.time(), **content).SerializeToString())
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
 
 
 def exported_name(name: str, out: Path) -> str:
@@ -158,22 +216,22 @@ def exported_name(name: str, out: Path) -> str:
     return name
 
 
-def refuse_changes(path: Path, now: dict[str, Any], free: set[str]) -> None:
-    """Compares options or an environment with those in a run's file.
+def refuse_changes(path: Path, now: dict[str, Any], free: Collection[str], allow_drift: bool) -> dict[str, Any]:
+    """Compares options or an environment with those in a run's file; returns what is in there.
 
     Raises:
-        UserError: one that is not free has changed since.
+        UserError: One that is not free has changed since, or the file is gone; unless drift is allowed.
     """
-    before = _read_yaml(path)  # JSON is YAML
+    if not path.exists():
+        if allow_drift:
+            return {}
+        raise UserError(f"{path} is missing, so changes would go unseen: restore it, or resume with --allow-drift")
+    before: dict[str, Any] = (read_json if path.suffix == ".json" else read_yaml)(path, dict)
     changed = [key for key in now if key in before and key not in free and before[key] != now[key]]
-    if changed:
+    if changed and not allow_drift:
         what = "; ".join(f"{key} was {before[key]!r}, is {now[key]!r}" for key in changed)
         raise UserError(f"{path} differs: {what}; mend that, or resume with --allow-drift")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
+    return before
 
 
 class MetricsTable:
@@ -188,42 +246,39 @@ class MetricsTable:
         self.columns: list[str] = []
         if path.exists():
             rows = self._read()
-            self._rewrite([row for row in rows if None not in row.values() and int(row["step"]) <= step])
+            if self.columns[:1] != ["step"]:
+                raise UserError(f"{path}: the column step is missing; restore the file, or remove it")
+            self._rewrite([row for row in rows if float(row["step"] or "nan") <= step])
 
     def append(self, row: dict[str, Any]) -> None:
         """Adds a row; keys that no row had before become columns."""
         if not set(row) <= set(self.columns):
+            known = self._read() if self.path.exists() else []
             self.columns += [key for key in row if key not in self.columns]
-            self._rewrite(self._read() if self.path.exists() else [])
-        try:
-            with self.path.open("a", newline="") as file:
-                self._writer(file).writerow({key: _number(value) for key, value in row.items()})
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then go on") from error
+            self._rewrite(known)
+        append(self.path, self._as_text([{key: _number(value) for key, value in row.items()}]))
 
     def rows(self) -> list[dict[str, float]]:
         """All rows, without empty cells."""
         return [{key: float(value) for key, value in row.items() if value} for row in self._read()]
 
     def _read(self) -> list[dict[str, str]]:
-        with self.path.open(newline="") as file:
-            reader = csv.DictReader(file)  # a torn row lacks values: None, where a cell without one is ""
-            self.columns = list(dict.fromkeys([*(reader.fieldnames or []), *self.columns]))
-            return list(reader)
+        self.columns, rows = read_csv(self.path)
+        return rows
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        text = io.StringIO()
-        writer = self._writer(text)
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path, text.getvalue())
+        write_text(self.path, ",".join(self.columns) + "\n" + self._as_text(rows))
 
-    def _writer(self, file: TextIO) -> csv.DictWriter[str]:
-        return csv.DictWriter(file, self.columns, lineterminator="\n")
+    def _as_text(self, rows: list[dict[str, str]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
 
 
 def _number(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else ""
+    return str(value)
 
 
 def plain(value: Any) -> Any:

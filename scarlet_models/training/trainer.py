@@ -8,14 +8,11 @@ checkpoint. Reading ends the run at a figure that is not finite, so no checkpoin
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,10 +86,11 @@ class Trainer:
             UserError: A loss or gradient is not finite, an image cannot be read, or the disk is full.
             KeyboardInterrupt, SystemExit: After SIGINT, and after SIGTERM.
         """
-        steps, label = self.task.steps, self.folder.path.name
+        steps, label, signals = self.task.steps, self.folder.path.name, self.world.signals
         with (
+            signals,
             closing(self.folder),
-            StopSignals() as self._signals,
+            signals.deferring(),
             Progress(steps, self.step, label, quiet=not self.world.is_main) as progress,
         ):
             while self.step < steps:
@@ -110,7 +108,7 @@ class Trainer:
         for step in range(first + 1, end + 1):
             started = time.monotonic()
             self.train_step(parts)
-            asked = self._signals.received and self.world.size == 1  # several ranks must agree where to stop
+            asked = self.world.signals.received and self.world.size == 1  # several ranks must agree where to stop
             reading = len(self._unread) >= read_every or step == end or asked
             if reading:
                 self.read()
@@ -194,14 +192,15 @@ class Trainer:
 
     def _pause(self, due: bool) -> None:
         """Writes a checkpoint if it is due or a signal came, on any rank; a signal then ends the run."""
-        received = [float(self._signals.received == number) for number in (signal.SIGINT, signal.SIGTERM)]
+        signals = self.world.signals
+        received = [float(signals.received == number) for number in (signal.SIGINT, signal.SIGTERM)]
         interrupted, terminated, due_anywhere = self.world.sum([*received, float(due)])
         if due_anywhere or interrupted or terminated:
             self._checkpoint()
         if interrupted or terminated:
-            done = f"stopped after step {self.step} of {self.task.steps}"
-            _logger.warning("%s; this line goes on from there:\n%s", done, self.folder.resume_line())
-            raise SystemExit(128 + signal.SIGTERM) if terminated else KeyboardInterrupt
+            _logger.warning("stopped after step %d of %d, with a checkpoint", self.step, self.task.steps)
+            signals.received = signal.SIGTERM if terminated else signal.SIGINT  # of another rank too
+            signals.stop()
 
     def _parts(self) -> dict[str, Any]:
         own = {"model": self.task.model, "optimizer": self.optimizer, "scaler": self.scaler}
@@ -218,34 +217,8 @@ class Trainer:
             if state.get(name) != value:
                 raise UserError(f"{self.folder.path} {advice}")
         restore_parts(self._parts(), state)
+        if missing := {"row", *self.task.kept} - state.keys():
+            raise UserError(f"{self.folder.path}: its checkpoint lacks {min(missing)}: another command wrote it")
         self.task.kept = {name: state[name] for name in self.task.kept}
         self.step, self.row = state["step"], state["row"]
         _logger.info("resumed at step %d of %d", self.step, self.task.steps)
-
-
-class StopSignals:
-    """Notes SIGINT and SIGTERM, which would otherwise end the process at once; a second SIGINT still does.
-
-    Attributes:
-        received: The last of them; None if none came.
-    """
-
-    received: int | None = None
-
-    def __enter__(self) -> StopSignals:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
-            numbers = (signal.SIGINT, signal.SIGTERM)
-            self._before = {number: signal.signal(number, self._note) for number in numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        again = self.received is not None and "RANK" not in os.environ  # torchrun passes each signal on once more
-        if again and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = number
-        _logger.warning("%s: the step is finished, then a checkpoint written", signal.Signals(number).name)

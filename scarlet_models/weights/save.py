@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import fsync
+from scarlet_models.files import cannot_write, fsync
 from scarlet_models.networks import create
 
 from .source import CONFIG, LOCAL, WEIGHTS
@@ -80,7 +80,7 @@ def whole_folder(folder: Path, names: set[str]) -> Iterator[Path]:
             fsync(path)
         _replace(folder, temporary)
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror or error}; free space or mend the folder") from error
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -6,12 +6,11 @@ interrupted and resumed at any time, and folders that were made by hand count to
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scarlet_models.documents import read_csv, read_json
 from scarlet_models.errors import UserError
 
 # Options of train, spelt out so that no default matters.
@@ -52,9 +51,8 @@ class Cell:
         path = self.folder / "metrics.csv"
         if not path.exists():
             return 0
-        with path.open(newline="") as file:
-            steps = [row["step"] for row in csv.DictReader(file)]
-        return int(steps[-1]) if steps else 0
+        _, rows = read_csv(path, ("step",))
+        return int(float(rows[-1]["step"] or 0)) if rows else 0
 
     def trained(self) -> int:
         """Fair steps of the finished supernet; 0 if there is none."""
@@ -70,7 +68,7 @@ class Cell:
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
-        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        content: dict[str, Any] = read_json(path, dict) if path.exists() else {}
         return content
 
 

@@ -8,9 +8,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 
 from scarlet_models.errors import UserError
@@ -54,29 +52,29 @@ class Runner:
     def _run_cell(self, cell: Cell) -> str:
         """Run the stages that the cell lacks, up to one that fails. Return why that failed, else nothing."""
         try:
-            with lock(cell.folder) as descriptor:
-                for stage in STAGES:
-                    if self.study.state(cell)[stage]:
-                        continue
-                    self.now[cell.name] = stage
-                    _logger.info("%s: %s", cell.name, stage)
-                    if status := self._call(self.study.arguments(cell, stage), cell.folder / LOG, descriptor):
-                        self.now[cell.name] = f"{stage} failed"
-                        return f"{stage} ended with {status}: {_last_line(cell.folder / LOG)}"
+            cell.folder.mkdir(parents=True, exist_ok=True)
+            for stage in STAGES:
+                if self.study.state(cell)[stage]:
+                    continue
+                self.now[cell.name] = stage
+                _logger.info("%s: %s", cell.name, stage)
+                if status := self._call(self.study.arguments(cell, stage), cell.folder / LOG):
+                    self.now[cell.name] = f"{stage} failed"
+                    return f"{stage} ended with {status}: {_last_line(cell.folder / LOG)}"
         except (OSError, UserError) as error:
             self.now[cell.name] = "failed"
             return str(error)
         self.now.pop(cell.name, None)
         return ""
 
-    def _call(self, arguments: list[str], log: Path, descriptor: int) -> int:
+    def _call(self, arguments: list[str], log: Path) -> int:
         """Run a subcommand. Return its exit status."""
         command = [sys.executable, "-m", "scarlet_models.search", *arguments]
         with log.open("ab") as file:
             file.write(f"$ {shlex.join(command)}\n".encode())
             file.flush()
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, pass_fds=[descriptor])
+            process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
             self._processes.add(process)
             if self._stopped.is_set():
                 process.terminate()
@@ -90,26 +88,6 @@ class Runner:
         self._stopped.set()
         for process in list(self._processes):
             process.terminate()
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[int]:
-    """Lock a cell; gives a file descriptor. Processes that inherit it hold the lock too, should this one be killed.
-
-    Raises:
-        UserError: Another process holds it.
-    """
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    except BlockingIOError:
-        raise UserError(f"another process works in {folder}: wait for it or end it") from None
-    finally:
-        os.close(descriptor)
 
 
 def _last_line(log: Path) -> str:

@@ -16,12 +16,15 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import owning
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions as Options
-from scarlet_models.shell import resumable, shell_line
+from scarlet_models.shell import shell_line
+from scarlet_models.signals import StopSignals
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,7 +51,8 @@ def main(options: Options) -> None:
     failures: dict[str, str] = {}
     if not options.plan:
         live = Live(get_renderable=lambda: _table(runner), console=console(), refresh_per_second=1, transient=True)
-        with resumable(shell_line("scarlet-search ablate", options)), live if sys.stdout.isatty() else nullcontext():
+        line, shown = shell_line("scarlet-search ablate", options), live if sys.stdout.isatty() else nullcontext()
+        with owning(Path(options.out)), StopSignals(line), shown:
             failures = runner.run()
     if options.json:
         print(json.dumps([runner.study.state(cell) for cell in runner.study.cells]))

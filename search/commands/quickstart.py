@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scarlet_models.files import owning
 from scarlet_models.options import option
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SharedOptions
@@ -44,7 +45,8 @@ def main(options: Options) -> None:
     started = time.monotonic()
     digits = Path(options.out) / "digits"
     _logger.info("digits: scikit-learn's 1,797 handwritten digits are the images, in %s", digits)
-    write_digits(digits)
+    with owning(digits.parent):
+        write_digits(digits)
     search = _as_run(options, digits)
     result = run.carry_out(search, shell_line("scarlet-search quickstart", options))
     _logger.info("timm loads the network, which reads the digits of the test split, that nothing has seen before")

@@ -25,9 +25,10 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from scarlet_models.files import owning
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SearchOptions as Options
-from scarlet_models.shell import resumable
+from scarlet_models.signals import StopSignals
 
 if TYPE_CHECKING:
     from scarlet_models.search.pipeline.plan import Plan
@@ -72,7 +73,8 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
             print(json.dumps(asdict(plan)))
         if options.plan:
             return {}
-        with resumable(again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])):
+        line = again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])
+        with owning(search.pipeline.out), StopSignals(line):
             return search.run()
 
 

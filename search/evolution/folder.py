@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch.utils.tensorboard import SummaryWriter
 
-from scarlet_models.files import remove, write_json, write_text
+from scarlet_models.files import lock, remove, write_json, write_text
 from scarlet_models.options import names_with
 from scarlet_models.training.environment import FREE_ENVIRONMENT
-from scarlet_models.training.run_folder import MetricsTable, plain, refuse_changes
+from scarlet_models.training.run_folder import Events, MetricsTable, plain, refuse_changes
 
 
 class SearchFolder:
@@ -36,9 +35,10 @@ class SearchFolder:
 
     def __init__(self, path: Path, options: Any, environment: dict[str, Any], resume: bool, allow_drift: bool) -> None:
         self.path, config = path, plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
-        if resume and not allow_drift:
-            refuse_changes(path / "config.yaml", config, names_with(options, "free"))
-            refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT)
+        lock(path)
+        if resume and ((path / "config.yaml").exists() or (path / "evaluations.jsonl").exists()):
+            refuse_changes(path / "config.yaml", config, names_with(options, "free"), allow_drift)
+            refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT, allow_drift)
         for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png"):
             remove(path / name)
         for file in [*(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
@@ -46,7 +46,7 @@ class SearchFolder:
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         self.write_json("env.json", environment)
         self.metrics = MetricsTable(path / "metrics.csv", 0)
-        self.events = SummaryWriter(str(path / "events"))
+        self.events = Events(path / "events")
 
     def record(self, generation: int, content: Mapping[str, Any], row: Mapping[str, Any]) -> None:
         """Write a generation's file, and its row in metrics.csv and TensorBoard; None is an empty cell."""

@@ -26,7 +26,7 @@ from scarlet_models.search.scoring.trained import TrainedSupernet, open_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
-from scarlet_models.training.run_folder import describe_environment
+from scarlet_models.training.run_folder import describe_environment, resume_line
 
 from .archive import Archive
 from .candidates import Candidates
@@ -123,6 +123,7 @@ class EvolutionarySearch:
         self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in self._sides()}
         environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
         self.folder = SearchFolder(Path(options.out), options, environment, options.resume, options.allow_drift)
+        world.signals.line = resume_line("scarlet-search evolve", self.folder.path, world)
 
     def _sides(self) -> dict[str, tuple[Archive, np.ndarray]]:
         """What the search and its rivals have measured, and the indices of their fronts."""

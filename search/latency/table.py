@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import write_json
 from scarlet_models.space.space import Genotype, SearchSpace
@@ -122,7 +122,7 @@ class LatencyTable:
         """
         file = Path(path) / NAME if Path(path).is_dir() else Path(path)
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = read_json(file, dict)
             own = SearchSpace.load(content["space"])
             if own != space:
                 raise UserError(f"{file} times the blocks of space {own.name!r}, not those of this {space.name!r}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_json
+from scarlet_models.options import build
+from scarlet_models.values import check
 
 NAME = "stages.json"
 
@@ -44,11 +46,12 @@ class Journal:
         self.entries: dict[str, Entry] = {}
         if self.path.exists():
             try:
-                content = json.loads(self.path.read_text(encoding="utf-8"))
-                self.entries = {name: Entry(**entry) for name, entry in content.items()}
-            except (ValueError, TypeError, AttributeError):
+                content = read_json(self.path, dict)
+                self.entries = {name: build(Entry, check(entry, dict[str, Any])) for name, entry in content.items()}
+            except UserError as error:
+                reason = str(error).removeprefix(f"{self.path}: ")
                 raise UserError(
-                    f"{self.path} is damaged: remove it, and each stage goes on from what its folder holds"
+                    f"{self.path} is damaged ({reason}): remove it, and each stage goes on from what its folder holds"
                 ) from None
 
     def add(self, name: str, entry: Entry) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from scarlet_models.documents import read_yaml
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.program import Program
@@ -133,7 +134,7 @@ def _named(stage: Stage) -> Iterator[None]:
 
 def _started_with(path: Path) -> dict[str, Any]:
     """The options in a stage's file, as they were before its folder was added."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    content = read_yaml(path, dict) if path.exists() else {}
     return {key: value for key, value in content.items() if key != "out"}
 
 

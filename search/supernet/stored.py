@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import safetensors
 from safetensors.torch import load_file
 from torch import Tensor
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import sha256_of
 
@@ -66,7 +66,9 @@ def read(path: Path | str) -> Stored:
         UserError: The two files do not belong together, or those that shipped are damaged.
     """
     weights = _locate(path)
-    content = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    record = weights.with_suffix(".json")
+    record.stat()  # raises where there is no supernet
+    content = read_json(record, dict)
     if sha256_of(weights) != content["sha256"]:
         raise UserError(f"{weights} is damaged or another training's: its sha256 is not the one in the JSON beside it")
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in load_file(weights).items()}

@@ -101,9 +101,9 @@ def test_the_same_line_again_does_nothing(
     root: Path, done: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, result = done
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("[!.]*")}
     assert cli.main(arguments(root, out, "--json")) == 0
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("[!.]*")} == before
     captured = capsys.readouterr()
     assert json.loads(captured.out) == result
     assert captured.err.count("done before") == len(STAGES)
@@ -229,7 +229,7 @@ def test_an_interrupt_says_how_to_go_on(root: Path, tmp_path: Path, number: sign
         process.send_signal(number)
         said = process.stderr.read()
     assert process.returncode == status
-    assert f"interrupted; to resume: scarlet-search run --config '{out}/config.yaml'\n" in said
+    assert f"interrupted; this line goes on from there:\nscarlet-search run --config '{out}/config.yaml'\n" in said
     options = cli.PROGRAM.parse("run", cli.PROGRAM.load("run"), ["--config", f"{out}/config.yaml"])
     assert (options.max_latency, options.latency) == ("1us", {**RECIPE["latency"], "rounds": 100000})
 

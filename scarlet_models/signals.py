@@ -1,0 +1,76 @@
+"""SIGINT and SIGTERM: what ends a command at once, and what lets a training finish its step first."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+_logger = logging.getLogger(__name__)
+
+
+class StopSignals:
+    """Turns SIGINT into KeyboardInterrupt and SIGTERM into SystemExit(143), and logs the line that resumes.
+
+    Use as a context manager, inside of another use of the same object too. While it is `deferring`, a signal is only
+    noted: whoever defers looks at `received` and calls `stop`. A second SIGINT ends the process even so.
+
+    Attributes:
+        received: The last signal; None if none came.
+        line: The line that resumes the command; empty if nothing is there to resume.
+    """
+
+    def __init__(self, line: str = "") -> None:
+        self.received: int | None = None
+        self.line = line
+        self._depth, self._deferring = 0, False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        self._depth += 1
+        if self._depth == 1 and threading.current_thread() is threading.main_thread():  # no other may set handlers
+            self.received = None
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        lost = kind is None and self.received is not None  # an exception that a destructor has swallowed
+        if self.line and (lost or (kind and issubclass(kind, KeyboardInterrupt | SystemExit))):
+            _logger.warning("interrupted; this line goes on from there:\n%s", self.line)
+        if lost:
+            self.stop()
+
+    @contextmanager
+    def deferring(self) -> Iterator[None]:
+        """Only note signals meanwhile."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+
+    def stop(self) -> None:
+        """Raise what the received signal stands for."""
+        if self.received == signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        again = self.received is not None
+        if again and "RANK" in os.environ:  # torchrun passes each signal on once more
+            return
+        self.received = number
+        if self._deferring and not (again and number == signal.SIGINT):
+            _logger.warning("%s: the step is finished, then a checkpoint written", signal.Signals(number).name)
+        else:
+            self.stop()
