@@ -38,15 +38,10 @@ MARGIN, LABELS, HEADING, LEGEND = 0.5, 0.42, 1.0, 0.95
 
 
 def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
-    """A figure of the blocks in a row, from the image on the left to the classifier on the right.
+    """A figure of the blocks that `layout` returns, from the image on the left to the classifier on the right.
 
     Above each block stand its channels and the side of its map. Below it stands the number of its searchable layer,
     else its position in the timm model, or its name. Blocks of one map size share a band, labelled with the reduction.
-
-    Args:
-        blocks: The blocks that `layout` returns.
-        title: First line.
-        subtitle: Second line, smaller.
     """
     tallest = max(_height(block) for block in blocks)
     row_width, entries = (len(blocks) + 1) * PITCH, _legend(blocks)
@@ -150,7 +145,6 @@ def _draw_shortcut(axes: Axes, x: float, y: float, height: float) -> None:
 
 
 def _shape(axes: Axes, x: float, top: float, channels: int, size: int) -> None:
-    """Write channels and the side of the map above a block."""
     axes.text(x, top + 0.27, str(channels), size=8, weight="bold", color=INK, ha="center", va="center")
     axes.text(x, top + 0.12, f"{TIMES}{size}²" if size > 1 else "", size=7, color=MUTED, ha="center", va="center")
 
