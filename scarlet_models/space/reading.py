@@ -27,6 +27,7 @@ Reader = Callable[[Any, Keys], Any]  # (value, its keys) -> what a space holds
 
 
 def names() -> list[str]:
+    """Names of the spaces that come with the package."""
     return sorted(entry.name[:-5] for entry in _SPACES.iterdir() if entry.name.endswith(".yaml"))
 
 
