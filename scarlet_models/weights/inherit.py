@@ -138,7 +138,8 @@ def _pass_through(conv: Any, norm: Any) -> None:
 
 
 def _fill_gate(block: Any, donor: Any, project: Any, picked: Tensor, repeats: Tensor) -> None:
-    gate, other = (getattr(each, "se", None) for each in (block, donor))
+    gates: Any = [getattr(each, "se", None) for each in (block, donor)]
+    gate, other = gates
     if hasattr(gate, "conv_reduce"):
         if hasattr(other, "conv_reduce"):
             _morph_gate(gate, other, picked, repeats)
