@@ -60,7 +60,7 @@ class Transform:
         return np.asarray(self.host(image))
 
     def finish(self, pixels: Tensor, rows: Tensor | None = None, whole: bool = False) -> Tensor:
-        """The device's part: from what `pixels` gave, or `whole` images, to the network's input (N, 3, size, size)."""
+        """From `pixels` or `whole` images, uint8 (N, H, W, 3), on the device to the input (N, 3, size, size)."""
         return self.normalise(pixels.permute(0, 3, 1, 2).float())
 
     def normalise(self, values: Tensor) -> Tensor:
