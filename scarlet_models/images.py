@@ -28,13 +28,9 @@ def find_images(name: str) -> Iterator[Path]:
 
 
 def read_image(source: Path | bytes, upright: bool = True) -> Image.Image:
-    """An image as 8-bit RGB. The caller adds the name to the UserError that says what is wrong with it.
+    """An image as 8-bit RGB: an animation's first frame, turned by its EXIF if `upright`.
 
-    CMYK, greyscale, palette and 16-bit images are converted. An animation gives its first frame.
-
-    Args:
-        source: A file, or its content.
-        upright: Turn the image the way its camera was held (EXIF); else leave it as its pixels are stored.
+    What is wrong with it is a UserError, to which the caller adds the name.
     """
     with _opened(source) as image:
         return _to_rgb(ImageOps.exif_transpose(image) if upright else image)

@@ -31,7 +31,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Result:
-    """What is known about an image by name: its most probable classes, or what is wrong with it."""
+    """An image's most probable classes, or what is wrong with it."""
 
     image: str
     predictions: list[Prediction]
@@ -39,15 +39,7 @@ class Result:
 
 
 class Classifier:
-    """Classifies images with a model in evaluation mode.
-
-    Args:
-        model: A timm model with weights.
-        device: The device to run it on.
-
-    Raises:
-        UserError: The model has no classifier, or takes images that are neither greyscale nor RGB.
-    """
+    """Classifies images with a timm model in evaluation mode; one that has no classifier is a UserError."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.model, self.device = fast(model, device), device

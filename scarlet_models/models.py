@@ -162,18 +162,13 @@ def _create(
 
 
 def _classes(space: SearchSpace) -> tuple[type[nn.Module], type[nn.Module]]:
-    """The classes of a space's networks, and of feature extractors."""
     if space.head.pool_first:
         return MobileNetV3, MobileNetV3Features
     return (ScarletNet, ScarletFeatures) if space.stem.stride == 1 else (EfficientNet, EfficientNetFeatures)
 
 
 def _with_small_head(model_cls: Callable[..., nn.Module], **kwargs: Any) -> nn.Module:
-    """The model with a classifier initialised small, as MobileNetV2's is in torchvision.
-
-    timm initialises it uniformly to 1 / sqrt(classes). That suits 1000 classes; with 10 the first loss is 4.5, and
-    chance 2.3.
-    """
+    """The model with a small classifier; with timm's, for 1000 classes, the first loss of 10 is 4.5 (chance 2.3)."""
     model = model_cls(**kwargs)
     if isinstance(model.classifier, nn.Linear):
         nn.init.normal_(model.classifier.weight, std=0.01)

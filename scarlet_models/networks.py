@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -28,18 +30,14 @@ def is_genotype(name: str) -> bool:
 
 
 def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Build a timm model; with `pretrained`, no weight of it is random or NaN.
+    """Build a timm model, with `kwargs` for timm; with `pretrained`, no weight of it is random or NaN.
 
     Args:
         name: A name with or without a tag, a folder (`local-dir:` may stand before it), `hf-hub:ID`, or a genotype.
         space: Search space of a genotype: a name or a YAML file.
         pretrained: Load weights.
-        kwargs: Further arguments of `timm.create_model`.
-
-    Raises:
-        UserError: There is no such network, it does not load, or a genotype is asked for with weights.
     """
-    try:
+    with _mistakes_in_one_line(name):
         if is_genotype(name):
             if pretrained:
                 raise UserError("a genotype has no weights: name a network, or give local-dir:FOLDER of a trained one")
@@ -47,17 +45,13 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
         name = locate(name)
         _check(name, pretrained, kwargs.get("cache_dir"))
         model: nn.Module = timm.create_model(name, pretrained=pretrained, **kwargs)
-    except UserError:
-        raise
-    except MISTAKES as error:
-        raise _mistake(name, error) from error
     if pretrained and (problem := not_finite(model.state_dict())):
         raise UserError(f"{name}: its weights are damaged: {problem}")
     return model
 
 
 def create_on_meta(name: str, space: str = "scarlet", **kwargs: Any) -> nn.Module:
-    """Build the same model on the meta device, without memory for weights: for its shapes and cost."""
+    """Build the same model without memory for weights: for its shapes and cost."""
     with torch.device("meta"):
         return create(name, space, **kwargs)
 
@@ -66,19 +60,15 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
     """The genotype of what `create` takes; None for networks of other families and for scaled ones."""
     if is_genotype(name):
         return Genotype.parse(name, space)
-    try:
+    with _mistakes_in_one_line(name):
         source, where = parse_model_name(locate(name))
-        config: dict[str, Any] = (
-            read_config(source, where) if source else {"architecture": split_model_name_tag(where)[0]}
-        )
+        config: dict[str, Any] = {"architecture": split_model_name_tag(where)[0]}
+        if source:
+            config = read_config(source, where)
         architecture, arguments = config["architecture"], config.get("model_args") or {}
         if architecture == "scarlet_net":
             return Genotype.parse(arguments.get("genotype", GENOTYPES["scarlet_a"]), arguments.get("space", "scarlet"))
         return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
-    except UserError:
-        raise
-    except MISTAKES as error:
-        raise _mistake(name, error) from error
 
 
 def image_size(model: nn.Module) -> int:
@@ -94,9 +84,15 @@ def file_stem(name: str) -> str:
     return re.split(r"[/\\:]", name.rstrip("/\\"))[-1]
 
 
-def _mistake(name: str, error: Exception) -> UserError:
-    kind = f"{type(error).__name__}: " if isinstance(error, AttributeError | KeyError | TypeError) else ""
-    return UserError(f"{name}: {kind}{first_line(error)}")
+@contextmanager
+def _mistakes_in_one_line(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except MISTAKES as error:
+        kind = f"{type(error).__name__}: " if isinstance(error, AttributeError | KeyError | TypeError) else ""
+        raise UserError(f"{name}: {kind}{first_line(error)}") from error
 
 
 def _check(name: str, pretrained: bool, cache_dir: Any) -> None:

@@ -30,11 +30,7 @@ def compare(
     device: torch.device,
     advance: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
-    """Cost, latency (s) and throughput (images/s) of each network, and the ratios to the first one's.
-
-    The networks are in eval mode on the device; medians over the rounds count. `advance` is called after each network
-    of each round, for a progress bar.
-    """
+    """Cost, latency (s) and throughput (images/s) of networks in eval mode, and the ratios to the first one's."""
 
     def measure(model: nn.Module) -> tuple[float, float]:
         shape = (in_channels(model), input_size, input_size)

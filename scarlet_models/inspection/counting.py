@@ -1,8 +1,4 @@
-"""MACs and params of a built model, counted while it runs: by torch's flop counter, and by thop.
-
-MACs are those of convolutions and linear layers for one image. A copy of the model runs on the meta device: nothing is
-computed, and the model itself keeps its buffers and mode.
-"""
+"""MACs of convolutions and linear layers, and params, of a model that runs on the meta device: nothing is computed."""
 
 from __future__ import annotations
 
@@ -39,11 +35,7 @@ def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
 
 
 def count_with_thop(model: nn.Module, input_size: int) -> Cost:
-    """Cost of a model by thop, with rules for what it counts differently.
-
-    By itself thop adds pooling and normalization to the MACs, and leaves out the MACs and params of modules whose exact
-    type it does not know, such as timm's batch norm with activation and its convolutions.
-    """
+    """Cost by thop, which alone counts pooling and norms, and skips modules whose exact type it does not know."""
     try:
         import thop
         from thop.vision.basic_hooks import count_convNd, count_linear, zero_ops
@@ -70,7 +62,6 @@ def on_meta(model: nn.Module, input_size: int) -> tuple[nn.Module, torch.Tensor]
 
 
 def in_channels(model: nn.Module) -> int:
-    """Channels of the images that the model takes."""
     return _first(model).shape[1]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -38,15 +39,10 @@ MARGIN, LABELS, HEADING, LEGEND = 0.5, 0.42, 1.0, 0.95
 
 
 def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
-    """A figure of the blocks in a row, from the image on the left to the classifier on the right.
+    """A figure of the blocks that `layout` returns, from the image on the left to the classifier on the right.
 
     Above each block stand its channels and the side of its map. Below it stands the number of its searchable layer,
     else its position in the timm model, or its name. Blocks of one map size share a band, labelled with the reduction.
-
-    Args:
-        blocks: The blocks that `layout` returns.
-        title: First line.
-        subtitle: Second line, smaller.
     """
     tallest = max(_height(block) for block in blocks)
     row_width, entries = (len(blocks) + 1) * PITCH, _legend(blocks)
@@ -62,7 +58,9 @@ def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
     _draw_bands(axes, blocks, left + PITCH, LEGEND + 0.08, middle + tallest / 2 + LABELS + 0.12)
     axes.plot([left + PITCH / 2, left + (len(blocks) + 0.5) * PITCH], [middle, middle], color=LINE, lw=1.6, zorder=1)
     row = middle - tallest / 2 - 0.2
-    _draw_image(axes, left + PITCH / 2, middle, row, blocks[0])
+    _box(axes, left + PITCH / 2, middle, PLAIN, "white", edgecolor=LINE, lw=1.2)
+    axes.text(left + PITCH / 2, row, "input", size=7.5, color=INK, ha="center", va="center")
+    _shape(axes, left + PITCH / 2, middle + PLAIN / 2, blocks[0].in_channels, blocks[0].in_size)
     for number, block in enumerate(blocks, 1):
         _draw_block(axes, block, left + (number + 0.5) * PITCH, middle, row)
     _draw_legend(axes, entries, MARGIN, 0.45)
@@ -97,44 +95,32 @@ def _draw_bands(axes: Axes, blocks: Sequence[Block], left: float, bottom: float,
         start += width
 
 
-def _draw_image(axes: Axes, x: float, y: float, row: float, stem: Block) -> None:
-    _box(axes, x, y, PLAIN, "white", LINE, 1.2)
-    axes.text(x, row, "input", size=7.5, color=INK, ha="center", va="center")
-    _shape(axes, x, y + PLAIN / 2, stem.in_channels, stem.in_size)
-
-
 def _draw_block(axes: Axes, block: Block, x: float, y: float, row: float) -> None:
     height = _height(block)
     colour, ink = KERNELS.get(block.kernel, (GREY, INK)) if block.kind in EXPANDING else (GREY, INK)
     if block.kind == "identity":
         axes.add_patch(_dot(x, y))
     else:
-        _box(axes, x, y, height, colour, SE if block.se else "none", 2.4, hatch=HATCH if block.kind == "fused" else "")
+        edge, hatch = SE if block.se else "none", HATCH if block.kind == "fused" else ""
+        _box(axes, x, y, height, colour, hatch=hatch, edgecolor=edge, lw=2.4)
         for kernel, side in ((block.start, -1), (block.end, 1)):
             if kernel:
                 place = x + side * (WIDTH + STRIP + 0.03) / 2
-                _box(axes, place, y, height, KERNELS.get(kernel, (GREY, INK))[0], "none", 0, width=STRIP)
+                _box(axes, place, y, height, KERNELS.get(kernel, (GREY, INK))[0], STRIP, lw=0)
         text = f"{block.kernel}{TIMES}{block.kernel}" if block.kernel else f"1{TIMES}1"
         axes.text(x, y, text, size=6.5, color=ink, ha="center", va="center", zorder=4)
     if block.shortcut:
-        _draw_shortcut(axes, x, y, height)
+        reach, low = PITCH / 2 - 0.035, y - height / 2 - 0.08
+        axes.plot([x - reach, x - reach, x + reach, x + reach], [y, low, low, y], color=LINE, lw=0.9, zorder=2)
     _shape(axes, x, y + height / 2, block.channels, block.size)
     axes.text(x, row, _name(block), size=7.5, color=INK, ha="center", va="center")
 
 
 def _box(
-    axes: Axes,
-    x: float,
-    y: float,
-    height: float,
-    colour: str,
-    edge: str,
-    line: float,
-    width: float = WIDTH,
-    hatch: str = "",
+    axes: Axes, x: float, y: float, height: float, colour: str, width: float = WIDTH, hatch: str = "", **edge: Any
 ) -> None:
     style, corner = f"round,pad=0,rounding_size={min(0.05, width / 3)}", (x - width / 2, y - height / 2)
-    box = FancyBboxPatch(corner, width, height, style, facecolor=colour, edgecolor=edge, lw=line, zorder=3)
+    box = FancyBboxPatch(corner, width, height, style, facecolor=colour, zorder=3, **{"edgecolor": "none"} | edge)
     if hatch:
         box.set(hatch=hatch, hatchcolor="white", hatch_linewidth=0.8)
     axes.add_patch(box)
@@ -144,13 +130,7 @@ def _dot(x: float, y: float) -> Circle:
     return Circle((x, y), DOT / 2, facecolor="white", edgecolor=MUTED, lw=1.4, zorder=3)
 
 
-def _draw_shortcut(axes: Axes, x: float, y: float, height: float) -> None:
-    reach, low = PITCH / 2 - 0.035, y - height / 2 - 0.08
-    axes.plot([x - reach, x - reach, x + reach, x + reach], [y, low, low, y], color=LINE, lw=0.9, zorder=2)
-
-
 def _shape(axes: Axes, x: float, top: float, channels: int, size: int) -> None:
-    """Write channels and the side of the map above a block."""
     axes.text(x, top + 0.27, str(channels), size=8, weight="bold", color=INK, ha="center", va="center")
     axes.text(x, top + 0.12, f"{TIMES}{size}²" if size > 1 else "", size=7, color=MUTED, ha="center", va="center")
 
@@ -187,16 +167,15 @@ def _draw_legend(axes: Axes, entries: Sequence[tuple[str, str, float]], x: float
         if label == "identity":
             axes.add_patch(_dot(x + SAMPLE / 2, y))
         elif colour == SE:
-            _box(axes, x + SAMPLE / 2, y, height, "white", SE, 2, width=SAMPLE)
+            _box(axes, x + SAMPLE / 2, y, height, "white", SAMPLE, edgecolor=SE, lw=2)
         else:
             width, hatch = (STRIP, "") if label == _STRIP else (SAMPLE, HATCH if label.endswith("fused") else "")
-            _box(axes, x + SAMPLE / 2, y, height, colour, "none", 0, width, hatch)
+            _box(axes, x + SAMPLE / 2, y, height, colour, width, hatch, lw=0)
         axes.text(x + SAMPLE + 0.09, y, label, size=8, color=INK, va="center")
         x += _length(label)
 
 
 def _length(label: str) -> float:
-    """Width of an entry of the legend in inches, with the space behind it."""
     return SAMPLE + 0.09 + _text_length(label, 8) + 0.3
 
 

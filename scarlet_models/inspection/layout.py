@@ -30,25 +30,12 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a network. Sizes are the sides of square maps, in pixels.
+    """One block of a network. Sizes are the sides of square maps, in pixels."""
 
-    Args:
-        module: Dotted name in the timm model; empty for an identity, which has none.
-        kind: stem, separable, inverted residual, fused, universal, convolution, projection (a linear one), identity,
-            head or classifier.
-        kernel: Of the convolution that strides; 0 where a universal block has none in the middle.
-        expand: Channels inside an inverted residual, as a multiple of its input's.
-        se: Whether there is squeeze-and-excitation.
-        layer: Number of the searchable layer; None where no genotype is known.
-        choice: Index of that layer's choice.
-        start: Kernel of the depthwise convolution in front of a universal block's expansion; 0 is none.
-        end: Likewise behind its projection.
-    """
-
-    module: str
-    kind: str
-    kernel: int
-    expand: float
+    module: str  # dotted name in the timm model; empty for an identity
+    kind: str  # stem, a value of _KINDS, convolution, projection (a linear one), identity, head or classifier
+    kernel: int  # of the convolution that strides; 0 where a universal block has none in the middle
+    expand: float  # channels inside, as a multiple of the input's
     se: bool
     stride: int
     shortcut: bool
@@ -58,17 +45,14 @@ class Block:
     size: int
     macs: int
     params: int
-    layer: int | None = None
+    layer: int | None = None  # number of the searchable layer, and index of its choice, where a genotype is known
     choice: int | None = None
-    start: int = 0
-    end: int = 0
+    start: int = 0  # kernel of the depthwise convolution in front of a universal block's expansion; 0 is none
+    end: int = 0  # likewise behind its projection
 
 
 def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) -> list[Block]:
-    """The blocks of timm's EfficientNet or MobileNetV3 in order, for images of `input_size` px.
-
-    The genotype that the model was built from adds layer numbers, choices and identities.
-    """
+    """The blocks of timm's EfficientNet or MobileNetV3 in order; the genotype adds choices and identities."""
     if not isinstance(model, EfficientNet | MobileNetV3):
         raise UserError(f"only networks built as timm's EfficientNet have a layout, not {type(model).__name__}")
     units = {name: (kind, modules) for name, kind, modules in _units(model)}
@@ -99,7 +83,6 @@ def _units(model: EfficientNet | MobileNetV3) -> Iterator[tuple[str, str, list[n
 
 
 def _shapes(model: nn.Module, names: list[str], input_size: int) -> dict[str, tuple[torch.Size, torch.Size]]:
-    """Shapes of the inputs and outputs of modules, found without computing anything."""
     copied, image = on_meta(model, input_size)
     shapes: dict[str, tuple[torch.Size, torch.Size]] = {}
 

@@ -38,10 +38,7 @@ def _summarise(name: str) -> dict[str, Any]:
 
 
 def describe(name: str, space: str = "scarlet", input_size: int = 0) -> dict[str, Any]:
-    """A network's genotype, blocks, feature taps and cost by each counter (None if a counter does not apply).
-
-    The arguments are those of `scarlet_models.options.NetworkOptions`.
-    """
+    """A network's genotype, blocks, feature taps and cost by each counter (None if a counter does not apply)."""
     genotype = genotype_of(name, space)
     model: Any = create_on_meta(name, space)
     size = input_size or image_size(model)

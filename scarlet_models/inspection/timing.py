@@ -18,10 +18,7 @@ T = TypeVar("T")
 def interleaved(
     measures: Mapping[K, Callable[[], T]], rounds: int, advance: Callable[[], None] = lambda: None
 ) -> dict[K, list[T]]:
-    """Results of each measurement, once a round in a new random order, after one round of warm-up.
-
-    `advance` is called after each measurement, for a progress bar.
-    """
+    """Results of each measurement, once a round in a new random order, after one round of warm-up."""
     results: dict[K, list[T]] = {name: [] for name in measures}
     order, generator = list(measures), random.Random(0)
     for number in range(rounds + 1):
@@ -35,7 +32,7 @@ def interleaved(
 
 
 def median_seconds(run: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """Median wall time of a call, repeated at once, in seconds. It includes the device's work."""
+    """Median wall time in seconds of a call, repeated at once, with the device's work."""
     return statistics.median(_seconds(run, device) for _ in range(repeats))
 
 
@@ -59,6 +56,5 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def wait(device: torch.device) -> None:
-    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

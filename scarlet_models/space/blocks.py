@@ -40,37 +40,21 @@ class Convolution(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """What a searchable layer can be: a block of timm's EfficientNet family without stride and channels, or identity.
+    """What a layer can be: a block of timm's EfficientNet family without stride and channels, or identity."""
 
-    Args:
-        kind: One of `KINDS`, or "identity".
-        kernel: Of the convolution that strides; 0 in an `uir` without one in the middle.
-        expand: Inner channels as a multiple of the input's.
-        se: Reduced channels of squeeze-and-excitation as a multiple of the block's input channels; 0 is none.
-        start: Kernel of the depthwise convolution before the expansion of an `uir`; 0 is none.
-        end: Likewise after its projection.
-        act: Activation by its name in timm.layers; empty for the space's.
-        skip: Whether the block has a shortcut where it keeps the shape.
-        short: The mapping form that it was written in, if it was.
-    """
-
-    kind: str = "identity"
-    kernel: int = 1
-    expand: float = 1
-    se: float = 0.0
-    start: int = 0
-    end: int = 0
-    act: str = ""
-    skip: bool = True
-    short: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    kind: str = "identity"  # or one of `KINDS`
+    kernel: int = 1  # of the convolution that strides; 0 in an `uir` without one in the middle
+    expand: float = 1  # inner channels as a multiple of the input's
+    se: float = 0.0  # reduced channels of squeeze-and-excitation as a multiple of the input's; 0 is none
+    start: int = 0  # kernel of the depthwise convolution before the expansion of an `uir`; 0 is none
+    end: int = 0  # likewise after its projection
+    act: str = ""  # by its name in timm.layers; empty for the space's
+    skip: bool = True  # whether the block has a shortcut where it keeps the shape
+    short: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)  # the mapping it was written as
 
     @staticmethod
     def parse(text: str) -> Choice:
-        """A choice from timm's block string without repeats, stride and channels, such as "ir_k5_e3_se0.25".
-
-        Raises:
-            ValueError: The string is malformed; the message says what there is.
-        """
+        """A choice such as "ir_k5_e3_se0.25", timm's block string without stride and channels; else a ValueError."""
         kind, *words = text.split("_")
         if text == "identity":
             return IDENTITY
@@ -112,7 +96,6 @@ class Choice:
 
     @property
     def identity(self) -> bool:
-        """Whether this is the identity."""
         return self.kind == "identity"
 
     @property
@@ -203,15 +186,12 @@ class SqueezeExcite:
 
 @dataclass(frozen=True)
 class Stage:
-    """`depth` searchable layers of `channels`; the first has `stride`, the others 1.
-
-    `choices` are the indices of those that it may have, None for all of the space's.
-    """
+    """`depth` searchable layers of `channels`; the first has `stride`, the others 1."""
 
     channels: int
     depth: int
     stride: int
-    choices: tuple[int, ...] | None = None
+    choices: tuple[int, ...] | None = None  # indices of those that the layers may have; None for all of the space's
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,4 @@
-"""Exact cost of a network, summed from tables of one entry a layer and choice; no model is built.
-
-MACs are those of convolutions and linear layers for one image: half of torch's flop count.
-Params are the trainable ones.
-"""
+"""Exact cost of a network, summed from tables of one entry a layer and choice; no model is built."""
 
 from __future__ import annotations
 
@@ -30,12 +26,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostTable:
-    """Additive costs of a space: `base` is stem, head and classifier; the arrays (layers, choices) are int64.
+    """Costs that add up; the arrays are int64 (layers, choices), -1 where a layer does not allow the choice."""
 
-    An entry is -1 where the layer does not allow the choice.
-    """
-
-    base: Cost
+    base: Cost  # of stem, head and classifier
     macs: np.ndarray
     params: np.ndarray
 

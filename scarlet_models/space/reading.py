@@ -32,12 +32,7 @@ def names() -> list[str]:
 
 
 def read_space(source: str | Path | Mapping[str, Any], kind: type[S]) -> S:
-    """A space by name, from a YAML file, or from a mapping of the same content.
-
-    Args:
-        source: Name, path or mapping.
-        kind: The class to make.
-    """
+    """A space of class `kind` by name, from a YAML file, or from a mapping of the same content."""
     if isinstance(source, Mapping):
         return _checked(dict(source), "space", {}, kind)
     if str(source) in names():
@@ -156,13 +151,28 @@ def _positive(most: int) -> Reader:
     return read
 
 
-def _one_of(*allowed: str | int) -> Reader:
-    def read(value: Any, keys: Keys) -> str | int:
-        if not isinstance(value, str | int) or isinstance(value, bool) or value not in allowed:
-            raise _Bad(keys, f"{_shown(value)} is not one of {', '.join(map(str, allowed))}")
+def _must_be(what: str, good: Callable[[Any], bool]) -> Reader:
+    """Reads a value as it is, if it is good."""
+
+    def read(value: Any, keys: Keys) -> Any:
+        if not good(value):
+            raise _Bad(keys, f"{_shown(value)} is not {what}")
         return value
 
     return read
+
+
+def _one_of(*allowed: str | int) -> Reader:
+    known = f"one of {', '.join(map(str, allowed))}"
+    return _must_be(known, lambda value: type(value) in (str, int) and value in allowed)
+
+
+_flag = _must_be("true or false", lambda value: isinstance(value, bool))
+_name = _must_be(
+    "a name of 1 to 100 printable characters",
+    lambda value: isinstance(value, str) and value.isprintable() and 0 < len(value) <= 100,
+)
+_share = _must_be("a ratio between 0 and 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
 
 
 def _channels(value: Any, keys: Keys) -> int:
@@ -178,26 +188,12 @@ def _expand(value: Any, keys: Keys) -> int:
 
 
 def _ratio(value: Any, keys: Keys) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise _Bad(keys, f"{_shown(value)} is not a ratio between 0 and 1")
-    return float(value)
-
-
-def _name(value: Any, keys: Keys) -> str:
-    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 100:
-        raise _Bad(keys, f"{_shown(value)} is not a name of 1 to 100 printable characters")
-    return value
+    return float(_share(value, keys))
 
 
 def _shown(value: Any) -> str:
     """A bad value as a message shows it: in one line, however long it is."""
     return reprlib.repr(value)
-
-
-def _flag(value: Any, keys: Keys) -> bool:
-    if not isinstance(value, bool):
-        raise _Bad(keys, f"{_shown(value)} is not true or false")
-    return value
 
 
 def _choice(entry: Any, keys: Keys) -> Choice:
@@ -219,7 +215,6 @@ def _choices(entries: Any, keys: Keys) -> tuple[Choice, ...]:
 
 
 def _part(kind: type, optional: Sequence[str], **readers: Reader) -> Reader:
-    """Reads one of the parts of a space."""
     return lambda entry, keys: kind(**_fields(entry, keys, readers, optional))
 
 

@@ -39,7 +39,7 @@ class Limits:
 
     @property
     def low(self) -> np.ndarray:
-        """Least MACs and params, float64 of shape (2,)."""
+        """Least MACs and params, float64 (2,)."""
         return np.array([-np.inf if v is None else v for v in (self.min_macs, self.min_params)], float)
 
     @property
@@ -156,24 +156,17 @@ class _Search:
             if after.min() >= excess:
                 break
             excess = float(after.min())
-            best = np.unravel_index(after.argmin(), after.shape)
-            genotype = self._changed(genotype, [divmod(int(i), self.choices) for i in best])
+            layers, choices = np.divmod(np.unravel_index(after.argmin(), after.shape), self.choices)
+            genotype = genotype.copy()
+            genotype[layers] = choices
         return genotype
 
     def walk(self, genotype: np.ndarray) -> np.ndarray:
         """Changes two random layers at random many times, staying inside the limits."""
         for _ in range(_WALK * self.layers):
-            changes = list(
-                zip(self.rng.integers(self.layers, size=2), self.rng.integers(self.choices, size=2), strict=True)
-            )
-            after = self._changed(genotype, changes)
-            if all(self.allowed[change] for change in changes) and not self.limits.excess(self.cost_of(after)):
+            layers, choices = self.rng.integers(self.layers, size=2), self.rng.integers(self.choices, size=2)
+            after = genotype.copy()
+            after[layers] = choices
+            if self.allowed[layers, choices].all() and not self.limits.excess(self.cost_of(after)):
                 genotype = after
         return genotype
-
-    @staticmethod
-    def _changed(genotype: np.ndarray, changes: list[tuple[int, int]]) -> np.ndarray:
-        after = genotype.copy()
-        for layer, choice in changes:
-            after[layer] = choice
-        return after

@@ -1,7 +1,6 @@
-"""Search spaces and genotypes: the one source of truth for what a network is.
+"""Search spaces and genotypes: block strings, cost, drawing and place in the supernet are all derived from the two.
 
-A space is data (YAML or a mapping); a genotype is one choice index a layer. Block strings, cost, drawing and place in
-the supernet are all derived from the two. Input maps are square and convolutions pad by half their kernel, as in timm.
+Input maps are square and convolutions pad by half their kernel, as in timm.
 """
 
 from __future__ import annotations
@@ -32,10 +31,7 @@ class SearchSpace(Structure):
         parts = f"{len(self.layers)} layers, {len(self.choices)} choices, {size} genotypes"
         return f"SearchSpace({self.name!r}: {parts}, {self.input_size} px, {self.num_classes} classes)"
 
-    @staticmethod
-    def names() -> list[str]:
-        """Names of the spaces that come with the package."""
-        return names()
+    names = staticmethod(names)
 
     @staticmethod
     def load(source: str | Path | Mapping[str, Any] | SearchSpace) -> SearchSpace:

@@ -66,7 +66,6 @@ class Structure:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """The searchable layers, stage by stage."""
         layers: list[Layer] = []
         channels = self.stem.separable or self.stem.channels
         for number, stage in enumerate(self.stages):
@@ -83,7 +82,6 @@ class Structure:
         return tuple(layers)
 
     def stage_layers(self, stage: int) -> list[Layer]:
-        """The layers of one stage."""
         return [layer for layer in self.layers if layer.stage == stage]
 
     def map_sizes(self, input_size: int) -> list[int]:

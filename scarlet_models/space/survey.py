@@ -17,16 +17,7 @@ from .space import Genotype, SearchSpace
 
 
 class Survey:
-    """A space with the costs of random networks.
-
-    Args:
-        space: The space.
-        input_size: Side of the images in pixels; 0 for the space's own.
-        num_classes: Outputs of the classifier; 0 for the space's own.
-        draws: Number of random networks, drawn uniformly.
-        seed: Seed of these draws.
-        named: Networks of the space to show beside them.
-    """
+    """A space with the costs of random networks, and of `named` ones; a size or classes of 0 are the space's own."""
 
     def __init__(
         self,
@@ -45,11 +36,7 @@ class Survey:
         self.macs, self.params = self.table.sum(self.drawn)
 
     def report(self, limits: Limits) -> dict[str, Any]:
-        """The whole survey as plain data.
-
-        Args:
-            limits: Limits to check; the default, none, gives None under "limits".
-        """
+        """The whole survey as plain data; "limits" is None if there are none to check."""
         space = self.space
         return {
             "space": space.name,

@@ -64,7 +64,6 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The CPU's name, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -41,33 +41,19 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What a network scores.
+    """What a network scores."""
 
-    Args:
-        network: As it was named.
-        top1: Percent of the images whose class scores highest.
-        top5: Percent of the images whose class is among the five that score highest.
-        images: Number of images.
-        split: The split that they are; "holdout of ..." for held-out images.
-        param_count: Parameters of the network.
-        img_size: Side of the images in pixels.
-        crop_pct: Share of the resized image that the network saw.
-        interpolation: How images were resized.
-        weights_sha256: Of the file of weights; empty if it is not known.
-        data: Fingerprint of the split: a sha256 of the names, labels and contents of its images.
-    """
-
-    network: str
-    top1: float
+    network: str  # as it was named
+    top1: float  # percent
     top5: float
     images: int
-    split: str
+    split: str  # "holdout of ..." for held-out images
     param_count: int
-    img_size: int
-    crop_pct: float
+    img_size: int  # side in px
+    crop_pct: float  # share of the resized image that the network saw
     interpolation: str
-    weights_sha256: str
-    data: str
+    weights_sha256: str  # empty if it is not known
+    data: str  # fingerprint of the split: a sha256 of the names, labels and contents of its images
 
     def __repr__(self) -> str:
         scores = f"top1={self.top1:.2f}, top5={self.top5:.2f}"
@@ -103,18 +89,7 @@ def evaluate(network: str | Path, data_dir: str | Path = "", **options: Any) -> 
 def evaluate_classifier(
     network: str, data: DataOptions, final: bool, world: World, batch_size: int = BATCH
 ) -> EvaluateResult:
-    """Scores a network at its own image size and transform.
-
-    Args:
-        network: An exported folder, or timm's name of a network that has weights.
-        data: The images, and which of them are held out.
-        final: Score the test split instead of the held-out images.
-        world: The processes that share the work.
-        batch_size: Images in a forward pass.
-
-    Raises:
-        UserError: There is no such network, the data has other classes, or nothing is held out.
-    """
+    """Score a network at its own image size and transform, on the held-out images or (`final`) on the test split."""
     network = locate(network).removeprefix(f"{LOCAL}:")
     model = load_network(network)
     config = resolve_model_data_config(model)
@@ -163,26 +138,18 @@ def accuracy(
 
 
 def provenance(workers: int, world: World) -> dict[str, Any]:
-    """How figures came about: the command line and the machine."""
     return {"command": shlex.join(sys.argv), "machine": describe_environment(workers, world)}
 
 
 def append_result(path: Path, result: EvaluateResult) -> None:
-    """Adds a row to a CSV in timm's columns, in place of an earlier one of the same network; whole or not at all.
-
-    Raises:
-        UserError: The file cannot be written, or has other columns.
-    """
-    row = {
+    """Add a row to a CSV in timm's columns, in place of an earlier one of the same network; whole or not at all."""
+    row = vars(result) | {
         "model": result.network,
         "top1": round(result.top1, 4),
         "top1_err": round(100 - result.top1, 4),
         "top5": round(result.top5, 4),
         "top5_err": round(100 - result.top5, 4),
         "param_count": round(result.param_count / 1e6, 2),
-        "img_size": result.img_size,
-        "crop_pct": result.crop_pct,
-        "interpolation": result.interpolation,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
@@ -190,21 +157,14 @@ def append_result(path: Path, result: EvaluateResult) -> None:
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise UserError(f"{path} has other columns than {', '.join(COLUMNS)}: give a file of its own")
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows([*(known for known in reader if known["model"] != result.network), row])
         write_text(path, text.getvalue())
 
 
 def load_network(network: str) -> Any:
-    """A trained network in eval mode.
-
-    Args:
-        network: An exported folder, or timm's name of a network that has weights.
-
-    Raises:
-        UserError: There is none.
-    """
+    """A trained network in eval mode: an exported folder, or timm's name of one that has weights."""
     if Path(network).is_dir():
         return saving.load(network)
     try:
@@ -214,11 +174,7 @@ def load_network(network: str) -> Any:
 
 
 def _held_out_of(network: str, held: Split) -> list[int]:
-    """The held-out images, which the network must not have been trained on.
-
-    Raises:
-        UserError: there are none, or it was.
-    """
+    """The held-out images, which the network must not have been trained on."""
     if not held.holdout:
         raise UserError("--holdout 0 leaves no images to score on; give a share, or --final for the test split")
     kept = read_record(network)
@@ -232,11 +188,7 @@ def _held_out_of(network: str, held: Split) -> list[int]:
 
 
 def check_classes(network: str, model: Any, images: LabelledImages, dataset: str) -> None:
-    """Compares numbers of classes, and in folders and tars names: a named data set may call the same ones otherwise.
-
-    Raises:
-        UserError: they differ.
-    """
+    """Compare numbers of classes, and in folders and tars names: a named data set may call the same ones otherwise."""
     known, there = list(model.pretrained_cfg.get("label_names") or ()), images.classes
     if len(there) != model.num_classes:
         raise UserError(f"{network} knows {model.num_classes} classes, the data has {len(there)}")

@@ -1,8 +1,4 @@
-"""Batches of transformed images in a repeatable order.
-
-Order and augmentation are pure functions of (seed, epoch, index): neither the number of workers nor where a run was
-interrupted changes an image.
-"""
+"""Batches of images: order and augmentation are pure functions of (seed, epoch, index), however many workers."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,18 +31,14 @@ _CACHED = 200_000  # values that a CPU's cache holds while all is done to them: 
 _Parts = tuple[Tensor, Tensor | None, Tensor]  # of a batch: pixels (N, H, W, 3), random numbers (N, ...), labels (N,)
 
 
+@dataclass(frozen=True, eq=False)
 class ImageBatch:
-    """Images on their way to the network: bytes, and what the device has to do to them.
+    """Images on their way to the network: bytes, and what the device has to do to them."""
 
-    Args:
-        transform: Has the device's part.
-        pixels: uint8 (N, H, W, 3).
-        rows: Random numbers for each image.
-        whole: Whether the device crops them.
-    """
-
-    def __init__(self, transform: Transform, pixels: Tensor, rows: Tensor | None, whole: bool) -> None:
-        self.transform, self.pixels, self.rows, self.whole = transform, pixels, rows, whole
+    transform: Transform  # has the device's part
+    pixels: Tensor  # uint8 (N, H, W, 3)
+    rows: Tensor | None  # random numbers for each image
+    whole: bool  # whether the device crops them
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -90,13 +83,7 @@ class Transformed(Dataset[tuple[Tensor, int]]):
         return ImageBatch(self.transform, pixels, rows, self.whole), labels
 
     def read(self, indices: Sequence[int], decoded: Decoded | None = None, spread: Callable[..., Any] = map) -> _Parts:
-        """The host's part of a batch.
-
-        Args:
-            indices: Of the images.
-            decoded: Where they are kept; None reads them.
-            spread: Maps a function over images.
-        """
+        """The host's part of a batch, of images that are `decoded` or read now; `spread` maps a function over them."""
         seeds = [mix_seed(self.seed, self.epoch, index) for index in indices]
         labels = torch.from_numpy(self.images.labels[indices])
         if decoded and self.whole and self.images.size:
@@ -140,15 +127,7 @@ def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int
 
 
 class _Threads:
-    """Batches of images that are kept once they are decoded: threads are enough for what is left to do.
-
-    Args:
-        dataset: The images.
-        decoded: Where they are kept.
-        batches: Indices of each batch.
-        workers: Threads; 0 works only when a batch is asked for.
-        pin_memory: For a GPU.
-    """
+    """Batches of images that are kept once they are decoded, by threads; without workers, made when asked for."""
 
     def __init__(
         self, dataset: Transformed, decoded: Decoded, batches: Sequence[Sequence[int]], workers: int, pin_memory: bool
@@ -213,9 +192,8 @@ def load_batches(
 ) -> DataLoader[Any] | _Threads:
     """A loader that gives exactly these batches in this order: of `Transformed` an `ImageBatch` and labels (N,).
 
-    With `collate` a batch is what that makes of the list of the data set's items. Workers start with each iteration, so
-    a run that resumes inside an epoch needs no state of theirs. This is torch's loader, as timm's create_loader chooses
-    batches and seeds by itself: a run that resumes inside an epoch would see other images, distorted otherwise.
+    With `collate` a batch is what that makes of the list of the data set's items. This is torch's loader: timm's
+    chooses batches and seeds by itself, so a run that resumes inside an epoch would see other images.
     """
     if isinstance(dataset, Transformed):
         decoded = None if dataset.transform.is_random else dataset.images.decoded

@@ -36,20 +36,7 @@ class Split:
 
 
 def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share: float, seed: int) -> Split:
-    """Holds out the same share of every class, chosen by each image's name and the seed alone.
-
-    Args:
-        ids: Unique names of the images; their order does not matter.
-        labels: Class index of each.
-        share: In [0, 1): share of every class to hold out, rounded to whole images.
-        seed: Another seed holds out other images.
-
-    Returns:
-        The split.
-
-    Raises:
-        UserError: The share is out of range, or too small to hold out a single image.
-    """
+    """Hold out the same share (in [0, 1)) of every class, chosen by each image's unique name and the seed alone."""
     if not 0 <= share < 1:
         raise UserError(f"--holdout {share} must be at least 0 and below 1")
     ranked = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest())
@@ -116,11 +103,7 @@ def _folder(source: str) -> Path | None:
 
 
 def refuse_trained(source: str, images: LabelledImages, indices: Sequence[int]) -> None:
-    """Compares images with those that a network was trained on, as far as there is a record of them.
-
-    Raises:
-        UserError: It was trained on more than a few of them.
-    """
+    """Refuse images of which a network was trained on more than a few, as far as there is a record of them."""
     content = read_trained(source)
     if not content or not images.checked:
         return
@@ -139,11 +122,7 @@ def refuse_trained(source: str, images: LabelledImages, indices: Sequence[int]) 
 
 
 def refuse_mixing(source: str, split: Split, images: LabelledImages) -> None:
-    """Lets a network be trained on only if it has seen none of the images that are held out now.
-
-    Raises:
-        UserError: It has, or may have: it held out others of the same images.
-    """
+    """Refuse to train on a network that has seen images which are held out now, or may have: it held out others."""
     kept = read_record(source)
     if not split.holdout or not kept:
         return

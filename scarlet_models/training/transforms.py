@@ -38,12 +38,9 @@ def mix_seed(*numbers: int) -> int:
 
 
 class Transform:
-    """A fixed function of an image, or one whose randomness is that of the global generators.
+    """A fixed function of an image, or (`is_random`) one whose randomness is that of the global generators.
 
-    Args:
-        host: PIL image to PIL image of the network's size.
-        data_config: timm's data config of the model.
-        is_random: Whether it draws from the global generators.
+    `host` makes a PIL image of the network's size from one; the rest follows from timm's data config of the model.
     """
 
     def __init__(self, host: transforms.Compose, data_config: dict[str, Any], is_random: bool = False) -> None:
@@ -63,16 +60,7 @@ class Transform:
         return np.asarray(self.host(image))
 
     def finish(self, pixels: Tensor, rows: Tensor | None = None, whole: bool = False) -> Tensor:
-        """The device's part.
-
-        Args:
-            pixels: What `pixels` gave, or whole images: uint8 (N, H, W, 3).
-            rows: What `draw` gave.
-            whole: Which of both.
-
-        Returns:
-            The network's input (N, 3, size, size).
-        """
+        """From `pixels` or `whole` images, uint8 (N, H, W, 3), on the device to the input (N, 3, size, size)."""
         return self.normalise(pixels.permute(0, 3, 1, 2).float())
 
     def normalise(self, values: Tensor) -> Tensor:
@@ -88,11 +76,6 @@ class Augment(Transform):
     """A random crop, a flip and changes of colour, distributed as timm's and torchvision's, of whole batches.
 
     Saturation, contrast and brightness change in this order, with one clamp; torchvision draws the order, with three.
-
-    Args:
-        size: Side in pixels.
-        data_config: timm's data config of the model.
-        options: What to vary.
     """
 
     def __init__(self, size: int, data_config: dict[str, Any], options: CropOptions) -> None:
@@ -147,15 +130,7 @@ _FILTERS = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 
 
 def _random_crop(draw: random.Random, width: int, height: int, least: float, most: float) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a part of an image; draws like torchvision's RandomResizedCrop.
-
-    Args:
-        draw: Source of random numbers.
-        width: Of the image.
-        height: Of the image.
-        least: Smallest share of the area.
-        most: Largest share.
-    """
+    """Top, left, height and width of a part of an image; draws like torchvision's RandomResizedCrop."""
     for _ in range(10):
         area = draw.uniform(least, most) * width * height
         shape = math.exp(draw.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
@@ -220,17 +195,7 @@ def _repair_posterize(stage: Any) -> None:
 
 
 def train_transform(size: int, data_config: dict[str, Any], options: CropOptions, auto_augment: str = "") -> Transform:
-    """What training sees: `Augment`, or with a policy what timm makes of it, image by image.
-
-    Args:
-        size: Side in pixels.
-        data_config: timm's data config of the model: mean, std, interpolation.
-        options: What to vary.
-        auto_augment: timm's policy string; empty for none.
-
-    Raises:
-        UserError: timm knows no such policy.
-    """
+    """What training sees: `Augment`, or with timm's policy string what timm makes of it, image by image."""
     if not auto_augment:
         return Augment(size, data_config, options)
     try:

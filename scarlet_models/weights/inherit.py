@@ -33,14 +33,7 @@ class Donor(NamedTuple):
 
 
 def inherit_from(model: nn.Module, network: str, space: str, source: str) -> None:
-    """Fill a model in place from a trained network; a classifier of other classes starts anew.
-
-    Args:
-        model: What to fill.
-        network: Its name or genotype.
-        space: Space of the genotype: a name or a YAML file.
-        source: Folder of an exported network, or timm's name of one that has weights.
-    """
+    """Fill a model, a `network` of a `space`, in place from a trained one; a classifier of other classes stays."""
     genotype = networks.genotype_of(network, space)
     if genotype is None:
         raise UserError(f"{network} cannot inherit from {source}: it is no network of a search space")
@@ -115,7 +108,6 @@ def fill_block(block: Any, donor: Any) -> None:
 
 
 def _morph(block: Any, donor: Any, steps: dict[str, Step], others: dict[str, Step]) -> None:
-    """Fills a block from another of the same outer channels."""
     wide, narrow = others["project"].conv.in_channels, steps["project"].conv.in_channels
     picked, repeats = torch.arange(narrow), torch.ones(narrow)
     if "expand" in steps:

@@ -26,22 +26,14 @@ def add_gradients(
     scale: Callable[[Tensor], Tensor] = lambda value: value,
     precision: AbstractContextManager[object] = _EXACT,
 ) -> tuple[Tensor, Tensor]:
-    """Add the gradient of the sum of the paths' losses to the parameters' `grad`.
+    """Add the gradient of the sum of the paths' losses to the parameters' `grad`; images are (N, C, H, W), labels (N,).
 
     Each path runs forward and backward from the stem's output, whose gradients add up (in float32 or better, also under
-    autocast). Then the stem runs backward once. The graph of a path is freed before the next path starts.
-
-    Args:
-        net: The supernet.
-        paths: The fair step.
-        images: (N, channels, H, W).
-        labels: (N,) int64.
-        loss: (logits, labels) -> scalar.
-        scale: loss -> the value to differentiate instead, such as a multiple.
-        precision: Autocast for the forward passes; entered once for the stem and once for each path.
+    autocast). Then the stem runs backward once. The graph of a path is freed before the next path starts. `scale` gives
+    what to differentiate in a loss's place; `precision` is entered for the stem and for each path.
 
     Returns:
-        The loss of each path, and the number of images that it classified correctly: float, shape (paths,), detached.
+        The loss of each path, and how many images it classified correctly: float (paths,), detached.
     """
     with precision:
         stem = net.stem(images)

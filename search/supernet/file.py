@@ -10,22 +10,14 @@ from safetensors.torch import save
 from scarlet_models.files import sha256_of, write_bytes, write_json
 from scarlet_models.weights.save import half_precision
 
-from .stored import NAME, SupernetInfo, read, readable
+from .stored import NAME, SupernetInfo
 from .supernet import Supernet
 
 
 def save_supernet(net: Supernet, folder: Path, info: SupernetInfo, name: str = NAME, half: bool = False) -> Path:
-    """Writes both files into the folder, the weights first; returns the path of the weights.
+    """Write both files into a folder, the weights first; return their path.
 
-    Args:
-        net: The supernet.
-        folder: Made if need be.
-        info: What is written beside the weights; its sha256 is filled in.
-        name: Of the weights' file; the other ends in .json.
-        half: Store float16, batch norms excepted; it loads as float32.
-
-    Raises:
-        UserError: The folder cannot be written.
+    With `half` the weights but those of batch norms are float16; they load as float32. The sha256 is filled in.
     """
     path = folder / name
     state = half_precision(net) if half else net.state_dict()
@@ -38,14 +30,7 @@ def save_supernet(net: Supernet, folder: Path, info: SupernetInfo, name: str = N
 
 
 def load_supernet(path: Path | str) -> tuple[Supernet, SupernetInfo]:
-    """The supernet on the CPU in float32 and eval mode, and what came with it.
-
-    Args:
-        path: The weights' file, the folder (of a run) that holds it, or the name of a supernet that ships.
-
-    Raises:
-        UserError: A file is absent or damaged, or the two do not belong together.
-    """
-    with readable(path):
-        stored = read(path)
-        return Supernet.of_stored(stored), stored.info
+    """What `Supernet.from_pretrained` reads, and what came with it."""
+    net = Supernet.from_pretrained(path)
+    assert net.info
+    return net, net.info

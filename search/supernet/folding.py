@@ -35,11 +35,7 @@ Link = tuple[str, nn.Module]
 
 
 class FoldingError(UserError):
-    """A stabilizer cannot be folded.
-
-    Args:
-        reason: Layer and reason; the message adds what a caller from Python can do.
-    """
+    """A stabilizer cannot be folded: `reason` names the layer."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"{reason}; fold=False keeps it in the model")
@@ -47,7 +43,7 @@ class FoldingError(UserError):
 
 
 def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
-    """Fold all stabilizers of a chain of blocks into its other modules, which change in place.
+    """Fold all stabilizers of a chain of blocks into its other modules, in place; a FoldingError says why not.
 
     Args:
         links: (name, module) of everything between the stem's activation and the head's batch norm: timm blocks,
@@ -55,9 +51,6 @@ def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
 
     Returns:
         The links without the stabilizers. In eval mode they compute the same output, up to rounding.
-
-    Raises:
-        FoldingError: a stabilizer cannot be folded: the message names its layer. The modules are then unfit for use.
     """
     ends = [i for i, (_, module) in enumerate(links) if not _keeps_shortcut(module)]
     for start, end in pairwise([-1, *ends]):
@@ -72,23 +65,17 @@ def _keeps_shortcut(module: nn.Module) -> bool:
 
 
 def _fold_segment(segment: Sequence[Link], following: Link) -> None:
-    """Fold the stabilizers of a segment: a block without a shortcut, and the links up to the next such block.
-
-    Only the first segment of a network may lack the block that starts it.
-    """
-    bases, problem = _bases(segment)
-    if problem:
-        why = problem.rpartition(": ")[2]
+    """Fold the stabilizers between a block without a shortcut, which only the first segment may lack, and the next."""
+    try:
+        bases = _bases(segment)
+    except FoldingError as error:
         body = len(segment)
         while body and isinstance(segment[body - 1][1], Stabilizer):
             body -= 1
-        bases, problem = _bases(segment[:body])
-        if problem:
-            raise FoldingError(problem)
+        bases = _bases(segment[:body])
         if not _expansion(following[1]):
-            raise FoldingError(
-                _refusal(segment[body][0], f"{following[0]} behind it starts with {_DEPTHWISE}, and {why}")
-            )
+            why = f"{following[0]} behind it starts with {_DEPTHWISE}, and {error.reason.rpartition(': ')[2]}"
+            raise _refusal(segment[body][0], why) from None
         for _, stabilizer in reversed(segment[body:]):
             _change_input(_expansion(following[1]), _matrix(stabilizer))
     for module, basis in bases:
@@ -97,8 +84,8 @@ def _fold_segment(segment: Sequence[Link], following: Link) -> None:
             _change_input(_expansion(module), torch.linalg.inv(basis))
 
 
-def _bases(segment: Sequence[Link]) -> tuple[list[tuple[nn.Module, Tensor]], str]:
-    """The product of the stabilizers behind each block, and the reason why it cannot be folded into them, or ""."""
+def _bases(segment: Sequence[Link]) -> list[tuple[nn.Module, Tensor]]:
+    """The product of the stabilizers behind each block, if it can be folded into them; else a FoldingError."""
     bases: list[tuple[nn.Module, Tensor]] = []
     basis: Tensor | None = None
     nearest = ""
@@ -109,23 +96,18 @@ def _bases(segment: Sequence[Link]) -> tuple[list[tuple[nn.Module, Tensor]], str
         elif basis is not None:
             bases.append((module, basis))
             if not _projection(module):
-                return [], _refusal(nearest, f"in front stands {name}, which ends in {_DEPTHWISE} or an activation")
+                raise _refusal(nearest, f"in front stands {name}, which ends in {_DEPTHWISE} or an activation")
             if not _keeps_shortcut(module):
-                return bases, ""
+                return bases
+            in_front = f"in front stands a block with a shortcut ({name})"
             if not _expansion(module):
-                return [], _refusal(
-                    nearest, f"in front stands a block with a shortcut ({name}) that starts with {_DEPTHWISE}"
-                )
-            condition = _condition(basis)
-            if not condition < MAX_CONDITION:
-                return [], _refusal(
-                    nearest,
-                    f"in front stands a block with a shortcut ({name}), and the condition number of the stabilizers "
-                    f"behind that is {condition:.1e}, not below {MAX_CONDITION:.0e}",
-                )
+                raise _refusal(nearest, f"{in_front} that starts with {_DEPTHWISE}")
+            if not (condition := _condition(basis)) < MAX_CONDITION:
+                number = f"the condition number of the stabilizers behind that is {condition:.1e}"
+                raise _refusal(nearest, f"{in_front}, and {number}, not below {MAX_CONDITION:.0e}")
     if basis is None:
-        return [], ""
-    return [], _refusal(nearest, "no block without a shortcut stands in front")
+        return []
+    raise _refusal(nearest, "no block without a shortcut stands in front")
 
 
 def _condition(matrix: Tensor) -> float:
@@ -133,8 +115,8 @@ def _condition(matrix: Tensor) -> float:
     return float(torch.linalg.cond(matrix)) if matrix.isfinite().all() else torch.nan
 
 
-def _refusal(name: str, reason: str) -> str:
-    return f"{name}: its stabilizer cannot be folded: {reason}"
+def _refusal(name: str, reason: str) -> FoldingError:
+    return FoldingError(f"{name}: its stabilizer cannot be folded: {reason}")
 
 
 def _matrix(stabilizer: Any) -> Tensor:

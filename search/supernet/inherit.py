@@ -15,15 +15,7 @@ from .supernet import Supernet
 
 
 def inherit_supernet(net: Supernet, source: str) -> None:
-    """Fills stem, head and every choice of a supernet from one trained network; stabilizers stay as they are.
-
-    Args:
-        net: What to fill, in place.
-        source: Folder of an exported network, or timm's name of one that has weights.
-
-    Raises:
-        UserError: Its stem, head or stages are not those of the supernet's space.
-    """
+    """Fill stem, head and every choice of a supernet from one trained network; stabilizers stay as they are."""
     donor = load_donor(net.space, source)
     with torch.no_grad():
         for name, module in (*net.stem.named_children(), *net.head.named_children()):

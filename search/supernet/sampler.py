@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from scarlet_models.space.space import Genotype, SearchSpace
 
 
-class Sampler(Protocol):
-    """Draws the paths of one training step after another. Its state is plain data for JSON and checkpoints."""
+class Sampler(ABC):
+    """Draws the paths of one training step after another: the same for a seed, on every rank and machine."""
 
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
+        self.space = space
+        self._rng = np.random.default_rng(seed)
+
+    @abstractmethod
     def fair_step(self) -> list[Genotype]:
         """The paths of the next step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state to resume from."""
+        """The state to resume from: plain data for JSON and checkpoints."""
+        return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a state."""
+        self._rng.bit_generator.state = state["rng"]
 
 
-class FairSampler:
+class FairSampler(Sampler):
     """Strict fairness: every layer takes its choices from a running stream of their permutations.
 
     A fair step has as many paths as the widest layer has choices, so each choice of that layer is drawn exactly once.
     A narrower layer carries the rest of a permutation over to the next fair step. So after any path, the counts of a
     layer's choices differ by one at most. The layers are shuffled independently.
-
-    Args:
-        space: The search space.
-        seed: The same seed gives the same fair steps, on every rank and machine.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0) -> None:
-        self.space = space
-        self._rng = np.random.default_rng(seed)
+        super().__init__(space, seed)
         self._pending: list[list[int]] = [[] for _ in space.layers]  # the rest of each layer's permutation
 
     def fair_step(self) -> list[Genotype]:
@@ -55,39 +58,27 @@ class FairSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state and the rest of each layer's permutation."""
-        return {"rng": self._rng.bit_generator.state, "pending": [list(stream) for stream in self._pending]}
+        return {**super().state_dict(), "pending": [list(stream) for stream in self._pending]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a state of `state_dict`."""
-        self._rng.bit_generator.state = state["rng"]
+        super().load_state_dict(state)
         self._pending = [list(stream) for stream in state["pending"]]
 
 
-class UniformSampler:
+class UniformSampler(Sampler):
     """Each path drawn uniformly and independently; with one path a step, single path one-shot (SPOS, arXiv 1904.00420).
 
-    Args:
-        space: The search space.
-        seed: The same seed gives the same paths.
-        paths: Paths of a step; None is as many as a fair step has, so that both cost the same.
+    A step has `paths` of them; None is as many as a fair step has, so that both cost the same.
     """
 
     def __init__(self, space: SearchSpace, seed: int = 0, paths: int | None = None) -> None:
-        self.space = space
+        super().__init__(space, seed)
         self.paths = widest(space) if paths is None else paths
-        self._rng = np.random.default_rng(seed)
 
     def fair_step(self) -> list[Genotype]:
         """The next `paths` paths."""
         return [self.space.sample(self._rng) for _ in range(self.paths)]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The generator's state."""
-        return {"rng": self._rng.bit_generator.state}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a state of `state_dict`."""
-        self._rng.bit_generator.state = state["rng"]
 
 
 def widest(space: SearchSpace) -> int:

@@ -18,15 +18,7 @@ from .file import load_supernet, save_supernet
 
 
 def ship(source: Path | str, name: str) -> Path:
-    """Put a trained supernet into the package; return the weights' file.
-
-    Args:
-        source: What `load_supernet` reads.
-        name: SPACE.DATA, such as nas_bench_macro.c10.
-
-    Raises:
-        UserError: A bad name, no supernet, or the folder cannot be written.
-    """
+    """Put a trained supernet into the package under a name such as nas_bench_macro.c10; return the weights' file."""
     if not re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", name):
         raise UserError(f"{name!r} is not a name such as nas_bench_macro.c10: SPACE.DATA, in small letters and digits")
     net, info = load_supernet(source)

@@ -11,7 +11,6 @@ from scarlet_models.weights.store import read_manifest
 
 
 def package_dir() -> Path:
-    """The folder of the supernets that ship."""
     return Path(str(files("scarlet_models.search") / "supernets"))
 
 
@@ -26,11 +25,7 @@ def is_shipped(source: str | Path) -> bool:
 
 
 def weights_of(name: str) -> Path:
-    """The weights' file of a supernet that ships.
-
-    Raises:
-        UserError: The installed files are not those that the manifest lists.
-    """
+    """The weights' file of a supernet that ships, if the installed files are those that the manifest lists."""
     folder = package_dir()
     listed = read_manifest(folder)
     for file in (f"{name}.safetensors", f"{name}.json"):

@@ -52,18 +52,9 @@ def check_variant(stabilizer: str) -> str:
 
 
 def identity_module(channels: int, variant: str, init: str) -> nn.Module:
-    """The module that replaces an identity that keeps the shape.
-
-    Raises:
-        UserError: `init` is not in `INITS`.
-    """
+    """The module that replaces an identity that keeps the shape: one of `VARIANTS`, initialised as `INITS` says."""
     if init not in INITS:
         raise UserError(f"initialisation {init!r} of the stabilizer is not one of {', '.join(INITS)}")
-    if variant == "skip":
-        return nn.Identity()
-    stabilizer = Stabilizer(channels, init)
-    if variant == "bn":
-        return nn.Sequential(stabilizer, nn.BatchNorm2d(channels))
-    if variant == "relu":
-        return nn.Sequential(stabilizer, nn.ReLU())
-    return stabilizer
+    stabilizer = nn.Identity() if variant == "skip" else Stabilizer(channels, init)
+    behind = {"bn": nn.BatchNorm2d(channels), "relu": nn.ReLU()}.get(variant)
+    return nn.Sequential(stabilizer, behind) if behind else stabilizer

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import safetensors
 from safetensors.torch import load_file
@@ -24,55 +24,34 @@ NETWORK = ("space", "num_classes", "stabilizer", "in_chans")  # entries of the J
 
 @dataclass(frozen=True)
 class SupernetInfo:
-    """What came with a supernet's weights.
+    """What came with a supernet's weights."""
 
-    Args:
-        image_size: Side in pixels of the images it was trained on.
-        data_config: timm's data config of them: input_size, mean, std, interpolation, crop_pct, crop_mode.
-        classes: Names of the classes in the order of the outputs.
-        holdout: Share of the training split that was held out.
-        split_seed: Which images were held out.
-        split_hash: Names the held-out images; commands that read others must refuse.
-        steps: Fair steps it was trained for.
-        sampling: "fair" or "uniform".
-        train_split: The split it was trained on.
-        sha256: Of the weights' file; empty before it is written.
-    """
-
-    image_size: int
-    data_config: dict[str, Any]
-    classes: list[str]
+    image_size: int  # side in px
+    data_config: dict[str, Any]  # timm's: input_size, mean, std, interpolation, crop_pct, crop_mode
+    classes: list[str]  # in the order of the outputs
     holdout: float
     split_seed: int
-    split_hash: str
-    steps: int
+    split_hash: str  # names the held-out images; commands that read others must refuse
+    steps: int  # fair steps
     sampling: str
     train_split: str = "train"
-    sha256: str = ""
+    sha256: str = ""  # of the weights' file; empty before it is written
 
 
-class Stored(NamedTuple):
-    """What the files hold: arguments of the network, its tensors in float32, and the record of its training."""
+def read(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor], SupernetInfo]:
+    """Arguments of a supernet, its tensors in float32, and the record of its training.
 
-    network: dict[str, Any]
-    tensors: dict[str, Tensor]
-    info: SupernetInfo
-
-
-def read(path: Path | str) -> Stored:
-    """The files of a supernet: of its weights, of the folder (of a run) that holds them, or of one that ships by name.
-
-    Raises:
-        UserError: The two files do not belong together, or those that shipped are damaged.
+    They are named by the path of the weights, the folder (of a run) that holds them, or the name of one that ships.
     """
-    weights = _locate(path)
+    weights = shipped.weights_of(str(path)) if shipped.is_shipped(path) else Path(path)
+    weights = weights / NAME if weights.is_dir() else weights
     record = weights.with_suffix(".json")
     record.stat()  # raises where there is no supernet
     content = read_json(record, dict)
     if sha256_of(weights) != content["sha256"]:
         raise UserError(f"{weights} is damaged or another training's: its sha256 is not the one in the JSON beside it")
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in load_file(weights).items()}
-    return Stored({name: content.pop(name) for name in NETWORK}, tensors, SupernetInfo(**content))
+    return {name: content.pop(name) for name in NETWORK}, tensors, SupernetInfo(**content)
 
 
 @contextmanager
@@ -88,9 +67,3 @@ def readable(path: Path | str) -> Iterator[None]:
             f"{path} holds no supernet ({first_line(error)}); scarlet-search train writes one, and of those that ship "
             f"there are: {ships}"
         ) from error
-
-
-def _locate(path: Path | str) -> Path:
-    if shipped.is_shipped(path):
-        return shipped.weights_of(str(path))
-    return Path(path) / NAME if Path(path).is_dir() else Path(path)

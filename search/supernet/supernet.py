@@ -18,7 +18,7 @@ from scarlet_models.space.space import Genotype, SearchSpace
 
 from .folding import FoldingError, fold_stabilizers
 from .stabilizer import DEFAULT_INIT, check_variant, identity_module
-from .stored import Stored, SupernetInfo, read, readable
+from .stored import SupernetInfo, read, readable
 
 
 class Supernet(nn.Module):
@@ -81,9 +81,7 @@ class Supernet(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Supernet:
-        """A trained supernet, on the CPU in float32 and eval mode.
-
-        `load_supernet` also returns what it was trained on: image size, transform, classes and hold-out split.
+        """A trained supernet, on the CPU in float32 and eval mode; `info` says what it was trained on.
 
         Args:
             source: The name of a supernet that ships, such as "nas_bench_macro.c10", or the folder of a training run.
@@ -92,15 +90,11 @@ class Supernet(nn.Module):
             UserError: there is no such supernet, or it is damaged; the message lists those that ship.
         """
         with readable(source):
-            return cls.of_stored(read(source))
-
-    @classmethod
-    def of_stored(cls, stored: Stored) -> Supernet:
-        """The supernet of what was read from its files, in eval mode."""
-        with torch.device("meta"):  # no memory, and no random number is drawn
-            net = cls(**stored.network)
-        net.load_state_dict(stored.tensors, assign=True)
-        net.info = stored.info
+            network, tensors, info = read(source)
+            with torch.device("meta"):  # no memory, and no random number is drawn
+                net = cls(**network)
+            net.load_state_dict(tensors, assign=True)
+        net.info = info
         return net.eval()
 
     def forward(self, images: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
@@ -177,7 +171,6 @@ def _donor(space: SearchSpace, index: int) -> list[int]:
 
 
 def _is_block(module: nn.Module) -> bool:
-    """Whether a module is one of timm's blocks, that is, not an identity that keeps the shape."""
     return hasattr(module, "has_skip")
 
 

@@ -60,14 +60,7 @@ def train_supernet(space: str | Path, data_dir: str | Path = "", **options: Any)
 
 
 def train(options: SupernetOptions, world: World, command: str) -> tuple[Path, dict[str, float]]:
-    """Trains to the end and writes the supernet.
-
-    Returns:
-        The file of its weights, and the last row of metrics.csv.
-
-    Raises:
-        UserError: A bad option, unreadable data, a full disk, or a loss that is not finite.
-    """
+    """Train to the end; return the file of the supernet's weights, and the last row of metrics.csv."""
     task = FairSteps(options, world)
     trainer = Trainer(task, command)
     trainer.run()
@@ -80,17 +73,7 @@ def train(options: SupernetOptions, world: World, command: str) -> tuple[Path, d
 
 
 class FairSteps(Task):
-    """A supernet that learns all its paths: each step runs some of them on one batch and adds up their gradients.
-
-    The sampler of paths is the only random state of a run.
-
-    Args:
-        options: Of the training.
-        world: The processes that train together.
-
-    Raises:
-        UserError: A bad option, or unreadable data or weights.
-    """
+    """A supernet that learns all its paths; the sampler of paths is the only random state of a run."""
 
     model: Supernet
 
@@ -135,23 +118,19 @@ class FairSteps(Task):
         )
 
     def open(self, folder: RunFolder, step: int) -> None:
-        """Opens choices.csv, and writes down what images the run is about."""
         self.folder = folder
         if self.world.is_main and not step:
             write_images(self.images, folder.path)
         self.choices = MetricsTable(folder.path / "choices.csv", step) if self.world.is_main else None
 
     def dataset(self, epoch: int) -> Dataset[Any]:
-        """The images of an epoch, augmented."""
         transform = train_transform(self.image_size, self.data_config, self.options)
         return Transformed(self.images, transform, self.options.seed, epoch)
 
     def begin_step(self) -> None:
-        """Draws the paths of the step."""
         self._paths.append(self.sampler.fair_step())
 
     def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
-        """Of the sum of the paths' losses."""
         images, labels = move(batch, self.world.device)
         precision = autocast(self.options.amp, self.world.device)
         losses, hits = add_gradients(self.model, self._paths[-1], images, labels, self.loss, scale, precision)
@@ -164,10 +143,7 @@ class FairSteps(Task):
         add_gradients(self.model, paths, images, labels, self.loss, precision=precision)
 
     def finish_gradients(self) -> None:
-        """Averages over the paths what all of them add to.
-
-        Blocks that no path of the step uses have no gradients, so the update leaves them and their momentum untouched.
-        """
+        """Averages over the paths what all of them add to. Blocks that no path uses get no gradient and stay."""
         for parameter in shared_parameters(self.model) if self.options.average_shared else ():
             if parameter.grad is not None:
                 parameter.grad /= len(self._paths[-1])
@@ -183,7 +159,6 @@ class FairSteps(Task):
         return {"grad_norm": norm, "loss": loss, "top1": float(top1.mean()), "top1_std": float(top1.std())}
 
     def describe_loss(self, loss: Tensor) -> str:
-        """The first path whose loss is not finite."""
         first = int((~loss.isfinite()).nonzero()[0])
         return f"loss {loss[first].item():.4g} of path {first} ({self._paths[0][first]})"
 
@@ -221,7 +196,6 @@ class FairSteps(Task):
         tally[:] = 0
 
     def info(self, steps: int) -> SupernetInfo:
-        """What the supernet's file says beside the weights."""
         options = self.options
         return SupernetInfo(
             image_size=self.image_size,

@@ -20,12 +20,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Decoded:
-    """Images as bytes: in memory, or in a file that has no name, so that it goes when the process does.
-
-    Args:
-        read: Decodes an image, by its index.
-        store: What holds them, uint8 of shape (count, height, width, 3).
-    """
+    """Images as uint8 (count, height, width, 3): in memory, or in a nameless file that goes when the process does."""
 
     def __init__(self, read: Callable[[int], Image.Image], store: np.ndarray) -> None:
         self._read, self._store = read, store

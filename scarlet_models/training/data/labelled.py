@@ -32,16 +32,9 @@ _logger = logging.getLogger(__name__)
 
 
 class LabelledImages(Dataset[tuple[Image.Image, int]]):
-    """A split of a data set, undistorted: PIL images and labels by index.
+    """A split of a data set, undistorted: PIL images and labels by index. What cannot be read is a UserError.
 
     Up to 200,000 images are read when it is opened, unless they were before; of more, only names and sizes are known.
-
-    Args:
-        options: Which data set, and whether to leave out images that cannot be read.
-        split: Its split.
-
-    Raises:
-        UserError: There is no such data set or split, or it holds images that cannot be read.
 
     Attributes:
         ids: What names each image wherever the data lies: its path relative to the split, or its zero-padded index.
@@ -114,15 +107,10 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Raises UserError with the image's name where it cannot be read."""
         return self.image(index), int(self.labels[index])
 
     def image(self, index: int) -> Image.Image:
-        """An image in RGB, as its pixels are stored.
-
-        Raises:
-            UserError: It cannot be read; the message names it.
-        """
+        """An image in RGB, as its pixels are stored; a UserError names one that cannot be read."""
         try:
             content = self._content(int(self._kept[index]))
             return read_image(content, upright=False) if isinstance(content, bytes) else content.convert("RGB")
@@ -153,11 +141,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
 
 
 def check_test_split(options: DataOptions, train: LabelledImages) -> LabelledImages:
-    """The test split, once it is compared with the training split, image by image.
-
-    Raises:
-        UserError: It has other classes, or more than a few images of the training split.
-    """
+    """The test split, unless it has other classes, or more than a few images of the training split."""
     test = LabelledImages(options, options.test_split)
     if test.classes != train.classes:
         raise UserError(f"--test-split {options.test_split} has {len(test.classes)} classes, not those of training")

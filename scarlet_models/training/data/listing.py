@@ -32,26 +32,18 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The image files of a split, in natural order of their names.
+    """The image files of a split, in natural order of their names."""
 
-    Attributes:
-        root: Folder or tar.
-        names: Their paths below the root.
-        places: A `Place` of each, int64 of shape (images, 4).
-        ignored: Suffix -> number of files that are not images by their suffix, or hidden.
-    """
-
-    root: Path
-    names: list[str]
-    places: np.ndarray
-    ignored: dict[str, int]
+    root: Path  # folder or tar
+    names: list[str]  # paths below the root
+    places: np.ndarray  # a `Place` of each, int64 of shape (images, 4)
+    ignored: dict[str, int]  # suffix -> number of files that are not images by their suffix, or hidden
 
     def path(self, index: int) -> Path:
         """An image's file; in a tar, its name below that of the tar."""
         return self.root / self.names[index]
 
     def read(self, index: int) -> bytes:
-        """The content of an image's file."""
         offset, size = self.places[index, :2].tolist()
         with (self.root if self.root.is_file() else self.path(index)).open("rb") as file:
             file.seek(offset)
@@ -63,17 +55,12 @@ class Listing:
 
 
 def list_images(data_dir: str, split: str, flag: str) -> Listing:
-    """The images of a split.
+    """The images of a split: a folder or tar in data_dir, also by timm's synonyms; else data_dir is the split.
 
-    Args:
-        data_dir: Folder or tar.
-        split: Folder or tar in data_dir; timm's synonyms are tried too. Else data_dir itself is the split.
-        flag: The option that names the split.
-
-    Raises:
-        UserError: There are none, they lie in no class folder, or data_dir holds several splits and not this one.
+    A UserError says, with the `flag` that names the split, why there is none to be used.
     """
-    found_split = _find_split(Path(data_dir), split)
+    known = [Path(data_dir, name) for name in (split, *(name for row in _SYNONYMS if split in row for name in row))]
+    found_split = next((path for path in known if path.exists()), None)
     root = found_split or Path(data_dir)
     try:
         found, ignored = _list_tar(root) if root.is_file() else _list_folder(root)
@@ -91,11 +78,6 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
         stray = names[classes.index("")]
         raise UserError(f"{root}: image {stray} lies in no class folder; make a folder for each class")
     return listing
-
-
-def _find_split(data_dir: Path, split: str) -> Path | None:
-    names = [split, *(name for row in _SYNONYMS if split in row for name in row)]
-    return next((path for path in (data_dir / name for name in names) if path.exists()), None)
 
 
 def _list_folder(root: Path) -> tuple[dict[str, Place], Counter[str]]:

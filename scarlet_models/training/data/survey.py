@@ -43,18 +43,7 @@ def digest(content: bytes) -> str:
 def survey(
     root: Path | str, names: Sequence[str], stamps: Sequence[str], inspect: Callable[[int], Finding], workers: int
 ) -> list[Finding]:
-    """Inspects the images that have changed since they were last inspected.
-
-    Args:
-        root: Where they lie.
-        names: Of the images.
-        stamps: Of each image, what changes when it does; empty where nothing tells.
-        inspect: Reads an image, by its index.
-        workers: Threads.
-
-    Returns:
-        A finding for each image.
-    """
+    """Inspect in threads the images, by index, whose stamp is empty or another than when they were last inspected."""
     cache = _cache_file(root)
     known = _read(cache) if cache else {}
     findings = [_known(known.get(name), stamp) for name, stamp in zip(names, stamps, strict=True)]
@@ -99,17 +88,7 @@ def _read(path: Path) -> dict[str, object]:
 
 
 def refuse_broken(where: str, names: Sequence[str], findings: Iterable[Finding], skip: bool) -> list[int]:
-    """The indices of the images that can be decoded.
-
-    Args:
-        where: What to call the split.
-        names: Of the images.
-        findings: Of each.
-        skip: Leave the others out, with a warning, instead of refusing them.
-
-    Raises:
-        UserError: Some cannot be decoded, or none can.
-    """
+    """The indices of the images that can be decoded. Others are left out with a warning (`skip`), or refused."""
     faults = {index: found.fault for index, found in enumerate(findings) if found.fault}
     whole = [index for index in range(len(names)) if index not in faults]
     if not faults:
