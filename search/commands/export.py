@@ -74,6 +74,7 @@ def _show(report: dict[str, Any]) -> None:
     about = {
         "config.json": "architecture, classes and transform",
         "model.safetensors": "weights",
+        "trained_images.npy": "hashes of the images that it was trained on",
         "README.md": "model card",
         "model.onnx": f"checked: differs by {report.get('onnx_difference', 0):.0e} of the largest output",
     }
