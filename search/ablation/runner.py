@@ -24,15 +24,11 @@ _logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """Processes of a study.
-
-    Attributes:
-        now: What each cell is doing, by its name.
-    """
+    """The processes of a study."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.now: dict[str, str] = {}
+        self.now: dict[str, str] = {}  # what each cell is doing, by its name
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._stopped = threading.Event()
 
@@ -94,11 +90,7 @@ class Runner:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[int]:
-    """Lock a cell; gives a file descriptor. Processes that inherit it hold the lock too, should this one be killed.
-
-    Raises:
-        UserError: Another process holds it.
-    """
+    """Lock a cell; gives a file descriptor. Processes that inherit it hold the lock too, should this one be killed."""
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -50,11 +50,7 @@ class Options(CostLimits):
 
 
 def main(options: Options) -> None:
-    """Survey the space and print the result.
-
-    Raises:
-        UserError: No such space, a bad option, or limits that no network meets.
-    """
+    """Survey the space and print the result."""
     from scarlet_models.search.evolution.limits import read_limits
     from scarlet_models.space.space import SearchSpace
     from scarlet_models.space.survey import Survey

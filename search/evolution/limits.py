@@ -69,7 +69,5 @@ def check_bounds(costs: Costs, bounds: Mapping[str, Range]) -> None:
     (low, high), (least, most) = bounds["latency"], costs.range("latency")
     if high < least or low > most:
         limit = f"at most {high:g}" if high < least else f"at least {low:g}"
-        raise UserError(
-            f"no network of space {costs.space.name!r} takes {limit} ms: "
-            f"by the table they take from {least:.3g} to {most:.3g} ms"
-        )
+        reach = f"by the table they take from {least:.3g} to {most:.3g} ms"
+        raise UserError(f"no network of space {costs.space.name!r} takes {limit} ms: {reach}")
