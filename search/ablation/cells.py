@@ -39,7 +39,6 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The cell's name, which its folder has too."""
         return self.folder.name
 
     def fair_steps(self) -> int:
@@ -60,7 +59,6 @@ class Cell:
         return self._count(f"rank_{batch_norm}.json", "networks")
 
     def compared(self) -> bool:
-        """Whether the similarities of its choices were measured."""
         return (self.folder / "similarity.csv").exists()
 
     def _count(self, name: str, key: str) -> int:

@@ -66,7 +66,6 @@ class Runner:
         return ""
 
     def _call(self, arguments: list[str], log: Path, descriptor: int) -> int:
-        """Run a subcommand. Return its exit status."""
         command = [sys.executable, "-m", "scarlet_models.search", *arguments]
         with log.open("ab") as file:
             file.write(f"$ {shlex.join(command)}\n".encode())

@@ -210,7 +210,6 @@ class EvolutionarySearch:
         return draw_fronts(generations, fronts, self._released())
 
     def _released(self) -> list[Mark]:
-        """The released networks that were measured."""
         if self.space != SearchSpace.load("scarlet"):
             return []
         marks = []
@@ -226,7 +225,6 @@ def _records(archive: Archive, indices: Sequence[int] | np.ndarray) -> list[dict
 
 
 def _summary(row: dict[str, Any]) -> str:
-    """A generation in one line."""
     chance = "" if row["random_hypervolume"] is None else f" (random {row['random_hypervolume']:.4f})"
     notes = [f"{row['evaluations']} networks", f"hypervolume {row['hypervolume']:.4f}{chance}", f"front {row['front']}"]
     notes += [] if row["best_accuracy"] is None else [f"best {row['best_accuracy']:.2f}%"]

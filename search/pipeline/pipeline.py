@@ -77,7 +77,6 @@ class Pipeline:
         return folder
 
     def _start(self, stage: Stage, config: Path, resume: bool) -> None:
-        """Run the command here, or under torchrun."""
         if stage.processes == 1:
             more = {"resume": True} if resume else {}
             options = self.options_of(stage, out=str(config.with_suffix("")), **more)

@@ -95,7 +95,6 @@ class Comparison:
 
 
 def _to_best(draws: Mapping[str, np.ndarray], name: str, best: str) -> tuple[Estimate, Estimate]:
-    """A predictor's tau, and its difference to the best."""
     return estimate(draws[name]), Estimate() if name == best else estimate(draws[name] - draws[best])
 
 
@@ -138,7 +137,6 @@ def _say(difference: Estimate, best: str) -> str:
 
 
 def signed(difference: Estimate) -> str:
-    """A difference with its sign."""
     if difference.value is None:
         return ""
     interval = "" if difference.low is None else f" [{difference.low:+.3f}, {difference.high:+.3f}]"

@@ -92,7 +92,7 @@ class HeldOut:
         return self._load(self._in_batches(self.held), device)
 
     def calibration(self, count: int, device: torch.device) -> tuple[Batches, str]:
-        """`count` training images like `batches`, with the transform of evaluation, and a hash of them."""
+        """`count` training images like `batches`, and a hash of them."""
         batches = self._calibration(count)
         return self._load(batches, device), self._digest(batches)
 
@@ -110,9 +110,8 @@ class HeldOut:
         return [part.tolist() for part in parts]
 
     def _digest(self, batches: Sequence[Sequence[int]]) -> str:
-        text = "\n\n".join(
-            "\n".join(f"{self.images.ids[i]} {self.images.marks[i]}" for i in batch) for batch in batches
-        )
+        ids, marks = self.images.ids, self.images.marks
+        text = "\n\n".join("\n".join(f"{ids[i]} {marks[i]}" for i in batch) for batch in batches)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _load(self, batches: list[list[int]], device: torch.device) -> Batches:

@@ -124,7 +124,6 @@ def write_similarities(folder: Path, space: SearchSpace, tables: Mapping[str, Ta
 
 
 def _rows(space: SearchSpace, tables: Mapping[str, Tables]) -> Iterator[Sequence[object]]:
-    """All pairs of all layers."""
     yield "supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"
     for name, layers in tables.items():
         for layer, table in zip(space.layers, layers, strict=True):
