@@ -55,7 +55,7 @@ def main(options: Options) -> None:
     from scarlet_models.space.space import SearchSpace
     from scarlet_models.space.survey import Survey
 
-    limits, named = read_limits(options), {}
+    limits, named = read_limits(options), dict[str, Any]()
     if options.add_choices or not (options.space in SearchSpace.names() or Path(options.space).is_file()):
         from scarlet_models.from_timm import load_space  # imports torch
 
