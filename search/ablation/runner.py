@@ -24,11 +24,15 @@ _logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """The processes of a study."""
+    """Processes of a study.
+
+    Attributes:
+        now: What each cell is doing, by its name.
+    """
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.now: dict[str, str] = {}  # what each cell is doing, by its name
+        self.now: dict[str, str] = {}
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._stopped = threading.Event()
 
@@ -66,6 +70,7 @@ class Runner:
         return ""
 
     def _call(self, arguments: list[str], log: Path, descriptor: int) -> int:
+        """Run a subcommand. Return its exit status."""
         command = [sys.executable, "-m", "scarlet_models.search", *arguments]
         with log.open("ab") as file:
             file.write(f"$ {shlex.join(command)}\n".encode())
@@ -89,7 +94,11 @@ class Runner:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[int]:
-    """Lock a cell; gives a file descriptor. Processes that inherit it hold the lock too, should this one be killed."""
+    """Lock a cell; gives a file descriptor. Processes that inherit it hold the lock too, should this one be killed.
+
+    Raises:
+        UserError: Another process holds it.
+    """
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,14 +16,14 @@ from scarlet_models.training.split import split_holdout
 DATA_CONFIG = resolve_data_config({"input_size": (3, 32, 32)})
 
 
-def write_images(folder: Path, classes: int = 3, each: int = 20, split: str = "train", seed: int = 0) -> None:
+def write_images(folder: Path, classes: int = 3, each: int = 20) -> None:
     """Random images whose brightness tells the class."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for label in range(classes):
-        (folder / split / f"class{label}").mkdir(parents=True)
+        (folder / "train" / f"class{label}").mkdir(parents=True)
         for i in range(each):
             pixels = rng.integers(0, 100, (32, 32, 3)) + 70 * label
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / split / f"class{label}" / f"{i}.png")
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "train" / f"class{label}" / f"{i}.png")
 
 
 def write_supernet(data: Path, folder: Path, stabilizer: str = "linear", seed: int = 0) -> Supernet:
