@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scarlet_models.documents import read_csv, read_json
 from scarlet_models.errors import UserError
@@ -39,12 +38,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Also that of the folder."""
-        return f"{self.variant}_s{self.seed}"
-
-    def train_options(self) -> dict[str, str | int]:
-        """What train needs to know of the variant and seed."""
-        return {**VARIANTS[self.variant], "seed": self.seed, "out": str(self.folder)}
+        return self.folder.name
 
     def fair_steps(self) -> int:
         """Fair steps that were trained and recorded."""
@@ -56,28 +50,22 @@ class Cell:
 
     def trained(self) -> int:
         """Fair steps of the finished supernet; 0 if there is none."""
-        return int(self._json("supernet.json").get("steps", 0))
+        return self._count("supernet.json", "steps")
 
     def ranked(self, batch_norm: str) -> int:
         """Networks in the finished ranking; 0 if there is none."""
-        return int(self._json(f"rank_{batch_norm}.json").get("networks", 0))
+        return self._count(f"rank_{batch_norm}.json", "networks")
 
     def compared(self) -> bool:
-        """Whether the similarities of its choices were measured."""
         return (self.folder / "similarity.csv").exists()
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def _count(self, name: str, key: str) -> int:
         path = self.folder / name
-        content: dict[str, Any] = read_json(path, dict) if path.exists() else {}
-        return content
+        return int(read_json(path, dict)[key]) if path.exists() else 0
 
 
 def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
-    """All of them, seed by seed, so that early results compare all variants.
-
-    Raises:
-        UserError: a variant is unknown, something is given twice, or there is nothing.
-    """
+    """The cells, seed by seed, so that early results compare all variants."""
     for variant in variants:
         if variant not in VARIANTS:
             raise UserError(f"--variants: {variant!r} is not one of {', '.join(VARIANTS)}")
@@ -88,11 +76,7 @@ def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
 
 
 def find_cells(out: Path) -> list[Cell]:
-    """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed."""
     found = []
     for path in out.iterdir() if out.is_dir() else ():
         variant, _, seed = path.name.rpartition("_s")

@@ -12,34 +12,24 @@ from scarlet_models.program import Program
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 
-from .cells import BATCH_NORMS, Cell, make_cells
+from .cells import BATCH_NORMS, VARIANTS, Cell, make_cells
 from .options import AblationOptions
 
 
 class Study:
-    """The cells of a study in a folder.
-
-    Raises:
-        UserError: An option is bad, also one of train, or the known accuracies cannot be read.
-    """
+    """The cells of a study in a folder; a UserError tells of bad options, also of train, before any run."""
 
     def __init__(self, options: AblationOptions, program: Program) -> None:
         self.options = options
         self.cells = make_cells(Path(options.out), options.variants, options.seeds)
-        self._train = {cell: program.resolve("train", self._train_options(cell)) for cell in self.cells}
-        parsed = [program.build("train", values) for values in self._train.values()]  # finds mistakes before any run
+        self._train = {}
+        for cell in self.cells:
+            own = {**VARIANTS[cell.variant], "seed": cell.seed, "out": str(cell.folder), "steps": options.steps}
+            given = {"config": options.recipe, **options.train, **self._data(), **own}
+            self._train[cell] = program.resolve("train", given)
+        parsed = [program.build("train", values) for values in self._train.values()]
         known = load_known_accuracies(options.known, SearchSpace.load(parsed[0].space))
         self.networks = min(options.networks or len(known), len(known))
-
-    def _train_options(self, cell: Cell) -> dict[str, Any]:
-        options = self.options
-        return {
-            "config": options.recipe,
-            **options.train,
-            **self._data(),
-            **cell.train_options(),
-            "steps": options.steps,
-        }
 
     def _data(self) -> dict[str, Any]:
         options = self.options

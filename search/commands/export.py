@@ -78,6 +78,7 @@ def _show(report: dict[str, Any]) -> None:
     about = {
         "config.json": "architecture, classes and transform",
         "model.safetensors": "weights",
+        "trained_images.npy": "hashes of the images that it was trained on",
         "README.md": "model card",
         "latency.json": "latency by the table, and measured",
     }

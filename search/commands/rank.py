@@ -70,7 +70,6 @@ def show(ranking: Ranking, file: Path) -> None:
 
 
 def _predictors(ranking: Ranking) -> Table:
-    """The supernet beside label-free predictors, over all pairs and within bands of MACs."""
     from scarlet_models.search.scoring.baselines import signed
     from scarlet_models.terminal import table
 

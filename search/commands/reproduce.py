@@ -58,14 +58,19 @@ class Options(SharedOptions):
 
 def main(options: Options) -> None:
     """Run the stages and set the result beside the released network."""
+    from scarlet_models.terminal import short
+
     result = run.carry_out(_as_run(options), shell_line("scarlet-search reproduce", options))
     if not result:
         return
     known = result["released"] = _released(options.network)
     if options.json:
         print(json.dumps(result))
-    else:
-        _show(result, known)
+        return
+    run.show(result)
+    macs, params = short(known["macs"]), short(known["params"])
+    print(f"\nreleased   {known['genotype']}")
+    print(f"           {macs} MACs, {params} params; {known['paper_top1']}% in the paper")
 
 
 def _as_run(options: Options) -> run.Options:
@@ -95,12 +100,3 @@ def _released(network: str) -> dict[str, Any]:
     genotype = Genotype.parse(GENOTYPES[network])
     cost = genotype.cost()
     return {"genotype": str(genotype), "macs": cost.macs, "params": cost.params, "paper_top1": PAPER_TOP1[network]}
-
-
-def _show(result: dict[str, Any], known: dict[str, Any]) -> None:
-    from scarlet_models.terminal import short
-
-    run.show(result)
-    macs, params = short(known["macs"]), short(known["params"])
-    print(f"\nreleased   {known['genotype']}")
-    print(f"           {macs} MACs, {params} params; {known['paper_top1']}% in the paper")

@@ -50,16 +50,12 @@ class Options(CostLimits):
 
 
 def main(options: Options) -> None:
-    """Survey the space and print the result.
-
-    Raises:
-        UserError: No such space, a bad option, or limits that no network meets.
-    """
+    """Survey the space and print the result."""
     from scarlet_models.search.evolution.limits import read_limits
     from scarlet_models.space.space import SearchSpace
     from scarlet_models.space.survey import Survey
 
-    limits, named = read_limits(options), {}
+    limits, named = read_limits(options), dict[str, Any]()
     if options.add_choices or not (options.space in SearchSpace.names() or Path(options.space).is_file()):
         from scarlet_models.from_timm import load_space  # imports torch
 

@@ -14,12 +14,7 @@ UNITS = 500  # of a cost over the range of a space
 
 
 class AdditiveCost:
-    """A cost that sums over layers, counted in units.
-
-    Args:
-        costs: Cost of each choice in each layer (layers, choices).
-        up: Round costs up, so that no network exceeds its budget; otherwise to the nearest unit.
-    """
+    """Costs (layers, choices) that sum over layers, in units: the nearest, or `up` so that no budget is exceeded."""
 
     def __init__(self, space: SearchSpace, costs: np.ndarray, up: bool = False) -> None:
         choices = range(len(space.choices))
@@ -31,10 +26,7 @@ class AdditiveCost:
         self.most = int(self.units.max(1).sum())
 
     def sample_evenly(self, rng: np.random.Generator, count: int, low: float, high: float) -> np.ndarray:
-        """Genotypes (count, layers) with costs spread evenly over a range; those of one cost are equally likely.
-
-        Empty if no network has a cost in the range.
-        """
+        """Genotypes (count, layers) with costs spread evenly over a range, none if no network has such a cost."""
         ways = self._fold(np.zeros(self.allowed.shape), np.logaddexp)
         ends = np.clip((np.array([low, high]) - self.least) / self.unit, 0, self.most)
         wanted = np.arange(int(ends[0]), int(np.ceil(ends[1])) + 1)

@@ -23,14 +23,11 @@ _FAILURES = 30  # searches in a row that find nothing new, after which there is 
 
 
 class Candidates:
-    """What one search may still ask for.
+    """What one search may still ask for; a UserError if no network meets the bounds.
 
     Args:
         bounds: Allowed range of each cost by name, ends included; other names are ignored.
         networks: All networks that can be scored, as genotypes (N, layers); None for the whole space.
-
-    Raises:
-        UserError: No network meets the bounds, or none was found that does.
     """
 
     def __init__(self, costs: Costs, bounds: Mapping[str, Range], networks: np.ndarray | None = None) -> None:
@@ -110,8 +107,7 @@ class Candidates:
         Starts with MACs and params inside, changes the layer that lowers the excess most until none does, and takes a
         random step that stays inside.
         """
-        start = sample_within(self.space, rng, self.limits, self.costs.table)
-        genotype = np.array([start])
+        genotype = np.array([sample_within(self.space, rng, self.limits, self.costs.table)])
         excess = self.excess(genotype)[0]
         while excess:
             neighbours = self.neighbours(genotype)

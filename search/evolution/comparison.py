@@ -15,13 +15,9 @@ RIVALS = tuple(LABELS)[1:]
 
 
 def compare_searches(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows that set a search beside its rivals.
+    """Columns (">" for numbers) and rows that set a search beside its rivals, from what search.json holds.
 
-    Where accuracies are known, they give the points that the first network of each front is below the best known one,
-    the points that the front lacks on average, and its share of the best possible hypervolume.
-
-    Args:
-        report: What search.json holds. A heading that starts with ">" is of numbers.
+    Where accuracies are known, the last columns are those of `Regret.compare`.
     """
     columns = ["networks chosen by", ">scored", ">hypervolume"]
     regrets = report.get("regret")

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from scarlet_models.search.scoring.figures import new_axes
+
 Record = Mapping[str, Any]  # a network as plain data: `ScoredNetwork.record`
 
 COSTS = {"macs": ("MACs (millions)", 1e6), "latency": ("latency (ms)", 1.0)}
@@ -34,17 +36,12 @@ def draw_fronts(
     cost: str = "macs",
     picked: Record | None = None,
 ) -> Figure:
-    """Accuracy against a cost: the networks that the search scored, and fronts as steps.
+    """Accuracy against a cost: networks by generation, fronts as steps (the first is the search's), the picked ringed.
 
-    Args:
-        generations: The networks that each generation scored, by its number, which is their colour.
-        fronts: Fronts by label; the first is the search's.
-        marks: Released networks; drawn if the cost is MACs.
-        cost: "macs" or "latency".
-        picked: A network to put a ring around.
+    Released networks are marked if the cost is MACs.
     """
     title, unit = COSTS[cost]
-    figure, axes = _axes(title, "top-1 by the search's scores (%)")
+    figure, axes = new_axes(x=title, y="top-1 by the search's scores (%)")
     born = [number for number, records in generations.items() for _ in records]
     x, y = ([record[key] for records in generations.values() for record in records] for key in (cost, "accuracy"))
     points = axes.scatter(np.array(x) / unit, y, s=12, c=born, linewidths=0)
@@ -65,20 +62,12 @@ def draw_fronts(
 
 def draw_hypervolume(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Hypervolume by the number of networks scored: a line of such pairs by label, the search's first."""
-    figure, axes = _axes("networks scored", "hypervolume of the front")
+    figure, axes = new_axes(x="networks scored", y="hypervolume of the front")
     for (label, curve), (colour, style) in zip(curves.items(), _lines(), strict=False):
         if len(curve):
             axes.plot(*np.array(curve).T, color=colour, ls=style, marker=".", label=label)
     axes.legend(fontsize=8, loc="lower right")
     return figure
-
-
-def _axes(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(xlabel=x, ylabel=y)
-    axes.grid(alpha=0.3)
-    return figure, axes
 
 
 def _lines() -> list[tuple[str, str]]:

@@ -22,11 +22,7 @@ SHOWN = 10  # networks in a front's repr
 class Front(list[ScoredNetwork]):
     """The networks that no scored network beats in all objectives, the most accurate first.
 
-    Args:
-        search: The finished search; None under torchrun on ranks other than 0, where the front is empty.
-
-    Attributes:
-        report: What search.json holds.
+    `report` is what search.json holds. Under torchrun the front is empty on ranks other than 0, which have no search.
     """
 
     def __init__(self, search: EvolutionarySearch | None) -> None:

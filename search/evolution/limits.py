@@ -52,7 +52,7 @@ def parse_milliseconds(text: str | float, option: str = "--max-latency") -> floa
 
 
 def as_limits(bounds: Mapping[str, Range]) -> sampling.Limits:
-    """The bounds on MACs and parameters as the sampling of a space takes them."""
+    """The bounds on MACs and parameters, as `sampling` takes them."""
     ends = {}
     for name in ("macs", "params"):
         low, high = bounds.get(name, UNLIMITED)
@@ -62,18 +62,12 @@ def as_limits(bounds: Mapping[str, Range]) -> sampling.Limits:
 
 
 def check_bounds(costs: Costs, bounds: Mapping[str, Range]) -> None:
-    """Compare each bound on a cost with what the space can reach.
-
-    Raises:
-        UserError: No network meets one; the message says what can be reached.
-    """
+    """Refuse bounds on a cost that no network of the space meets, and say what it can reach."""
     sampling.check_reachable(costs.space, as_limits(bounds), costs.table)
     if "latency" not in bounds:
         return
     (low, high), (least, most) = bounds["latency"], costs.range("latency")
     if high < least or low > most:
         limit = f"at most {high:g}" if high < least else f"at least {low:g}"
-        raise UserError(
-            f"no network of space {costs.space.name!r} takes {limit} ms: "
-            f"by the table they take from {least:.3g} to {most:.3g} ms"
-        )
+        reach = f"by the table they take from {least:.3g} to {most:.3g} ms"
+        raise UserError(f"no network of space {costs.space.name!r} takes {limit} ms: {reach}")

@@ -11,22 +11,15 @@ from scarlet_models.terminal import short
 
 @dataclass(frozen=True)
 class ScoredNetwork:
-    """A network that a search has scored.
-
-    Args:
-        accuracy: Score in percent, corrected by anchors if there are any.
-        latency: Latency in ms by the latency table, if there is one.
-        true_accuracy: Known accuracy in percent, if it is known.
-        score: The supernet's own score in percent, if `accuracy` is corrected.
-    """
+    """A network that a search has scored."""
 
     genotype: Genotype
-    accuracy: float
+    accuracy: float  # percent, by the search's scores
     macs: int
     params: int
-    latency: float | None = None
-    true_accuracy: float | None = None
-    score: float | None = None
+    latency: float | None = None  # ms, by a latency table
+    true_accuracy: float | None = None  # percent, if it is known
+    score: float | None = None  # percent, the supernet's own, if anchors corrected `accuracy`
 
     def __repr__(self) -> str:
         latency = "" if self.latency is None else f", {self.latency:.2f} ms"

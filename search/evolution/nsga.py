@@ -18,7 +18,6 @@ from pymoo.core.mating import Mating
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
-from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 from pymoo.core.termination import NoTermination
 from pymoo.operators.selection.tournament import TournamentSelection
@@ -78,31 +77,19 @@ class _Draw(Sampling):
 class _Cross(Crossover):
     """Our crossover of two parents, with pymoo's probability of 0.9 (as in Deb et al.)."""
 
-    def __init__(self) -> None:
-        super().__init__(2, 2)
-
     def _do(self, problem: Problem, x: np.ndarray, *_: Any, random_state: np.random.Generator, **__: Any) -> np.ndarray:
         return np.stack(two_point_crossover(x[0], x[1], random_state))
 
 
 class _Mutate(Mutation):
-    """Changes one layer of a network on average."""
+    """Changes one layer of a network on average, and makes it canonical."""
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()
         self.space = space
 
     def _do(self, problem: Problem, x: np.ndarray, *_: Any, random_state: np.random.Generator, **__: Any) -> np.ndarray:
-        return mutate(self.space, x, random_state, 1 / len(self.space.layers))
-
-
-class _Canonical(Repair):
-    def __init__(self, space: SearchSpace) -> None:
-        super().__init__()
-        self.space = space
-
-    def _do(self, problem: Problem, x: np.ndarray, **_: Any) -> np.ndarray:
-        return canonicalise(self.space, x)
+        return canonicalise(self.space, mutate(self.space, x, random_state, 1 / len(self.space.layers)))
 
 
 class _OnlyFresh(DuplicateElimination):
@@ -138,7 +125,6 @@ class Evolution:
     """NSGA-II by ask and tell: a pure function of its seed and of what it is told.
 
     Args:
-        candidates: The networks that may be asked for; each is taken when it is asked for.
         weights: Weights of the objectives in the crowding distance.
         first: Canonical genotypes (N, layers) to start the first generation with.
         constrained: Whether `tell` gets violations.
@@ -161,9 +147,8 @@ class Evolution:
         mating: InfillCriterion = _Breed(
             candidates,
             selection=TournamentSelection(func_comp=binary_tournament),
-            crossover=_Cross(),
+            crossover=_Cross(2, 2),
             mutation=_Mutate(space),
-            repair=_Canonical(space),
         )
         self.problem = Problem(n_var=layers, n_obj=len(weights), n_ieq_constr=int(constrained), vtype=int)
         self.algorithm = NSGA2(

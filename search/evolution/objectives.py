@@ -36,11 +36,7 @@ class Objective:
 
 
 def read_objectives(texts: Sequence[str]) -> list[Objective]:
-    """Objectives from texts such as "accuracy max 0.4", "macs min" or "latency"; one must be accuracy.
-
-    Raises:
-        UserError: An unknown or repeated name, a bad direction or weight, no accuracy.
-    """
+    """Objectives from texts such as "accuracy max 0.4", "macs min" or "latency"; one must be accuracy."""
     objectives = [_objective(text) for text in texts]
     names = [objective.name for objective in objectives]
     if "accuracy" not in names or len(set(names)) < len(names):
@@ -74,9 +70,6 @@ class Costs:
         input_size: Side of the images in pixels; 0 for the space's own.
         num_classes: Outputs of the classifier; 0 for the space's own.
         latency_table: table.json of scarlet-search latency, or its folder; empty for none.
-
-    Raises:
-        UserError: The table cannot be read, or is another space's.
     """
 
     def __init__(self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, latency_table: str = "") -> None:

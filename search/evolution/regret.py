@@ -16,11 +16,7 @@ from .objectives import values_of
 
 
 class Regret:
-    """Compares fronts with the best known networks within the same bounds.
-
-    Args:
-        archive: An archive with the objectives of the fronts.
-    """
+    """Compares fronts with the best known networks within the same bounds."""
 
     def __init__(self, known_accuracies: Mapping[Genotype, float], candidates: Candidates, archive: Archive) -> None:
         known = np.array([genotype.choices for genotype in known_accuracies])
@@ -34,10 +30,8 @@ class Regret:
 
         Returns:
             best: Points that the first network is below the most accurate known network.
-            front: Points that the networks lack on average to the most accurate known network that is no worse in all
-                other objectives.
-            hypervolume: Hypervolume of its true values, as a share of that of the known front. The reference point
-                lies a tenth of that front's range beyond its nadir.
+            front: Points that the networks lack on average to the best known network no worse in other objectives.
+            hypervolume: Hypervolume of its true values, as a share of that of the known front.
         """
         rows = front[~np.isnan(archive.figures["true_accuracy"][front])]
         if not len(rows) or not len(self.accuracy):

@@ -17,13 +17,9 @@ BUDGETS = 20  # budgets of the networks chosen by depth
 
 
 class Rival(ABC):
-    """A way to choose networks, and the networks it has chosen.
+    """A way to choose networks, and the networks it has chosen."""
 
-    Attributes:
-        name: Key in search.json; `comparison.LABELS` has its words.
-    """
-
-    name: str
+    name: str  # key in search.json and of `comparison.LABELS`
     stream = 0  # of the random numbers
 
     def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
@@ -42,7 +38,7 @@ class Rival(ABC):
 def make_rivals(
     new_archive: Callable[[], Archive], new_candidates: Callable[[], Candidates], options: EvolveOptions
 ) -> list[Rival]:
-    """The rivals of a search; without random searches if the options say so."""
+    """The rivals of a search: without random ones if the options say so."""
     kinds: list[type[Rival]] = [RandomSearch, StratifiedSearch, DepthRule] if options.random else [DepthRule]
     return [kind(new_archive(), new_candidates(), options.seed) for kind in kinds]
 

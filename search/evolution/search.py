@@ -84,13 +84,9 @@ def _anchored(options: EvolveOptions, scores: PathScores) -> Scores:
 
 
 class EvolutionarySearch:
-    """A search with its rivals and its folder.
-
-    Args:
-        world: The processes; only rank 0 has a search.
+    """A search with its rivals and its folder, on rank 0.
 
     Attributes:
-        anchors: The anchors that correct the scores; None if there are none.
         curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
     """
 
@@ -215,7 +211,6 @@ class EvolutionarySearch:
         return draw_fronts(generations, fronts, self._released())
 
     def _released(self) -> list[Mark]:
-        """The released networks that were measured."""
         if self.space != SearchSpace.load("scarlet"):
             return []
         marks = []
@@ -231,7 +226,6 @@ def _records(archive: Archive, indices: Sequence[int] | np.ndarray) -> list[dict
 
 
 def _summary(row: dict[str, Any]) -> str:
-    """A generation in one line."""
     chance = "" if row["random_hypervolume"] is None else f" (random {row['random_hypervolume']:.4f})"
     notes = [f"{row['evaluations']} networks", f"hypervolume {row['hypervolume']:.4f}{chance}", f"front {row['front']}"]
     notes += [] if row["best_accuracy"] is None else [f"best {row['best_accuracy']:.2f}%"]
@@ -240,11 +234,7 @@ def _summary(row: dict[str, Any]) -> str:
 
 
 def read_seeds(texts: Sequence[str], candidates: Candidates) -> np.ndarray:
-    """Canonical genotypes (N, layers) from texts: genotypes, or names of released networks.
-
-    Raises:
-        UserError: A text is neither, or the network may not be asked for.
-    """
+    """Canonical genotypes (N, layers) from texts: genotypes, or names of released networks."""
     named = {name: text for full, text in GENOTYPES.items() for name in (full, full[-1].upper())}
     rows = np.empty((0, len(candidates.space.layers)), int)
     for text in texts:

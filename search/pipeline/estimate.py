@@ -73,10 +73,7 @@ def seconds_per_step(space: SearchSpace, classes: int, size: int, batch: int, de
 
 
 def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
-    """Time of the command latency: the blocks of a space are those of as many networks as a layer has choices.
-
-    In onnxruntime, where layers of one shape share their blocks, it may be less.
-    """
+    """Time of the command latency, or more: a space has the blocks of as many networks as a layer has choices."""
     bench = Bench(space, options)
     with cpu_threads(options.threads):
         for _ in range(2):  # the first also imports what it needs

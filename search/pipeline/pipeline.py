@@ -40,13 +40,10 @@ class Pipeline:
     def is_done(self, stage: Stage) -> bool:
         """Whether it was run with these options, and what it made is still there."""
         known = self.journal.entries.get(stage.name)
-        if (
-            known is None
-            or known.needs != list(stage.needs)
-            or self._differences(stage, known.options, self._resolved(stage))
-        ):
+        if known is None or known.needs != list(stage.needs):
             return False
-        return (self.out / stage.name / stage.product).exists()
+        changed = self._differences(stage, known.options, self._resolved(stage))
+        return not changed and (self.out / stage.name / stage.product).exists()
 
     def options_of(self, stage: Stage, **more: Any) -> Any:
         """The Options that its command is started with."""
@@ -55,17 +52,16 @@ class Pipeline:
             return self.program.build(stage.command, {**resolved, **more})
 
     def run(self, stage: Stage) -> Path:
-        """Run a stage unless it is done; return its folder.
-
-        Raises:
-            UserError: The stage failed, or was done with other options and is one to keep.
-        """
+        """Run a stage unless it is done; return its folder."""
         folder, config = self.out / stage.name, self.out / f"{stage.name}.yaml"
         if self.is_done(stage):
             _logger.info("%s: done before, in %s", stage.name, folder)
             return folder
         options, command = self._resolved(stage), f"scarlet-search {stage.command} --config {shlex.quote(str(config))}"
-        self._check_kept(stage, options)
+        known = self.journal.entries.get(stage.name)
+        if stage.keep and known and (changed := self._differences(stage, known.options, options)):
+            what = "; ".join(changed)
+            raise UserError(f"{folder} was made with other options ({what}): choose another --out")
         self.journal.forget(stage.name)
         resume = self.program.has_option(stage.command, "resume") and self._may_resume(stage, options)
         text = f"# {stage.why}\n# {command}\n" + yaml.safe_dump({**options, "out": str(folder)}, sort_keys=False)
@@ -82,7 +78,6 @@ class Pipeline:
         return folder
 
     def _start(self, stage: Stage, config: Path, resume: bool) -> None:
-        """Run the command here, or under torchrun."""
         if stage.processes == 1:
             more = {"resume": True} if resume else {}
             options = self.options_of(stage, out=str(config.with_suffix("")), **more)
@@ -104,16 +99,12 @@ class Pipeline:
         names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
         return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names]
 
-    def _check_kept(self, stage: Stage, options: dict[str, Any]) -> None:
-        known = self.journal.entries.get(stage.name)
-        if stage.keep and known and (changed := self._differences(stage, known.options, options)):
-            what = "; ".join(changed)
-            raise UserError(f"{self.out / stage.name} was made with other options ({what}): choose another --out")
-
     def _may_resume(self, stage: Stage, options: dict[str, Any]) -> bool:
         """Whether to resume what is in the stage's folder; a training of other options is renamed, not lost."""
         folder = self.out / stage.name
-        before = _started_with(self.out / f"{stage.name}.yaml")
+        config = self.out / f"{stage.name}.yaml"
+        before = dict(read_yaml(config, dict)) if config.exists() else {}
+        before.pop("out", None)  # the stage's options do not name its folder
         if stage.keep or not before or not folder.exists() or not self._differences(stage, before, options):
             return True
         if stage.command == "retrain":
@@ -130,12 +121,6 @@ def _named(stage: Stage) -> Iterator[None]:
         yield
     except UserError as error:
         raise UserError(f"{stage.name}: {error}") from None
-
-
-def _started_with(path: Path) -> dict[str, Any]:
-    """The options in a stage's file, as they were before its folder was added."""
-    content = read_yaml(path, dict) if path.exists() else {}
-    return {key: value for key, value in content.items() if key != "out"}
 
 
 def _call(command: list[str]) -> int:

@@ -21,18 +21,13 @@ from .stage import Stage
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of a plan.
-
-    Args:
-        done: Whether it will be skipped.
-        seconds: Estimated time of its arithmetic; None where it is a matter of seconds and not estimated.
-    """
+    """A stage of a plan."""
 
     stage: str
     command: str
     why: str
-    done: bool
-    seconds: float | None
+    done: bool  # it will be skipped
+    seconds: float | None  # of arithmetic; None for stages that take seconds
 
 
 @dataclass(frozen=True)

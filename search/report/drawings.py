@@ -29,7 +29,7 @@ def drawings(context: Context) -> Section | None:
 
 
 def _chosen(context: Context) -> Iterator[tuple[str, str, Genotype, Setting]]:
-    """Title, caption, genotype and setting of what is worth a drawing; a network may come twice."""
+    """Title, caption, genotype and setting of each drawing; a network may come twice."""
     for run, (genotype, setting) in context.networks.items():
         title = "Trained network" if run.kind == "retrain" else "Exported network"
         yield title, f"From {run.path}.", genotype, setting

@@ -7,22 +7,14 @@ from typing import Any
 
 import numpy as np
 from matplotlib import rcParams
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from scarlet_models.inspection.drawing import TIMES
+from scarlet_models.search.scoring.figures import new_axes
 from scarlet_models.search.scoring.ranking import Estimate
 
 from .runs import Table
-
-
-def _axes(title: str = "", x: str = "", y: str = "") -> tuple[Figure, Axes]:
-    figure = Figure(layout="constrained")
-    axes = figure.add_subplot()
-    axes.set(title=title, xlabel=x, ylabel=y)
-    axes.grid(alpha=0.25)
-    return figure, axes
 
 
 def _present(table: Table, key: str, step: str = "step") -> tuple[np.ndarray, np.ndarray]:
@@ -40,25 +32,21 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
-def _window(table: Table) -> int:
-    """Steps that a smooth curve is the mean of."""
-    return max(len(table["step"]) // 50, 1)
-
-
 def supernet_loss(table: Table) -> Figure:
     """Loss of a supernet's paths over the steps of its training."""
-    figure, axes = _axes("Loss of the paths", "step")
+    figure, axes = new_axes("Loss of the paths", "step")
     x, y = _present(table, "loss")
     axes.plot(x, y, "C0", alpha=0.25, lw=0.8)
-    axes.plot(x, smooth(y, _window(table)), "C0", lw=1.8)
+    axes.plot(x, smooth(y, len(table["step"]) // 50 or 1), "C0", lw=1.8)
     return figure
 
 
 def supernet_top1(table: Table) -> Figure:
     """Top-1 of a supernet's paths over the steps of its training: means, and their deviation as bands and bars."""
-    figure, axes = _axes("Top-1 of the paths (%)", "step")
+    figure, axes = new_axes("Top-1 of the paths (%)", "step")
     x, y = _present(table, "top1")
-    mean, spread = (smooth(values, _window(table)) for values in (y, _present(table, "top1_std")[1]))
+    window = len(table["step"]) // 50 or 1
+    mean, spread = (smooth(values, window) for values in (y, _present(table, "top1_std")[1]))
     axes.plot(x, mean, "C0", lw=1.8, label="training")
     if len(spread) == len(mean):
         axes.fill_between(x, mean - spread, mean + spread, color="C0", alpha=0.18, lw=0)
@@ -73,7 +61,7 @@ def supernet_top1(table: Table) -> Figure:
 
 def epoch_curves(table: Table, title: str, labels: Mapping[str, str]) -> Figure:
     """Columns of a training's metrics over its epochs, each with its label; no legend for a single one."""
-    figure, axes = _axes(title, "epoch")
+    figure, axes = new_axes(title, "epoch")
     for number, (key, label) in enumerate(labels.items()):
         x, y = _present(table, key, "epoch")
         if len(x):
@@ -85,15 +73,10 @@ def epoch_curves(table: Table, title: str, labels: Mapping[str, str]) -> Figure:
 
 
 def choice_frequency(genotypes: np.ndarray, allowed: np.ndarray, names: Sequence[str]) -> Figure:
-    """The share of networks (N, layers), in percent, that have each choice in each layer.
-
-    Args:
-        allowed: (layers, choices), whether a layer may have the choice.
-    """
+    """Percent of networks (N, layers) with each choice in each layer; crosses where not `allowed` (layers, choices)."""
     layers, count = allowed.shape
     share = 100 * np.array([np.bincount(column, minlength=count) for column in genotypes.T]).T / len(genotypes)
-    figure, axes = _axes(x="layer")
-    figure.set_size_inches(max(5.0, 2.0 + 0.42 * layers), 1.1 + 0.32 * count)
+    figure, axes = new_axes(x="layer", size=(max(5.0, 2.0 + 0.42 * layers), 1.1 + 0.32 * count))
     image = axes.imshow(np.where(share, share, np.nan), cmap="cividis", vmin=0, vmax=100, aspect="auto")
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -115,7 +98,7 @@ def latency_check(validation: Mapping[str, Any]) -> Figure:
     rows = validation["measured"]
     predicted, measured, macs = (np.array([row[key] for row in rows]) for key in ("predicted", "measured", "macs"))
     title = f"Spearman {Estimate(**validation['spearman'])}"
-    figure, axes = _axes(title, "sum of the table (ms)", "measured (ms)")
+    figure, axes = new_axes(title, "sum of the table (ms)", "measured (ms)")
     ends = [min(predicted.min(), measured.min()), max(predicted.max(), measured.max())]
     axes.plot(ends, ends, color=rcParams["axes.edgecolor"], lw=1, ls="--", label="equal")
     points = axes.scatter(predicted, measured, c=macs / 1e6, s=22, linewidths=0)

@@ -30,11 +30,7 @@ _SECTIONS = {
 
 
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write the page and its figures as PNG; return the files, the page first.
-
-    Raises:
-        UserError: No folder, no run in it, a damaged file, or a folder that cannot be written.
-    """
+    """Write the page and its figures as PNG; return the files, the page first."""
     page, images = build(folders)
     for name, image in images.items():
         write_bytes(out / f"{name}.png", image)
@@ -43,7 +39,7 @@ def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
 
 
 def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
-    """The page, and the light figures as PNG by name; raises a UserError as `write_report` does."""
+    """The page, and the light figures as PNG by name; a UserError if there is no run or a file is damaged."""
     runs = find_runs(folders)
     context = Context(runs)
     shown = [section_of(run, context) for run in runs]

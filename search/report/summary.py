@@ -21,10 +21,7 @@ _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def summarize(context: Context) -> tuple[list[Tile], str]:
-    """Tiles, and the genotype of the network that was picked, empty if there is none yet.
-
-    They are about the first run of each kind. The network is the one that was trained, else the front's best.
-    """
+    """Tiles about the first run of each kind, and the genotype that was trained, else the front's best, else none."""
     first = {run.kind: run for run in reversed(context.runs)}
     search = first.get("evolve")
     setting, front = (context.settings[search], search.front()) if search else (None, [])

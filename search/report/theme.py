@@ -61,7 +61,6 @@ def render(draw: Callable[..., Figure], *arguments: Any) -> Image:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure's file."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
     return file.getvalue()

@@ -51,13 +51,8 @@ def load_anchors(path: str, space: SearchSpace) -> dict[Genotype, float]:
 class Anchors:
     """Predicts accuracies from scores and genotypes, with and without the supernet.
 
-    Args:
-        known: Known accuracies of the anchors in percent.
-        scores: Scores of the anchors' paths, in the same order.
-
     Attributes:
         regressions: "anchored" from scores and genotypes, "score" from scores alone, "genotype" from genotypes alone.
-        score_tau: Kendall's tau-b of the raw top-1 to the anchors' accuracies.
         better: Whether the anchored regression predicts the anchors better than that from scores alone.
     """
 
@@ -129,13 +124,8 @@ class AnchoredScores(Scores):
 class _Regression:
     """The better of two models in cross-validation, on the log-odds of the accuracy.
 
-    Args:
-        scalars: Features (N, A) to standardise.
-        others: Features (N, B) to take as they are.
-
-    Attributes:
-        tau: Kendall's tau-b of the cross-validated predictions.
-        error: Root mean squared error of the cross-validated predictions, in log-odds.
+    It standardises `scalars` (N, A) and takes `others` (N, B) as they are. `tau` is Kendall's tau-b, and `error` the
+    root mean squared error in log-odds, of the cross-validated predictions.
     """
 
     def __init__(self, scalars: np.ndarray, others: np.ndarray, accuracy: np.ndarray) -> None:

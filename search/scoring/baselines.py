@@ -20,14 +20,9 @@ SUPERNET, ANCHORED, ANCHORS_ALONE = "supernet, top-1", "supernet + anchors", "an
 
 @dataclass(frozen=True)
 class Predictor:
-    """How well a predictor ranks networks.
+    """Kendall's tau-b of a predictor over all pairs, and over those within a band of MACs.
 
-    Args:
-        label_free: Whether it needs neither a supernet nor known accuracies.
-        tau: Kendall's tau-b over all pairs of networks.
-        difference: Its tau minus that of the best label-free predictor; undefined for that one.
-        within: Kendall's tau-b over pairs in the same band of MACs.
-        difference_within: The same difference within the bands, to the predictor that is best there.
+    The differences are to the best label-free predictor, one that needs neither a supernet nor known accuracies.
     """
 
     name: str
@@ -39,28 +34,20 @@ class Predictor:
 
 
 class Comparison:
-    """Compares predictors on the same resampled networks.
+    """Compares scores with label-free predictors on the same resampled networks.
 
     Args:
         scores: Predictions (N,) by name, higher is better; that of `SUPERNET` gets the verdict.
-        samples: Resamples for each interval; 0 for no intervals.
 
     Attributes:
-        predictors: The scores, the label-free predictors, and the best combination of them.
         best: Name of the label-free predictor of highest tau; the known accuracies choose it, in its favour.
-        best_within: The same within bands of MACs.
         gain: Tau of the anchored scores minus that of the anchors alone; undefined without anchors.
     """
 
     def __init__(
-        self,
-        genotypes: Sequence[Genotype],
-        known: np.ndarray,
-        scores: Mapping[str, np.ndarray],
-        samples: int,
-        seed: int,
+        self, networks: Sequence[Genotype], known: np.ndarray, scores: Mapping[str, np.ndarray], samples: int, seed: int
     ) -> None:
-        single, combined = label_free(genotypes)
+        single, combined = label_free(networks)
         favourite = max(combined, key=lambda name: np.nan_to_num(kendall(combined[name], known), nan=-1))
         free = {**single, favourite: combined[favourite]}
         values = {**scores, **free}
@@ -108,7 +95,6 @@ class Comparison:
 
 
 def _to_best(draws: Mapping[str, np.ndarray], name: str, best: str) -> tuple[Estimate, Estimate]:
-    """A predictor's tau, and its difference to the best."""
     return estimate(draws[name]), Estimate() if name == best else estimate(draws[name] - draws[best])
 
 
@@ -151,7 +137,6 @@ def _say(difference: Estimate, best: str) -> str:
 
 
 def signed(difference: Estimate) -> str:
-    """A difference with its sign."""
     if difference.value is None:
         return ""
     interval = "" if difference.low is None else f" [{difference.low:+.3f}, {difference.high:+.3f}]"

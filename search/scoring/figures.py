@@ -20,17 +20,23 @@ def save(figure: Figure, path: Path) -> None:
     write_atomically(path, partial(figure.savefig, format="png", dpi=150))
 
 
+def new_axes(title: str = "", x: str = "", y: str = "", size: tuple[float, float] | None = None) -> tuple[Figure, Axes]:
+    """A figure of `size` inches with one plot on a faint grid."""
+    figure = Figure(size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
 def draw_ranking(predicted: np.ndarray, known: np.ndarray, blocks: np.ndarray, batch_norm: str, title: str) -> Figure:
     """Scatter plot of the supernet's scores against known accuracies, both (N,) in percent, coloured by depth."""
-    figure = Figure(layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_axes(x=f"top-1 of the path, {batch_norm} batch norm (%)", y="known accuracy (%)")
     depths = np.unique(blocks)
     for depth, color in zip(depths, colormaps[rcParams["image.cmap"]](np.linspace(0, 0.95, len(depths))), strict=True):
         group, label = blocks == depth, f"{depth:.0f}"
         axes.scatter(predicted[group], known[group], s=14, color=color, alpha=0.8, linewidths=0, label=label)
-    axes.set(xlabel=f"top-1 of the path, {batch_norm} batch norm (%)", ylabel="known accuracy (%)")
     axes.set_title(title, fontsize=11)
-    axes.grid(alpha=0.3)
     axes.legend(title="blocks", fontsize=8, title_fontsize=8, loc="best", markerscale=1.5)
     return figure
 
@@ -46,34 +52,22 @@ def draw_similarity(labels: Sequence[str], tables: Mapping[str, np.ndarray], tit
         axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
         axes.set_title(name, fontsize=10)
-        _write_values(axes, table, low)
+        for (row, column), value in np.ndenumerate(table):
+            color = "black" if value > low + 0.6 * (1 - low) else "white"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=color)
     figure.colorbar(image, ax=list(panels), label="cosine similarity", shrink=0.8)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _write_values(axes: Axes, table: np.ndarray, low: float) -> None:
-    for (row, column), value in np.ndenumerate(table):
-        color = "black" if value > low + 0.6 * (1 - low) else "white"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=color)
-
-
 def draw_similarity_by_layer(space: SearchSpace, lines: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Figure:
-    """Mean similarities layer by layer.
-
-    Args:
-        lines: For each supernet the values of each layer (None where there is none) by label.
-    """
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
+    """Mean similarities layer by layer; `lines` has each layer's value, or None, by supernet and label."""
+    figure, axes = new_axes(x="layer", y="mean cosine similarity", size=(7, 4))
     for color, (name, values) in zip(("tab:red", "tab:blue"), lines.items(), strict=False):
         for style, (label, means) in zip(("o-", "x--"), values.items(), strict=True):
             points = [(layer, mean) for layer, mean in enumerate(means) if mean is not None]
             if points:
                 axes.plot(*zip(*points, strict=True), style, color=color, label=f"{name}: {label}")
-    axes.set_xlabel("layer")
-    axes.set_ylabel("mean cosine similarity")
     axes.set_xticks(range(len(space.layers)))
-    axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure

@@ -34,11 +34,7 @@ IN_MEMORY = 2 * 2**30  # bytes of float32 images to keep; more are decoded again
 
 @contextmanager
 def one_process(options: HeldOutOptions) -> Iterator[torch.device]:
-    """The device of the options, with their number of threads.
-
-    Raises:
-        UserError: The device is not there, or torchrun started several processes.
-    """
+    """The device of the options, with their number of threads; a UserError under torchrun."""
     with distributed.start(options.device, options.threads) as world:
         if world.size > 1:
             raise UserError("this command runs in one process: start it without torchrun")
@@ -48,13 +44,8 @@ def one_process(options: HeldOutOptions) -> Iterator[torch.device]:
 class HeldOut:
     """The images of a supernet's training run, with the transform of evaluation.
 
-    The choice of images is a pure function of the options and of the supernet's record.
-
-    Raises:
-        UserError: The data cannot be read, are not those of the training, or none are held out.
-
-    Attributes:
-        recognised: Whether the names say that these images were held out in training.
+    The choice of images is a pure function of the options and of the supernet's record. They are `recognised` if their
+    names say that they were held out in training. A UserError says why they cannot be used.
     """
 
     def __init__(self, options: HeldOutOptions, info: SupernetInfo) -> None:
@@ -101,7 +92,7 @@ class HeldOut:
         return self._load(self._in_batches(self.held), device)
 
     def calibration(self, count: int, device: torch.device) -> tuple[Batches, str]:
-        """`count` training images like `batches`, with the transform of evaluation, and a hash of them."""
+        """`count` training images like `batches`, and a hash of them."""
         batches = self._calibration(count)
         return self._load(batches, device), self._digest(batches)
 
@@ -119,9 +110,8 @@ class HeldOut:
         return [part.tolist() for part in parts]
 
     def _digest(self, batches: Sequence[Sequence[int]]) -> str:
-        text = "\n\n".join(
-            "\n".join(f"{self.images.ids[i]} {self.images.marks[i]}" for i in batch) for batch in batches
-        )
+        ids, marks = self.images.ids, self.images.marks
+        text = "\n\n".join("\n".join(f"{ids[i]} {marks[i]}" for i in batch) for batch in batches)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _load(self, batches: list[list[int]], device: torch.device) -> Batches:

@@ -23,10 +23,8 @@ from scarlet_models.space.space import Genotype, SearchSpace
 def load_known_accuracies(path: str | Path, space: SearchSpace) -> dict[Genotype, float]:
     """Accuracy in percent of each network by its canonical genotype, in the order of the file.
 
-    Genotypes that differ only in the order of identities are one network, with the mean of their accuracies.
-
-    Raises:
-        UserError: The file cannot be read, or an entry is bad; the message names file and entry.
+    Genotypes that differ only in the order of identities are one network, with the mean of their accuracies. A
+    UserError names the file, and the entry if one is bad.
     """
     path = Path(path)
     try:
@@ -37,7 +35,7 @@ def load_known_accuracies(path: str | Path, space: SearchSpace) -> dict[Genotype
     values: dict[Genotype, list[float]] = {}
     for place, text, accuracy in entries:
         try:
-            genotype = Genotype.parse(_separated(text), space).canonical()
+            genotype = Genotype.parse(",".join(text) if text.isdigit() else text, space).canonical()
             number = float(accuracy)
             if not math.isfinite(number):
                 raise ValueError
@@ -67,7 +65,3 @@ def _json_entries(path: Path) -> Iterator[tuple[str, str, Any]]:
         raise ValueError("not an object that maps genotypes to accuracies")
     for text, value in table.items():
         yield f"entry {text!r}", text, value.get("mean_acc") if isinstance(value, dict) else value
-
-
-def _separated(text: str) -> str:
-    return ",".join(text) if text.isdigit() else text

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_json, write_text
+from scarlet_models.files import write_csv, write_json
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
@@ -44,10 +42,6 @@ class DepthGroup:
 
 class Ranking:
     """Networks of known accuracy with their scores, and statistics that compare the two orders.
-
-    Args:
-        known: Their known accuracies (N,) in percent.
-        measured: The scores of their paths, in the same order.
 
     Attributes:
         scores: Top-1 in percent of each network's path.
@@ -114,13 +108,10 @@ class Ranking:
     def save(self) -> Path:
         """Write the networks as CSV, the statistics as JSON and the scatter plot as PNG; return the CSV's path."""
         stem = self.folder / f"rank_{self.options.batch_norm}"
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["genotype", "blocks", "macs", "params", *self.columns])
         costs = [self.counted[name].astype(int) for name in ("blocks", "MACs", "params")]
         columns = (column.tolist() for column in (*costs, *self.columns.values()))
-        writer.writerows(zip(self.networks, *columns, strict=True))
-        write_text(stem.with_suffix(".csv"), text.getvalue())
+        header = ("genotype", "blocks", "macs", "params", *self.columns)
+        write_csv(stem.with_suffix(".csv"), [header, *zip(self.networks, *columns, strict=True)])
         write_json(stem.with_suffix(".json"), self.report())
         save(self.draw(), stem.with_suffix(".png"))
         return stem.with_suffix(".csv")
@@ -142,10 +133,7 @@ def rank(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any) 
 
 
 def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None) -> Ranking:
-    """Score a sample of the known networks with the supernet, and compare.
-
-    Scores go to evaluations.jsonl in the folder of the results, so no path is scored twice.
-    """
+    """Score a sample of the known networks with the supernet, and compare; no path is scored twice in a folder."""
     supernet = supernet or open_supernet(options.supernet)
     folder = Path(options.out) if options.out else supernet.folder
     space = supernet.net.space
@@ -174,10 +162,7 @@ def score_networks(
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:
-    """A fixed random choice of the networks, ordered by genotype; all where `count` is 0.
-
-    A larger choice contains the smaller ones.
-    """
+    """A fixed random choice of the networks by genotype, all if `count` is 0; larger ones contain smaller ones."""
     ordered = sorted(known, key=lambda genotype: genotype.choices)
     chosen = np.random.default_rng(seed).permutation(len(ordered))
     return [ordered[i] for i in sorted(chosen[:count] if count else chosen)]

@@ -30,10 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class TopK:
-    """What the `k` networks of highest score are worth: known accuracy of the best and mean, and both regrets.
-
-    `regret` and `mean_regret` are the points that these two are below those of the k truly best networks.
-    """
+    """Known accuracy of the best of the `k` networks of highest score and their mean; regrets to the k truly best."""
 
     k: int
     best: float
@@ -57,11 +54,7 @@ def spearman(predicted: np.ndarray, known: np.ndarray) -> float:
 def bootstrap(
     statistic: Statistic, predicted: np.ndarray, known: np.ndarray, samples: int = 1000, seed: int = 0
 ) -> Estimate:
-    """The statistic of predictions (N,) and known accuracies (N,) with its 95% percentile interval.
-
-    Networks are drawn with replacement (Efron and Tibshirani 1993, chapter 13), `samples` times; no interval for 0 of
-    these, or fewer than `FEWEST` networks.
-    """
+    """The statistic with its 95% percentile interval over resamples (Efron and Tibshirani 1993, chapter 13)."""
     drawn = resamples(len(known), samples, seed)
     if len(known) < 2:
         return Estimate()
@@ -69,7 +62,7 @@ def bootstrap(
 
 
 def resamples(count: int, samples: int, seed: int) -> np.ndarray:
-    """Rows (samples, count) of resampled networks; none of fewer than `FEWEST` networks."""
+    """Rows (samples, count) of networks drawn with replacement; no rows for fewer than `FEWEST` networks."""
     return np.random.default_rng(seed).integers(count, size=(samples if count >= FEWEST else 0, count))
 
 
@@ -87,11 +80,8 @@ class ResampledTau:
 
     tau-b is the sum of sign(x_i - x_j) sign(y_i - y_j) over pairs, divided by the root of the numbers of pairs that
     are not tied in x and in y. A resample that holds network i c_i times has the sum c' S c, with the matrix S of that
-    product: one matrix product gives all resamples. They are those of `bootstrap` with the same seed.
-
-    Args:
-        samples: Number of resamples; 0 for none.
-        groups: Group of each network (N,): only pairs within a group count. None counts all pairs.
+    product: one matrix product gives all resamples. They are those of `bootstrap` with the same seed. Only pairs of
+    networks in the same of the `groups` (N,) count; all pairs without groups.
     """
 
     def __init__(self, known: np.ndarray, samples: int, seed: int, groups: np.ndarray | None = None) -> None:

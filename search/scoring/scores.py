@@ -58,9 +58,6 @@ class PathScores(Scores):
     """Top-1 of a supernet's paths, from the score cache or measured now by all ranks together.
 
     Rank 0 calls; the other ranks `serve` until rank 0 closes. The images are read when the first path is measured.
-
-    Args:
-        folder: Folder of evaluations.jsonl; only rank 0 opens it.
     """
 
     def __init__(self, supernet: TrainedSupernet, options: ScoreOptions, folder: Path, world: World) -> None:
@@ -69,9 +66,8 @@ class PathScores(Scores):
         with world.main_first():
             self.held = HeldOut(options, info)
         self.options = options
-        self.score_cache = (
-            ScoreCache(folder / "evaluations.jsonl", self.held.conditions(options)) if world.is_main else None
-        )
+        file, conditions = folder / "evaluations.jsonl", self.held.conditions(options)
+        self.score_cache = ScoreCache(file, conditions) if world.is_main else None
         self.evaluator: PopulationEvaluator | None = None
         self.measuring = False
 

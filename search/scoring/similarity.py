@@ -6,9 +6,7 @@ choices for one image are compared as flattened maps. The similarity of a pair i
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -20,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_text
+from scarlet_models.files import write_csv
 from scarlet_models.search.supernet.fair_step import batch_statistics
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
@@ -38,7 +36,7 @@ Tables = list[np.ndarray]  # for each layer, (choices, choices)
 
 
 def compare_choices(options: SimilarityOptions) -> tuple[SearchSpace, dict[str, Tables]]:
-    """The space, and the similarities in each supernet by its name."""
+    """The space, and the similarities by supernet: by its stabilizer, or its folder if both have the same one."""
     if len(options.supernets) not in (1, 2):
         raise UserError(f"{len(options.supernets)} supernets given: one or two can be drawn")
     supernets = [open_supernet(source) for source in options.supernets]
@@ -48,9 +46,12 @@ def compare_choices(options: SimilarityOptions) -> tuple[SearchSpace, dict[str, 
         raise UserError(f"{first.name} and {last.name} differ in space or held-out images")
     rng = np.random.default_rng(options.seed)
     paths = [space.sample(rng) for _ in range(options.paths)]
+    kinds = [VARIANTS.get(supernet.net.stabilizer, supernet.net.stabilizer) for supernet in supernets]
+    folders = [f"{number}. {supernet.folder.name}" for number, supernet in enumerate(supernets, 1)]
+    names = kinds if len(set(kinds)) == len(kinds) else folders
     with one_process(options) as device:
         tables = [_measure(supernet, paths, options, device) for supernet in supernets]
-    return space, dict(zip(_names(supernets), tables, strict=True))
+    return space, dict(zip(names, tables, strict=True))
 
 
 def _measure(
@@ -60,13 +61,6 @@ def _measure(
     batches = [images for images, _ in HeldOut(options, supernet.info).batches(device)]
     with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
         return layer_similarities(net, paths, batches)
-
-
-def _names(supernets: Sequence[TrainedSupernet]) -> list[str]:
-    """The stabilizers' names, or the folders' if both have the same stabilizer."""
-    kinds = [VARIANTS.get(supernet.net.stabilizer, supernet.net.stabilizer) for supernet in supernets]
-    folders = [supernet.folder.name for supernet in supernets]
-    return kinds if len(set(kinds)) == len(kinds) else [f"{n}. {name}" for n, name in enumerate(folders, 1)]
 
 
 def layer_similarities(net: Supernet, paths: Sequence[Genotype], batches: Sequence[Tensor]) -> Tables:
@@ -116,7 +110,7 @@ def layer_to_draw(space: SearchSpace, layer: int) -> int:
 
 def write_similarities(folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int) -> None:
     """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers)."""
-    write_text(folder / "similarity.csv", _as_csv(space, tables))
+    write_csv(folder / "similarity.csv", _rows(space, tables))
     labels = [str(space.choices[choice]) for choice in space.layers[layer].choices]
     one_layer = {name: layers[layer] for name, layers in tables.items()}
     title = f"outputs of the choices of layer {layer}"
@@ -129,13 +123,9 @@ def write_similarities(folder: Path, space: SearchSpace, tables: Mapping[str, Ta
     save(draw_similarity_by_layer(space, means), folder / "similarity_layers.png")
 
 
-def _as_csv(space: SearchSpace, tables: Mapping[str, Tables]) -> str:
-    """All pairs of all layers."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"])
+def _rows(space: SearchSpace, tables: Mapping[str, Tables]) -> Iterator[Sequence[object]]:
+    yield "supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"
     for name, layers in tables.items():
         for layer, table in zip(space.layers, layers, strict=True):
             for (a, b), cosine in zip(product(layer.choices, repeat=2), table.flat, strict=True):
-                writer.writerow([name, layer.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"])
-    return text.getvalue()
+                yield name, layer.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"
