@@ -42,12 +42,14 @@ class SearchSpace(Structure):
         """
         return source if isinstance(source, SearchSpace) else read_space(source, SearchSpace)
 
-    def validate(self, genotype: Genotype | Iterable[int]) -> Genotype:
-        """The genotype, checked against this space.
+    def validate(self, genotype: Genotype | Iterable[int] | str) -> Genotype:
+        """The genotype, also as text, checked against this space.
 
         Raises:
             UserError: Wrong length, an index out of range, or identity where the shape changes.
         """
+        if isinstance(genotype, str):
+            return Genotype.parse(genotype, self)
         choices = tuple(genotype)
         if len(choices) != len(self.layers):
             raise UserError(f"genotype has {len(choices)} entries, space {self.name!r} has {len(self.layers)} layers")
@@ -99,7 +101,7 @@ class SearchSpace(Structure):
         return draw(self, np.random.default_rng(seed), count)
 
     def cost(
-        self, genotype: Genotype | Iterable[int], input_size: int | None = None, num_classes: int | None = None
+        self, genotype: Genotype | Iterable[int] | str, input_size: int | None = None, num_classes: int | None = None
     ) -> Cost:
         """Exact cost of one genotype; `cost_table` says what size and classes mean."""
         macs, params = self.costs(np.array([self.validate(genotype).choices]), input_size, num_classes)

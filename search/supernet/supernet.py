@@ -79,6 +79,10 @@ class Supernet(nn.Module):
         behind = 1 + [name for name, _ in ends].index("blocks")
         self.head = nn.Sequential(OrderedDict(ends[behind:]))
 
+    def __repr__(self) -> str:
+        params = sum(parameter.numel() for parameter in self.parameters())
+        return f"Supernet({self.space.name!r}, {self.num_classes} classes, {self.stabilizer!r}, {params:,} params)"
+
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Supernet:
         """A trained supernet, on the CPU in float32 and eval mode; `info` says what it was trained on.

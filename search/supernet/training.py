@@ -101,6 +101,7 @@ class FairSteps(Task):
         torch.manual_seed(options.seed)
         self.model = Supernet(self.space, len(self.images.classes), options.stabilizer, options.init)
         if options.inherit:
+            torch.manual_seed(options.seed)  # the same blocks whatever the stabilizer drew
             inherit_supernet(self.model, options.inherit)
             refuse_mixing(options.inherit, self.split, self.images)
         origin = f"the weights of {options.inherit}, layer by layer" if options.inherit else "random weights"

@@ -67,7 +67,7 @@ def test_info_of_genotypes_and_sizes_as_json(capsys: pytest.CaptureFixture[str])
         (["info", "0,1,2,9,0", "--space", "mini"], "layer 3: choice 9 is not an index in 0..3"),
         (["info", "0,1,2", "--space", "nowhere"], "no search space 'nowhere'"),
         (["info", "scarlet_a.nothing"], "Invalid pretrained tag"),
-        (["info", "mobilenetv3_large_100"], "not MobileNetV3"),
+        (["info", "resnet18"], "ResNet"),
         (["info", "local-dir:/nowhere"], "/nowhere/config.json"),
         (["info", "scarlet_a", "--input-size", "-1"], "--input-size: -1 is below 0"),
         (["plot", *MINI, "--out", "drawing.docx"], "must end in .png, .svg, .pdf"),

@@ -82,6 +82,11 @@ def test_bad_genotypes_are_refused(genotype: object, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_a_space_takes_genotypes_as_text() -> None:
+    space = SearchSpace.load("mini")
+    assert space.cost("2,3,1,0,3") == space.cost([2, 3, 1, 0, 3]) and space.validate("2,3,1,0,3").space is space
+
+
 def test_representations_are_one_short_line() -> None:
     genotype = Genotype.parse("2,3,1,0,3", "mini")
     assert repr(genotype) == "Genotype('2,3,1,0,3', space='mini')"

@@ -9,14 +9,18 @@ import pytest
 import timm
 import torch
 from helpers.norms import randomise_norms
+from helpers.supernets import write_images
 from helpers.weights import settled_net
 
 from scarlet_models.errors import UserError
 from scarlet_models.from_timm import space_of
 from scarlet_models.search.supernet.inherit import inherit_supernet, normalisation
+from scarlet_models.search.supernet.options import SupernetOptions
 from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.training import FairSteps
 from scarlet_models.space.space import SearchSpace
+from scarlet_models.training.distributed import World
 from scarlet_models.weights import save as saving
 
 MINI = SearchSpace.load("mini")
@@ -33,6 +37,24 @@ def test_a_supernet_inherits_the_whole_network(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(net(images, "2,3,0,1,3"), donor(images), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(net(images, "2,1,0,1,3"), donor(images), rtol=1e-4, atol=1e-5)
+
+
+def test_paired_variants_start_from_the_same_blocks(tmp_path: Path) -> None:
+    """What the stabilizers draw does not change what the blocks inherit."""
+    saving.save(settled_net("2,3,0,1,3"), tmp_path / "donor", {"genotype": "2,3,0,1,3", "space": MINI.to_dict()})
+    write_images(tmp_path / "data")
+    shared = {"data_dir": str(tmp_path / "data"), "inherit": str(tmp_path / "donor"), "batch_size": 8, "workers": 0}
+    alone = World(0, 1, torch.device("cpu"))
+    plain, stabilized = (
+        FairSteps(SupernetOptions(space="mini", stabilizer=kind, **shared), alone).model.state_dict()
+        for kind in ("skip", "linear")
+    )
+    assert plain.keys() < stabilized.keys()
+    assert all(torch.equal(tensor, stabilized[name]) for name, tensor in plain.items())
+
+
+def test_a_supernet_has_a_short_repr() -> None:
+    assert repr(Supernet(MINI, num_classes=3)).startswith("Supernet('mini', 3 classes, 'linear', ")
 
 
 def test_a_supernet_refuses_a_network_of_another_space() -> None:
