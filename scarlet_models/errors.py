@@ -1,4 +1,12 @@
-"""The exception for users' mistakes: every function that reads what a user gave may raise it."""
+"""The exception for users' mistakes, which every function that reads what a user gave may raise, and what to advise."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+
+_CLONE = Path(__file__).parents[1]  # the package is on no index, so the advice depends on how it was installed
 
 
 class UserError(ValueError):
@@ -8,3 +16,23 @@ class UserError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def how_to_add(extra: str) -> str:
+    """The command that installs an extra of scarlet-models, such as "search", beside what is there."""
+    if (_CLONE / "pyproject.toml").is_file():  # a clone, installed with -e or not at all
+        return f'pip install -e ".[{extra}]" in {_CLONE}'
+    source = _source()
+    if source:
+        return f'pip install "scarlet-models[{extra}] @ {source}"'
+    return f"install scarlet-models again, with its extra [{extra}]"
+
+
+def _source() -> str:
+    """Where pip took the installed package from, as a requirement spells it; empty if that is not on record."""
+    try:
+        record = json.loads(metadata.distribution("scarlet-models").read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        return ""
+    vcs = record.get("vcs_info")
+    return f"{vcs['vcs']}+{record['url']}" if vcs else str(record.get("url", ""))

@@ -140,7 +140,7 @@ class Program:
         except ModuleNotFoundError as error:
             if not self.extra or str(error.name).startswith("scarlet_models"):
                 raise
-            from scarlet_models.installation import how_to_add
+            from scarlet_models.errors import how_to_add
 
             return _fail(f"{who}: needs {error.name}: {how_to_add(self.extra)}")
         except KeyboardInterrupt:

@@ -34,7 +34,7 @@ LAYERS = """
     parsing shell
     options
     values
-    terminal files signals documents installation units
+    terminal files signals documents units
     errors version
 """
 SEARCH_LAYERS = """

@@ -102,6 +102,6 @@ def test_installed_wheel_works_outside_the_checkout(built: Path, tmp_path: Path)
         command = [sys.executable, site / "bin" / script, "--help"]
         run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert word in run.stdout, run.stderr
-    code = "from scarlet_models.installation import how_to_add; print(how_to_add('search'))"
+    code = "from scarlet_models.errors import how_to_add; print(how_to_add('search'))"
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.stdout.startswith(f'pip install "scarlet-models[search] @ file://{wheel}'), run.stdout + run.stderr

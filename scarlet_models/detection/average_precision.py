@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scarlet_models.errors import UserError
-from scarlet_models.installation import how_to_add
+from scarlet_models.errors import UserError, how_to_add
 
 FIGURES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")  # the first six that COCO's tools print
 

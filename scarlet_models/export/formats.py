@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from scarlet_models.errors import UserError
-from scarlet_models.installation import how_to_add
+from scarlet_models.errors import UserError, how_to_add
 
 from .onnx_files import onnx_file, quantized
 from .options import PACKAGES

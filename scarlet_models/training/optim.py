@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from scarlet_models.documents import read_yaml
 from scarlet_models.errors import UserError, first_line
 
 from .distributed import World
@@ -137,7 +137,7 @@ def choose_precision(task: Any, load: Callable[[], Any]) -> str:
     config = Path(options.out) / "config.yaml"
     kept = None
     if options.resume and task.world.is_main and config.exists():
-        kept = yaml.safe_load(config.read_text(encoding="utf-8")).get("amp")
+        kept = read_yaml(config, dict).get("amp")
     if kept := task.world.broadcast(kept):
         return str(kept)
     if not has_bfloat16(device) or (device.type == "cpu" and task.steps < _WORTH_A_TRIAL):

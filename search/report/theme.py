@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
-from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 DPI = 150
 

@@ -20,7 +20,7 @@ from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.report.context import Context
 from scarlet_models.search.report.runs import Run
-from scarlet_models.search.report.sections import section_of
+from scarlet_models.search.report.page import section_of
 from scarlet_models.search.retraining import export
 from scarlet_models.search.retraining.inherited import extract, find_genotype, inherited
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
@@ -248,7 +248,7 @@ def test_the_network_is_timed_beside_its_latency_table(tmp_path: Path, capsys: p
 def page(folder: Path) -> str:
     """What the report says of the exported network."""
     run = Run("export", folder / "out", "out")
-    return " ".join(section_of(run, Context([])).text)
+    return " ".join(str(section_of(run, Context([])).text).split())
 
 
 def test_only_networks_of_a_space_have_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

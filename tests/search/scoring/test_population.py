@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import owning
 from scarlet_models.search.scoring import population
 from scarlet_models.search.scoring.population import PopulationEvaluator
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
@@ -360,8 +361,9 @@ with distributed.start("cpu") as world:
 
 
 def test_two_processes_give_the_scores_of_one(net: Supernet, tmp_path: Path) -> None:
-    score_cache = ScoreCache(tmp_path / "evaluations.jsonl", {})
-    expected = PopulationEvaluator(net, VAL, CALIBRATION, score_cache=score_cache).evaluate(PATHS)
+    with owning():  # the folder, no longer than this
+        score_cache = ScoreCache(tmp_path / "evaluations.jsonl", {})
+        expected = PopulationEvaluator(net, VAL, CALIBRATION, score_cache=score_cache).evaluate(PATHS)
     lines = score_cache.path.read_bytes().splitlines(keepends=True)
     score_cache.path.write_bytes(lines[0])  # one is known before
     port = free_port()

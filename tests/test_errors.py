@@ -1,4 +1,4 @@
-"""The advice on how to add an extra, by the way that the package was installed."""
+"""What errors advise: how to add an extra, by the way that the package was installed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scarlet_models import installation
+from scarlet_models import errors
 
 
 def test_a_clone_is_installed_where_it_lies() -> None:
-    assert installation.how_to_add("search") == f'pip install -e ".[search]" in {Path(__file__).parents[1]}'
+    assert errors.how_to_add("search") == f'pip install -e ".[search]" in {Path(__file__).parents[1]}'
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_an_installed_package_comes_from_where_pip_took_it(
             assert name == "direct_url.json"
             return json.dumps(record) if record else None
 
-    monkeypatch.setattr(installation, "_CLONE", tmp_path)
+    monkeypatch.setattr(errors, "_CLONE", tmp_path)
     monkeypatch.setattr(metadata, "distribution", lambda name: Distribution())
-    assert installation.how_to_add("train") == advice
+    assert errors.how_to_add("train") == advice
