@@ -36,6 +36,7 @@ class Samples:
     def spread(self) -> float:
         """How much measurements of one thing differ: interquartile range over median, in the median over all units."""
         quartiles = np.array([np.quantile(times, (0.25, 0.5, 0.75)) for times in (self.base, *self.units.values())])
+        quartiles = quartiles[quartiles[:, 1] > 0]  # a block may take no longer than a call
         return float(np.median((quartiles[:, 2] - quartiles[:, 0]) / quartiles[:, 1]))
 
 

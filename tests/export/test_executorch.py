@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -67,6 +68,21 @@ def test_the_example_classifies_without_torch(network: Path, files: Path, tmp_pa
     with torch.no_grad():
         best = int(model(transform(image)[None]).argmax())
     assert done.stdout.split()[1] == sorted(COLOURS)[best]
+
+
+def test_programs_run_on_when_only_their_call_is_kept() -> None:
+    pytest.importorskip("executorch")
+    from scarlet_models.export.formats import export
+
+    made = []
+    for channels in (8, 16, 24):
+        model, image = torch.nn.Conv2d(3, channels, 3).eval(), torch.randn(1, 3, 16, 16)
+        made.append((model, export("executorch", model, image).run, image))
+        gc.collect()
+    for _ in range(20):
+        for model, run, image in made:
+            with torch.no_grad():
+                torch.testing.assert_close(run(image), model(image), atol=1e-4, rtol=1e-4)
 
 
 def test_latency_of_executorch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
