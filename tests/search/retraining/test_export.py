@@ -19,8 +19,8 @@ from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.report.context import Context
-from scarlet_models.search.report.runs import Run
 from scarlet_models.search.report.page import section_of
+from scarlet_models.search.report.runs import Run
 from scarlet_models.search.retraining import export
 from scarlet_models.search.retraining.inherited import extract, find_genotype, inherited
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
