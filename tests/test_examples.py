@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -59,6 +60,23 @@ def test_evolve_shipped_finds_a_front(tmp_path: Path) -> None:
 def test_two_processes(tmp_path: Path) -> None:
     _bash("two_processes.sh", write_colours(tmp_path / "images"), tmp_path / "run")
     assert (tmp_path / "run/supernet.safetensors").is_file()
+
+
+def test_the_notebook_is_executed_and_holds_figures_only() -> None:
+    cells = json.loads((EXAMPLES / "own_space.ipynb").read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code")
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2  # the curve and the front
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    client = pytest.importorskip("nbclient", reason="of the extra docs")
+    nbformat = pytest.importorskip("nbformat", reason="of the extra docs")
+    notebook = nbformat.read(EXAMPLES / "own_space.ipynb", 4)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # of its shell lines
+    client.NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert (tmp_path / "runs/own_space/front.png").is_file()
 
 
 @pytest.mark.slow

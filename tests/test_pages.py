@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -89,3 +90,12 @@ def test_the_model_cards_command_gives_its_figures(
     assert measured["images"] == 10_000
     # Another processor rounds otherwise, which may turn a few images.
     assert [measured[key] for key in ("top1", "top5")] == pytest.approx([final["top1"], final["top5"]], abs=0.05)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="of the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+    page = (tmp_path / "site/concepts/stabilizer/index.html").read_text()
+    assert "<math" in page and "https://unpkg" not in page, "formulas are MathML, and nothing is fetched"
