@@ -34,7 +34,7 @@ def _trains(backbone: nn.Module, loss: Tensor) -> bool:
 
 
 def test_transformers_timm_backbone_gives_the_maps() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers")  # of the extra integrations
     config = transformers.TimmBackboneConfig(backbone="scarlet_a", out_indices=[2, 3, 4])
     backbone = transformers.TimmBackbone(config)
     maps = backbone(torch.rand(1, 3, 64, 96)).feature_maps
@@ -44,7 +44,7 @@ def test_transformers_timm_backbone_gives_the_maps() -> None:
 
 
 def test_transformers_timm_backbone_takes_the_shipped_weights() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers")  # of the extra integrations
     backbone = transformers.TimmBackbone.from_pretrained("scarlet_a.c10", out_indices=[2, 3, 4]).eval()
     net = timm.create_model("scarlet_a.c10", pretrained=True, features_only=True, out_indices=[2, 3, 4]).eval()
     for mine, theirs in zip(net.parameters(), backbone.parameters(), strict=True):
@@ -56,7 +56,7 @@ def test_transformers_timm_backbone_takes_the_shipped_weights() -> None:
 
 
 def test_transformers_detr_trains_over_a_scarlet_backbone() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers")  # of the extra integrations
     pytest.importorskip("scipy")  # DETR matches boxes with it
     layers = {f"{part}_{what}": 1 for part in ("encoder", "decoder") for what in ("layers", "attention_heads")}
     config = transformers.DetrConfig(
@@ -86,7 +86,7 @@ def test_transformers_detr_trains_over_a_scarlet_backbone() -> None:
 
 @pytest.mark.parametrize("kind", ["Unet", "FPN"])
 def test_segmentation_models_train_over_a_scarlet_encoder(kind: str) -> None:
-    smp = pytest.importorskip("segmentation_models_pytorch")
+    smp = pytest.importorskip("segmentation_models_pytorch")  # of the extra integrations
     model: Any = getattr(smp, kind)("tu-scarlet_a", encoder_weights=None, classes=3)
     masks = model(torch.rand(2, 3, 64, 96))
     assert masks.shape == (2, 3, 64, 96)
@@ -95,7 +95,7 @@ def test_segmentation_models_train_over_a_scarlet_encoder(kind: str) -> None:
 
 
 def test_effdet_trains_over_a_scarlet_backbone() -> None:
-    effdet = pytest.importorskip("effdet")
+    effdet = pytest.importorskip("effdet")  # of the extra integrations
     config = effdet.get_efficientdet_config("tf_efficientdet_d0")
     config.update({"backbone_name": "scarlet_a", "backbone_args": {}, "num_classes": 3, "image_size": [128, 128]})
     config.update({"fpn_channels": 16, "fpn_cell_repeats": 1, "box_class_repeats": 1})
@@ -120,7 +120,7 @@ def _png(seed: int) -> tuple[bytes, bytes]:
 def test_a_data_set_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.setenv(name, "1")
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets")  # of the extra integrations
     monkeypatch.chdir(tmp_path)
     for split, count in (("train", 6), ("test", 2)):
         for label in ("ant", "bee"):
@@ -134,7 +134,7 @@ def test_a_data_set_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_web_dataset(tmp_path: Path) -> None:
-    pytest.importorskip("webdataset")
+    pytest.importorskip("webdataset")  # of the extra integrations
     with tarfile.open(tmp_path / "train-0000.tar", "w") as tar:
         for i in range(12):
             for name, content in ((f"{i:04d}.png", _png(i)[0]), (f"{i:04d}.cls", str(i % 3).encode())):

@@ -7,13 +7,11 @@ runtimes each is a program of its own.
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from scarlet_models.models import scarlet_net
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
-from scarlet_models.training.environment import describe_machine
+from scarlet_models.training.environment import describe_machine, processor
 from scarlet_models.training.progress import Progress
 
 from .additivity import compare, stratified, time_networks
@@ -131,7 +129,7 @@ class Bench:
         return {
             "runtime": options.runtime,
             "device": torch.cuda.get_device_name(self.device) if gpu else "cpu",
-            "processor": _processor(),
+            "processor": processor(),
             "instructions": torch.backends.cpu.get_cpu_capability(),
             "image_size": self.image_size,
             "num_classes": self.num_classes,
@@ -148,13 +146,3 @@ class Bench:
             "rounds": options.rounds,
             "seed": options.seed,
         }
-
-
-def _processor() -> str:
-    """The CPU's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -21,7 +21,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "deploy"
 
 @pytest.fixture(scope="module")
 def files(network: Path, colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("executorch")
+    pytest.importorskip("executorch")  # of the extra executorch
     out = tmp_path_factory.mktemp("pte")
     command = [sys.executable, "-c", "import sys; from scarlet_models.cli import main; sys.exit(main())", "export"]
     calibration = ["--calibration", str(colours / "train"), "--calibration-images", "16"]
@@ -71,7 +71,7 @@ def test_the_example_classifies_without_torch(network: Path, files: Path, tmp_pa
 
 
 def test_programs_run_on_when_only_their_call_is_kept() -> None:
-    pytest.importorskip("executorch")
+    pytest.importorskip("executorch")  # of the extra executorch
     from scarlet_models.export.formats import export
 
     made = []
@@ -86,7 +86,7 @@ def test_programs_run_on_when_only_their_call_is_kept() -> None:
 
 
 def test_latency_of_executorch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("executorch")
+    pytest.importorskip("executorch")  # of the extra executorch
     from scarlet_models.search import cli
 
     few = ["--rounds", "5", "--validate", "4", "--validation-rounds", "5", "--out", str(tmp_path), "--json"]

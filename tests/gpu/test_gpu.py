@@ -101,7 +101,7 @@ def test_a_network_is_retrained(images: Path, tmp_path: Path, device: torch.devi
 
 @pytest.mark.parametrize("amp", ["none", "bf16"])
 def test_a_detector_trains(tmp_path: Path, device: torch.device, amp: str) -> None:
-    pytest.importorskip("faster_coco_eval")
+    pytest.importorskip("faster_coco_eval")  # of the extra detection
     from scarlet_models.detection.training import train_detector
 
     (tmp_path / "images").mkdir()
@@ -136,7 +136,7 @@ def test_a_detector_trains(tmp_path: Path, device: torch.device, amp: str) -> No
 def test_an_exported_network_gives_the_logits_of_the_gpu(device: torch.device) -> None:
     from scarlet_models.export.programs import export_program, onnx_bytes
 
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime")  # of the extra export
     model = timm.create_model("scarlet_a", num_classes=3).eval()
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     content, _ = onnx_bytes(export_program(copy.deepcopy(model), pixels), model, [pixels])

@@ -126,7 +126,7 @@ def test_times_that_are_missing_or_none_are_refused(emitted: Path, tmp_path: Pat
 @pytest.mark.parametrize("runtime", ["onnxruntime", "executorch"])
 def test_programs_run_in_a_process_without_this_package(runtime: str, tmp_path: Path) -> None:
     """A stand-in for the device's tool times each file in its runtime, and the table predicts whole networks."""
-    pytest.importorskip(runtime)
+    pytest.importorskip(runtime)  # of the extras export and executorch
     folder = tmp_path / "phone"
     assert cli.main(["latency", "mini", "--runtime", runtime, "--validate", "6", "--emit", str(folder)]) == 0
     tool = tmp_path / "tool.py"
