@@ -13,16 +13,16 @@ scored twice. If interrupted, run the same command again; it repeats one group a
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+
 from scarlet_models.search.scoring.options import RankOptions as Options
+from scarlet_models.terminal import console, output, table
+from scarlet_models.training.progress import log_to_stderr
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rich.table import Table
-
     from scarlet_models.search.scoring.rank import Ranking
 
 EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.json --data-dir cifar10
@@ -33,21 +33,16 @@ EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.js
 def main(options: Options) -> None:
     """Score, compare, write and print."""
     from scarlet_models.search.scoring.rank import rank_networks
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     ranking = rank_networks(options)
     file = ranking.save()
-    if options.json:
-        print(json.dumps(ranking.report()))
-    else:
-        show(ranking, file)
+    output(ranking.report(), options.json, lambda _: show(ranking, file))
 
 
 def show(ranking: Ranking, file: Path) -> None:
     """Print the ranking's statistics."""
     from scarlet_models.search.scoring.ranking import FEWEST
-    from scarlet_models.terminal import console, table
 
     shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")
     shown.add_row("all", str(len(ranking.networks)), str(ranking.tau), str(ranking.spearman))
@@ -71,7 +66,6 @@ def show(ranking: Ranking, file: Path) -> None:
 
 def _predictors(ranking: Ranking) -> Table:
     from scarlet_models.search.scoring.baselines import signed
-    from scarlet_models.terminal import table
 
     baselines = ranking.baselines
     columns = [">Kendall's tau [95%]", ">Δ to best label-free"]

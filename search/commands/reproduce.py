@@ -8,7 +8,6 @@ the recipes are ours.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SharedOptions
 from scarlet_models.shell import shell_line
 from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
+from scarlet_models.terminal import output, short
 
 from . import run
 
@@ -58,19 +58,17 @@ class Options(SharedOptions):
 
 def main(options: Options) -> None:
     """Run the stages and set the result beside the released network."""
-    from scarlet_models.terminal import short
-
     result = run.carry_out(_as_run(options), shell_line("scarlet-search reproduce", options))
-    if not result:
-        return
-    known = result["released"] = _released(options.network)
-    if options.json:
-        print(json.dumps(result))
-        return
+    if result:
+        output({**result, "released": _released(options.network)}, options.json, _show)
+
+
+def _show(result: dict[str, Any]) -> None:
     run.show(result)
-    macs, params = short(known["macs"]), short(known["params"])
+    known = result["released"]
     print(f"\nreleased   {known['genotype']}")
-    print(f"           {macs} MACs, {params} params; {known['paper_top1']}% in the paper")
+    costs = f"{short(known['macs'])} MACs, {short(known['params'])} params"
+    print(f"           {costs}; {known['paper_top1']}% in the paper")
 
 
 def _as_run(options: Options) -> run.Options:

@@ -19,7 +19,6 @@ With --anchors N, N networks are trained for a short time first, and their accur
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import asdict
 from datetime import timedelta
@@ -28,7 +27,10 @@ from typing import TYPE_CHECKING, Any
 from scarlet_models.files import owning
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SearchOptions as Options
+from scarlet_models.shell import next_line
 from scarlet_models.signals import StopSignals
+from scarlet_models.terminal import console, output, short, table
+from scarlet_models.training.progress import log_to_stderr
 
 if TYPE_CHECKING:
     from scarlet_models.search.pipeline.plan import Plan
@@ -44,33 +46,25 @@ _SHOWN = 12  # scored networks that are printed, about
 
 def main(options: Options) -> None:
     """Print the plan, then carry it out."""
-    result = carry_out(options)
-    if result and options.json:
-        print(json.dumps(result))
-    elif result:
-        show(result)
+    if result := carry_out(options):
+        output(result, options.json, show)
 
 
 def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     """Print the plan, then run what is not done of it. Return the result; nothing if only the plan was wanted.
 
-    Args:
-        options: What to do.
-        again: The line that resumes it; empty for run with the options that are kept in its folder.
+    `again` is the line that resumes it; empty for run with the options that are kept in its folder.
     """
     from scarlet_models.inspection.timing import cpu_threads
     from scarlet_models.search.pipeline.plan import make_plan
     from scarlet_models.search.pipeline.search import WholeSearch
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     with cpu_threads(options.threads):
         search = WholeSearch(options, cli.PROGRAM)
         plan = make_plan(search)
-        if not options.json:
-            _show_plan(plan)
-        elif options.plan:
-            print(json.dumps(asdict(plan)))
+        if options.plan or not options.json:
+            output(asdict(plan), options.json, lambda _: _show_plan(plan))
         if options.plan:
             return {}
         line = again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])
@@ -79,8 +73,6 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
 
 
 def _show_plan(plan: Plan) -> None:
-    from scarlet_models.terminal import console, table
-
     shown = table("stage", ">estimate", "what for")
     for step in plan.stages:
         text = "seconds" if step.seconds is None else _duration(step.seconds)
@@ -99,8 +91,6 @@ def _duration(seconds: float) -> str:
 
 def show(result: dict[str, Any]) -> None:
     """Print the result of a search, and what to do with it."""
-    from scarlet_models.terminal import short
-
     _show_scored(result)
     latency = f", {result['latency']:.2f} ms" if "latency" in result else ""
     print(f"\nnetwork    {result['genotype']}")
@@ -116,13 +106,11 @@ def show(result: dict[str, Any]) -> None:
     source = f"local-dir:{result['exported']}"
     print(f"report     {result['report']}")
     print(f"model      timm.create_model({source!r}, pretrained=True)")
-    print(f"next: {shlex.join(['scarlet-models', 'classify', 'IMAGES', '--model', source])}")
+    print(next_line("scarlet-models", "classify", "IMAGES", "--model", source))
 
 
 def _show_scored(result: dict[str, Any]) -> None:
     """Print the scored networks that no other beats in accuracy and MACs, the picked one marked."""
-    from scarlet_models.terminal import console, short, table
-
     best: list[dict[str, Any]] = []
     for record in sorted(result["scored"], key=lambda record: (-record["accuracy"], record["macs"])):
         if not best or record["macs"] < best[-1]["macs"]:
@@ -144,8 +132,6 @@ def _show_scored(result: dict[str, Any]) -> None:
 
 def _show_compared(compared: list[dict[str, Any]]) -> None:
     """Print the trained networks side by side."""
-    from scarlet_models.terminal import console, short, table
-
     shown = table("trained", ">MACs", ">params", ">held out", ">test", "genotype")
     for row in compared:
         shares = [f"{row[key]:.2f}%" if key in row else "-" for key in ("holdout_top1", "test_top1")]

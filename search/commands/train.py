@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 
 from scarlet_models.search.supernet.options import SupernetOptions as Options
+from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search train --config supernet_nas_bench_macro --data-dir cifar10 --out runs/macro
   scarlet-search train --config runs/macro/config.yaml --resume
@@ -21,7 +22,6 @@ def main(options: Options) -> None:
     """Train, write the supernet, and print where it is."""
     from scarlet_models.search.supernet.training import train
     from scarlet_models.training.distributed import start_training
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     with start_training(options.device, options.threads) as world:

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from scarlet_models.space.space import Genotype
+from scarlet_models.terminal import short
 
-from .candidates import keys_of
-from .network import ScoredNetwork
+from .genotypes import keys_of
 from .nsga import nondominated
-from .objectives import Costs, Objective, Range, values_of
+from .objectives import UNLIMITED, Costs, Objective, Range, values_of
+
+
+@dataclass(frozen=True)
+class ScoredNetwork:
+    """A network that a search has scored."""
+
+    genotype: Genotype
+    accuracy: float  # percent, by the search's scores
+    macs: int
+    params: int
+    latency: float | None = None  # ms, by a latency table
+    true_accuracy: float | None = None  # percent, if it is known
+    score: float | None = None  # percent, the supernet's own, if anchors corrected `accuracy`
+
+    def __repr__(self) -> str:
+        latency = "" if self.latency is None else f", {self.latency:.2f} ms"
+        costs = f"{short(self.macs)} MACs, {short(self.params)} params{latency}"
+        return f"ScoredNetwork({self.genotype}: {self.accuracy:.2f}%, {costs})"
+
+    def record(self) -> dict[str, Any]:
+        """The network as plain data, without figures that it lacks."""
+        figures = {name: value for name, value in vars(self).items() if value is not None}
+        return {**figures, "genotype": str(self.genotype)}
 
 
 class Archive:
@@ -41,17 +66,14 @@ class Archive:
         known: Mapping[Genotype, float] | None = None,
     ) -> None:
         self.objectives, self.costs = objectives, costs
-        self.least = bounds.get("accuracy", (-np.inf, np.inf))[0]
-        self.constrained = "accuracy" in bounds
-        self.known = (
-            dict(zip(keys_of(np.array([g.choices for g in known])), known.values(), strict=True)) if known else {}
-        )
+        self.constrained, self.least = "accuracy" in bounds, bounds.get("accuracy", UNLIMITED)[0]
+        known = known or {}
+        self.known = dict(zip(keys_of(np.array([g.choices for g in known])), known.values(), strict=True))
         self.genotypes = np.empty((0, len(costs.space.layers)), int)
         names = ("accuracy", *costs.names, "true_accuracy", "score")
         self.figures: dict[str, np.ndarray] = {name: np.empty(0) for name in names}
         self.values, self.violations = np.empty((0, len(objectives))), np.empty(0)
-        self.born = np.empty(0, int)
-        self.front = np.empty(0, int)
+        self.born, self.front = np.empty(0, int), np.empty(0, int)
         self._places: dict[bytes, int] = {}
         self._networks: dict[int, ScoredNetwork] = {}
 
@@ -91,6 +113,10 @@ class Archive:
     def networks(self, indices: Iterable[int]) -> list[ScoredNetwork]:
         """The measured networks at these indices."""
         return [self._network(int(index)) for index in indices]
+
+    def records(self, indices: Iterable[int]) -> list[dict[str, Any]]:
+        """The measured networks at these indices, as plain data."""
+        return [network.record() for network in self.networks(indices)]
 
     def _network(self, index: int) -> ScoredNetwork:
         if index not in self._networks:

@@ -14,8 +14,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.space.sampling import ENUMERABLE, enumerate_genotypes, sample_within
 
 from .genotypes import canonicalise, keys_of, mutate
-from .limits import as_limits, check_bounds
-from .objectives import Costs, Range
+from .objectives import Costs, Range, check_bounds
 
 _ROUNDS = 8  # of random draws, before what is left is looked for
 _DRAWS = 512  # in a round, at least
@@ -34,17 +33,16 @@ class Candidates:
         self.costs, self.space = costs, costs.space
         self.bounds = {name: ends for name, ends in bounds.items() if name in costs.names}
         self.scale = {name: np.ptp(costs.range(name)) or 1.0 for name in self.bounds}
-        self.limits = as_limits(self.bounds)
-        check_bounds(costs, self.bounds)
+        self.limits = check_bounds(costs, self.bounds)
+        self.taken: set[bytes] = set()
+        self.known: set[bytes] | None = None
         if networks is None and self.space.size <= ENUMERABLE:
             networks = enumerate_genotypes(self.space)
-        self.taken: set[bytes] = set()
-        self.networks: np.ndarray | None = None
-        self.known: set[bytes] | None = None
         if networks is not None:
             networks = np.unique(canonicalise(self.space, networks), axis=0)
-            self.networks = networks[self.excess(networks) == 0]
-            self.known = set(keys_of(self.networks))
+            networks = networks[self.excess(networks) == 0]
+            self.known = set(keys_of(networks))
+        self.networks = networks
         if not len(self.draw(np.random.default_rng(0), 1)):
             where = "known network" if self.known is not None else "network found in many searches"
             raise UserError(f"no {where} of space {self.space.name!r} meets the limits: widen them")
@@ -96,9 +94,9 @@ class Candidates:
 
     def neighbours(self, genotype: np.ndarray) -> np.ndarray:
         """The genotypes (N, layers) that differ from one (1, layers) in one layer at most."""
-        changes = [(layer.index, choice) for layer in self.space.layers for choice in layer.choices]
+        changes = np.array([(layer.index, choice) for layer in self.space.layers for choice in layer.choices])
         changed = np.repeat(genotype, len(changes), axis=0)
-        changed[np.arange(len(changes)), [layer for layer, _ in changes]] = [choice for _, choice in changes]
+        changed[np.arange(len(changes)), changes[:, 0]] = changes[:, 1]
         return changed
 
     def _descend(self, rng: np.random.Generator) -> np.ndarray:

@@ -8,11 +8,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from scarlet_models.search.scoring.figures import save
-from scarlet_models.search.scoring.trained import open_supernet
+from scarlet_models.search.scoring.heldout import open_supernet
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.training.options import from_keywords
 
-from .network import ScoredNetwork
+from .archive import ScoredNetwork
 from .options import EvolveOptions
 from .search import EvolutionarySearch, run_search
 
@@ -26,12 +26,9 @@ class Front(list[ScoredNetwork]):
     """
 
     def __init__(self, search: EvolutionarySearch | None) -> None:
-        self.search = search
-        self.report: dict[str, Any] = {}
-        self.folder: Path | None = None
-        if search is not None:
-            super().__init__(search.archive.networks(search.archive.front))
-            self.report, self.folder = search.report(), search.folder.path
+        super().__init__(search.archive.networks(search.archive.front) if search else [])
+        self.search, self.report = search, search.report if search else {}
+        self.folder = search.folder.path if search else None
 
     def __repr__(self) -> str:
         lines = [f"Front({len(self)} of {self.report.get('evaluations', 0)} scored networks)"]

@@ -18,7 +18,6 @@ from pymoo.core.mating import Mating
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
-from pymoo.core.sampling import Sampling
 from pymoo.core.termination import NoTermination
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
@@ -60,20 +59,6 @@ def set_values(problem: Problem, population: Population, values: np.ndarray, vio
     Evaluator().eval(StaticProblem(problem, **told), population)
 
 
-class _Draw(Sampling):
-    """The given genotypes first, then random ones."""
-
-    def __init__(self, candidates: Candidates, first: np.ndarray) -> None:
-        super().__init__()
-        self.candidates, self.first = candidates, first
-
-    def _do(
-        self, problem: Problem, n_samples: int, *_: Any, random_state: np.random.Generator, **__: Any
-    ) -> np.ndarray:
-        first = self.first[self.candidates.fresh(self.first)][:n_samples]
-        return np.concatenate([first, self.candidates.draw(random_state, n_samples - len(first), first)])
-
-
 class _Cross(Crossover):
     """Our crossover of two parents, with pymoo's probability of 0.9 (as in Deb et al.)."""
 
@@ -108,9 +93,11 @@ class _OnlyFresh(DuplicateElimination):
 class _Breed(Mating):
     """Mating, topped up with random networks if it breeds too few new ones. So small spaces are used up."""
 
-    def __init__(self, candidates: Candidates, **operators: Any) -> None:
-        super().__init__(eliminate_duplicates=_OnlyFresh(candidates), n_max_iterations=20, **operators)
+    def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
+        selection, mutation = TournamentSelection(func_comp=binary_tournament), _Mutate(candidates.space)
+        fresh = _OnlyFresh(candidates)
+        super().__init__(selection, _Cross(2, 2), mutation, eliminate_duplicates=fresh, n_max_iterations=20)
 
     def do(self, problem: Problem, pop: Population, n_offsprings: int, **settings: Any) -> Population:
         bred = super().do(problem, pop, n_offsprings, **settings)
@@ -142,23 +129,19 @@ class Evolution:
         seed: int = 0,
         screen: Callable[[Mating], InfillCriterion] | None = None,
     ) -> None:
-        self.candidates, space = candidates, candidates.space
-        layers = len(space.layers)
-        mating: InfillCriterion = _Breed(
-            candidates,
-            selection=TournamentSelection(func_comp=binary_tournament),
-            crossover=_Cross(2, 2),
-            mutation=_Mutate(space),
-        )
+        self.candidates, layers = candidates, len(candidates.space.layers)
+        mating: InfillCriterion = _Breed(candidates)
         self.problem = Problem(n_var=layers, n_obj=len(weights), n_ieq_constr=int(constrained), vtype=int)
         self.algorithm = NSGA2(
             population,
-            sampling=_Draw(candidates, np.empty((0, layers), int) if first is None else first),
             survival=RankAndCrowding(crowding_func=weighted_crowding(weights)),
             mating=mating if screen is None else screen(mating),
             eliminate_duplicates=False,
         )
         self.algorithm.setup(self.problem, termination=NoTermination(), seed=seed)
+        first = np.empty((0, layers), int) if first is None else first[candidates.fresh(first)][:population]
+        drawn = candidates.draw(self.algorithm.random_state, population - len(first), first)
+        self.algorithm.initialization.sampling = np.concatenate([first, drawn])
         self.asked: Population | None = None
 
     @property

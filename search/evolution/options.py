@@ -62,7 +62,6 @@ class EvolveOptions(ScoreOptions, Limits):
         known: File of known accuracies to evaluate the front with; without a supernet, to search.
         anchors: File of a few known accuracies to correct the supernet's scores with, if cross-validation says so.
         space: Search space, if there is no supernet.
-        json: Print the result as one JSON object.
     """
 
     supernet: str = option("", positional=True)
@@ -82,4 +81,3 @@ class EvolveOptions(ScoreOptions, Limits):
     known: str = ""
     anchors: str = ""
     space: str = ""
-    json: bool = option(False, once=True)

@@ -1,52 +1,78 @@
-"""The rivals of a search: random search, the same stratified by MACs, and networks chosen by depth alone."""
+"""What searches side by side: ways to choose networks, and how they compare.
+
+The rivals of the search: random search, the same stratified by MACs, and networks chosen by depth alone.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from .additive import AdditiveCost
 from .archive import Archive
-from .candidates import Candidates, canonicalise
+from .candidates import Candidates
+from .genotypes import canonicalise
 from .options import EvolveOptions
+
+LABELS = {  # by key in search.json
+    "evolution": "the search",
+    "random": "random search",
+    "stratified": "random search, stratified by MACs",
+    "training_free": "deepest, then largest (no training)",
+}
+RIVALS = tuple(LABELS)[1:]
 
 POOL = 20_000  # networks to draw the strata from in a space that is not enumerated
 BUDGETS = 20  # budgets of the networks chosen by depth
 
 
-class Rival(ABC):
-    """A way to choose networks, and the networks it has chosen."""
+class Side(ABC):
+    """A way to choose networks, and the networks it has chosen.
 
-    name: str  # key in search.json and of `comparison.LABELS`
-    stream = 0  # of the random numbers
+    Attributes:
+        curve: Number of networks and hypervolume after each generation.
+    """
+
+    name: str  # of LABELS
 
     def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
-        self.archive, self.candidates, self.rng = archive, candidates, np.random.default_rng([seed, self.stream])
+        self.archive, self.candidates = archive, candidates
+        self.rng = np.random.default_rng([seed, tuple(LABELS).index(self.name)])
+        self.curve: list[tuple[int, float]] = []
 
     @abstractmethod
     def ask(self, count: int) -> np.ndarray:
         """Genotypes (N, layers) to score beside a generation of `count` networks."""
 
+    def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None) -> None:
+        """Take the scores of what was asked for, as `Archive.add` does."""
+        self.archive.add(genotypes, accuracy, generation, score)
+
     @property
     def front(self) -> np.ndarray:
-        """Indices of the archive's networks that the rival proposes, the presumably most accurate first."""
+        """Indices of the archive's networks that the side proposes, the presumably most accurate first."""
         return self.archive.front
+
+    def records(self) -> list[dict[str, Any]]:
+        """The networks of the front as plain data."""
+        return self.archive.records(self.front)
 
 
 def make_rivals(
     new_archive: Callable[[], Archive], new_candidates: Callable[[], Candidates], options: EvolveOptions
-) -> list[Rival]:
+) -> list[Side]:
     """The rivals of a search: without random ones if the options say so."""
-    kinds: list[type[Rival]] = [RandomSearch, StratifiedSearch, DepthRule] if options.random else [DepthRule]
+    kinds: list[type[Side]] = [RandomSearch, StratifiedSearch, DepthRule] if options.random else [DepthRule]
     return [kind(new_archive(), new_candidates(), options.seed) for kind in kinds]
 
 
-class RandomSearch(Rival):
+class RandomSearch(Side):
     """As many random networks within the limits as the search scores."""
 
-    name, stream = "random", 1
+    name = "random"
 
     def ask(self, count: int) -> np.ndarray:
         drawn = self.candidates.draw(self.rng, count)
@@ -54,10 +80,10 @@ class RandomSearch(Rival):
         return drawn
 
 
-class StratifiedSearch(Rival):
+class StratifiedSearch(Side):
     """As many random networks within the limits as the search scores, spread evenly over the range of MACs."""
 
-    name, stream = "stratified", 2
+    name = "stratified"
     left: np.ndarray | None = None
 
     def ask(self, count: int) -> np.ndarray:
@@ -82,7 +108,7 @@ class StratifiedSearch(Rival):
         return pool[np.argsort(turn, kind="stable")]
 
 
-class DepthRule(Rival):
+class DepthRule(Side):
     """Networks chosen without training: for each budget the one with most blocks and, among those, with most MACs.
 
     Budgets are of latency if that has an upper limit, otherwise of MACs.
@@ -109,7 +135,7 @@ def deepest_networks(candidates: Candidates, cost: str) -> np.ndarray:
     blocks = np.array([choice != space.identity for choice in range(len(space.choices))])
     shares = np.maximum(costs.table.macs, 0) / costs.table.macs.max(1).sum()
     values = blocks + 0.999 * shares  # of all layers together, MACs count less than one block
-    low, high = _range(candidates, cost)
+    low, high = costs.range(cost, candidates.bounds)
     budgets = np.linspace(high, low, BUDGETS)
     pool = pool_of(candidates, np.random.default_rng(0))
     if candidates.networks is None:
@@ -126,13 +152,30 @@ def pool_of(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
     if candidates.networks is not None:
         return candidates.networks
     table, base = candidates.costs.additive("macs")
-    low, high = _range(candidates, "macs")
+    low, high = candidates.costs.range("macs", candidates.bounds)
     drawn = AdditiveCost(candidates.space, table).sample_evenly(rng, POOL, low - base, high - base)
     drawn = canonicalise(candidates.space, drawn)
     return drawn[candidates.fresh(drawn)]
 
 
-def _range(candidates: Candidates, cost: str) -> tuple[float, float]:
-    """The range of a cost, cut by its limits."""
-    (least, most), (low, high) = candidates.costs.range(cost), candidates.bounds.get(cost, (-np.inf, np.inf))
-    return max(least, low), min(most, high)
+def compare_searches(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Columns (">" for numbers) and rows that set a search beside its rivals, from what search.json holds.
+
+    Where accuracies are known, the last columns are those of `hypervolume.regret`.
+    """
+    columns = ["networks chosen by", ">scored", ">hypervolume"]
+    regrets = report.get("regret")
+    if regrets:
+        columns += [">true: best below best known", ">front below, mean", ">share of best hypervolume"]
+    rows = []
+    for name, label in LABELS.items():
+        side = report if name == "evolution" else report.get(name)
+        if side:
+            volume = side["hypervolume"][-1][1] if side["hypervolume"] else 0.0
+            cells = [label, f"{side['evaluations']:,}", f"{volume:.4f}"]
+            if regrets:
+                regret = regrets.get(name) or {}
+                known = (("best", ".2f"), ("front", ".2f"), ("hypervolume", ".3f"))
+                cells += [format(regret[key], form) if key in regret else "-" for key, form in known]
+            rows.append(cells)
+    return columns, rows

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from scarlet_models.errors import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search.scoring.figures import save
+from scarlet_models.search.scoring.heldout import TrainedSupernet, open_supernet
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
-from scarlet_models.search.scoring.trained import TrainedSupernet, open_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
@@ -30,16 +30,13 @@ from scarlet_models.training.run_folder import describe_environment, resume_line
 
 from .archive import Archive
 from .candidates import Candidates
-from .comparison import LABELS, RIVALS
 from .figures import Mark, draw_fronts, draw_hypervolume
 from .folder import SearchFolder
-from .hypervolume import hypervolume_of, reference_ranges
-from .limits import read_bounds
+from .hypervolume import hypervolume_of, reference_ranges, regret
 from .nsga import Evolution
-from .objectives import Costs, read_objectives, wants_latency
+from .objectives import Costs, read_bounds, read_objectives, wants_latency
 from .options import EvolveOptions
-from .regret import Regret
-from .rivals import make_rivals
+from .rivals import LABELS, RIVALS, Side, make_rivals
 
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +54,9 @@ def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) 
             scores.serve()
             return None
         try:
-            return EvolutionarySearch(options, _anchored(options, scores), world).run()
+            if options.anchors:
+                scores.correct(options.anchors)
+            return EvolutionarySearch(options, scores, world).run()
         finally:
             scores.close()
 
@@ -73,118 +72,112 @@ def _check(options: EvolveOptions) -> None:
         raise UserError("latency needs --latency-table; scarlet-search latency writes one")
 
 
-def _anchored(options: EvolveOptions, scores: PathScores) -> Scores:
-    if not options.anchors:
-        return scores
-    from scarlet_models.search.scoring.anchors import AnchoredScores, load_anchors
+class _Evolving(Side):
+    """The search itself. `tau` is Kendall's, of the surrogate's predictions for the last generation."""
 
-    anchored = AnchoredScores(scores, load_anchors(options.anchors, scores.space))
-    _logger.info("%s", anchored.anchors.summary())
-    return anchored
+    name = "evolution"
+
+    def __init__(self, archive: Archive, candidates: Candidates, options: EvolveOptions) -> None:
+        super().__init__(archive, candidates, options.seed)
+        screen = None
+        if options.surrogate:
+            from .surrogate import Screening
+
+            screen = partial(Screening, archive=archive, screened=options.surrogate)
+        self.evolution = Evolution(
+            candidates,
+            [objective.weight for objective in archive.objectives],
+            options.population,
+            first=read_seeds(options.seeds, candidates),
+            constrained=archive.constrained,
+            seed=options.seed,
+            screen=screen,
+        )
+        self.tau: float | None = None
+
+    def ask(self, count: int) -> np.ndarray:
+        return self.evolution.ask()
+
+    def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None) -> None:
+        self.evolution.tell(*self.archive.add(genotypes, accuracy, generation, score))
+        predicted = getattr(self.evolution.algorithm.mating, "predicted", ())
+        tau = kendall(predicted, accuracy) if len(predicted) > 1 else math.nan
+        self.tau = None if math.isnan(tau) else tau
 
 
 class EvolutionarySearch:
     """A search with its rivals and its folder, on rank 0.
 
     Attributes:
-        curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
+        sides: The search and its rivals, by their name in LABELS.
+        report: What search.json holds, once the search has ended.
     """
 
     def __init__(self, options: EvolveOptions, scores: Scores, world: World) -> None:
         self.options, self.scores, self.space = options, scores, scores.space
-        self.anchors = getattr(scores, "anchors", None)
         objectives, self.bounds = read_objectives(options.objectives), read_bounds(options)
         costs = Costs(self.space, options.input_size, options.num_classes, options.latency_table)
-        known = load_known_accuracies(options.known, self.space) if options.known else None
-        new_archive = partial(Archive, objectives, costs, self.bounds, known)
+        self.known = load_known_accuracies(options.known, self.space) if options.known else None
+        new_archive = partial(Archive, objectives, costs, self.bounds, self.known)
         new_candidates = partial(Candidates, costs, self.bounds, scores.networks)
-        self.archive, candidates, screen = new_archive(), new_candidates(), None
-        self.rivals = make_rivals(new_archive, new_candidates, options)
-        self.regret = Regret(known, candidates, self.archive) if known else None
-        if options.surrogate:
-            from .surrogate import Screening
-
-            screen = partial(Screening, archive=self.archive, screened=options.surrogate)
-        self.evolution = Evolution(
-            candidates,
-            [objective.weight for objective in objectives],
-            options.population,
-            first=read_seeds(options.seeds, candidates),
-            constrained=self.archive.constrained,
-            seed=options.seed,
-            screen=screen,
-        )
+        self.own = _Evolving(new_archive(), new_candidates(), options)
+        self.archive = self.own.archive
+        self.sides = {side.name: side for side in (self.own, *make_rivals(new_archive, new_candidates, options))}
         self.ranges = reference_ranges(objectives, costs, self.bounds, 100 / scores.classes)
         self.volume = hypervolume_of(objectives, self.ranges)
-        self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in self._sides()}
         environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
-        self.folder = SearchFolder(Path(options.out), options, environment, options.resume, options.allow_drift)
+        self.folder = SearchFolder(options, environment)
+        self.report: dict[str, Any] = {}
         world.signals.line = resume_line("scarlet-search evolve", self.folder.path, world)
-
-    def _sides(self) -> dict[str, tuple[Archive, np.ndarray]]:
-        """What the search and its rivals have measured, and the indices of their fronts."""
-        rivals = {rival.name: (rival.archive, rival.front) for rival in self.rivals}
-        return {"evolution": (self.archive, self.archive.front), **rivals}
 
     def run(self) -> EvolutionarySearch:
         """Run all generations, and write search.json and the figures."""
         for generation in range(self.options.generations):
-            genotypes = self.evolution.ask()
+            genotypes = self.own.ask(self.options.population)
             if not len(genotypes):
                 _logger.info("every network within the limits is scored: the search ends")
                 break
             self._advance(generation, genotypes)
-        self.folder.write_json("search.json", self.report())
-        self.folder.close()
+            self._record(generation)
+        self.report = self._report()
+        self.folder.finish(self.report)
         save(self.draw(), self.folder.path / "front.png")
-        curves = {LABELS[name]: curve for name, curve in self.curves.items()}
+        curves = {LABELS[name]: side.curve for name, side in self.sides.items()}
         save(draw_hypervolume(curves), self.folder.path / "hypervolume.png")
         return self
 
     def _advance(self, generation: int, genotypes: np.ndarray) -> None:
-        asked = [genotypes, *(rival.ask(len(genotypes)) for rival in self.rivals)]
+        asked = [genotypes, *(side.ask(len(genotypes)) for side in self.sides.values() if side is not self.own)]
         scores = self.scores(np.concatenate(asked))  # together, to share the pass over the images
         accuracies = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1])
-        archives = [self.archive, *(rival.archive for rival in self.rivals)]
-        told = [
-            archive.add(rows, accuracy, generation, self.scores.raw(rows)) if len(rows) else None
-            for archive, rows, accuracy in zip(archives, asked, accuracies, strict=True)
-        ]
-        assert told[0]
-        self.evolution.tell(*told[0])
-        for (name, (archive, front)), new in zip(self._sides().items(), told, strict=True):
-            if new:
-                self.curves[name].append((len(archive), self.volume(archive.values[front])))
-        predicted = getattr(self.evolution.algorithm.mating, "predicted", np.empty(0))  # by the surrogate
-        tau = kendall(predicted, accuracies[0]) if len(predicted) > 1 else math.nan
-        self._record(generation, None if math.isnan(tau) else tau)
+        for side, rows, accuracy in zip(self.sides.values(), asked, accuracies, strict=True):
+            if len(rows):
+                side.tell(rows, accuracy, generation, self.scores.raw(rows))
+                side.curve.append((len(side.archive), self.volume(side.archive.values[side.front])))
 
-    def _record(self, generation: int, tau: float | None) -> None:
+    def _record(self, generation: int) -> None:
         archive, front = self.archive, self.archive.front
-        rivals = {name: self.curves.get(name) for name in RIVALS}
+        volumes = {name: side.curve[-1][1] for name, side in self.sides.items() if side.curve}
+        content = {"generation": generation, "evaluations": len(archive), "hypervolume": volumes["evolution"]}
         row = {
-            "generation": generation,
-            "evaluations": len(archive),
-            "hypervolume": self.curves["evolution"][-1][1],
-            **{f"{name}_hypervolume": curve[-1][1] if curve else None for name, curve in rivals.items()},
+            **content,
+            **{f"{name}_hypervolume": volumes.get(name) for name in RIVALS},
             "front": len(front),
             "best_accuracy": float(archive.figures["accuracy"][front[0]]) if len(front) else None,
-            "surrogate_kendall": tau,
+            "surrogate_kendall": self.own.tau,
         }
-        content = {
-            **{key: row[key] for key in ("generation", "evaluations", "hypervolume")},
-            "asked": _records(archive, np.flatnonzero(archive.born == generation)),
-            "population": _records(archive, archive.find(self.evolution.population)),
-            "front": _records(archive, front),
+        networks = {
+            "asked": archive.records(np.flatnonzero(archive.born == generation)),
+            "population": archive.records(archive.find(self.own.evolution.population)),
+            "front": archive.records(front),
         }
-        self.folder.record(generation, content, row)
+        self.folder.record(generation, content | networks, row)
         _logger.info("generation %d/%d  %s", generation + 1, self.options.generations, _summary(row))
 
-    def report(self) -> dict[str, Any]:
-        """The result as plain data: what search.json holds."""
+    def _report(self) -> dict[str, Any]:
         sides = {
-            name: {"evaluations": len(archive), "front": _records(archive, front), "hypervolume": self.curves[name]}
-            for name, (archive, front) in self._sides().items()
+            name: {"evaluations": len(side.archive), "front": side.records(), "hypervolume": side.curve}
+            for name, side in self.sides.items()
         }
         report: dict[str, Any] = {
             "space": self.space.name,
@@ -192,22 +185,23 @@ class EvolutionarySearch:
             "objectives": [asdict(objective) for objective in self.archive.objectives],
             "limits": {name: [None if math.isinf(end) else end for end in ends] for name, ends in self.bounds.items()},
             "reference": self.ranges,
-            "anchors": self.anchors.report() if self.anchors else None,
+            "anchors": self.scores.anchors.report() if self.scores.anchors else None,
             "released": {mark.name: mark.accuracy for mark in self._released()},
             **sides.pop("evolution"),
             **dict.fromkeys(RIVALS),
             **sides,
         }
-        if self.regret:
-            regrets = {name: self.regret.compare(*side) for name, side in self._sides().items()}
+        if self.known:
+            compare = partial(regret, self.known, self.own.candidates)
+            regrets = {name: compare(side.archive, side.front) for name, side in self.sides.items()}
             report["regret"] = dict.fromkeys(LABELS) | regrets
         return report
 
     def draw(self) -> Figure:
         """Accuracy against MACs of all scored networks, with the fronts."""
         born = self.archive.born
-        generations = {n + 1: _records(self.archive, np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
-        fronts = {LABELS[name]: _records(*side) for name, side in self._sides().items()}
+        generations = {n + 1: self.archive.records(np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
+        fronts = {LABELS[name]: side.records() for name, side in self.sides.items()}
         return draw_fronts(generations, fronts, self._released())
 
     def _released(self) -> list[Mark]:
@@ -216,13 +210,9 @@ class EvolutionarySearch:
         marks = []
         for name, text in GENOTYPES.items():
             choices = np.array([Genotype.parse(text, self.space).canonical().choices])
-            for archive, _ in self._sides().values():
-                marks += [Mark(name, found.macs, found.accuracy) for found in archive.networks(archive.find(choices))]
+            found = [side.archive.networks(side.archive.find(choices)) for side in self.sides.values()]
+            marks += [Mark(name, network.macs, network.accuracy) for networks in found for network in networks]
         return marks
-
-
-def _records(archive: Archive, indices: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-    return [network.record() for network in archive.networks(indices)]
 
 
 def _summary(row: dict[str, Any]) -> str:

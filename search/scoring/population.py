@@ -91,7 +91,8 @@ class PopulationEvaluator:
             UserError: a genotype is not in the space.
         """
         wanted = [Genotype.parse(genotype, self.net.space) for genotype in genotypes]
-        scores = self.world.broadcast(self._recall(wanted))
+        known = self.score_cache.known if self.score_cache else {}
+        scores = self.world.broadcast({g.choices: known[g.choices] for g in wanted if g.choices in known})
         missing = sorted({g.choices: g for g in wanted if g.choices not in scores}.items())
         step = self.chunk * self.world.size
         passes = [[genotype for _, genotype in missing[i : i + step]] for i in range(0, len(missing), step)]
@@ -109,10 +110,6 @@ class PopulationEvaluator:
                     if self.score_cache and self.world.is_main:
                         self.score_cache.add(genotype, score)
         return [scores[genotype.choices] for genotype in wanted]
-
-    def _recall(self, genotypes: list[Genotype]) -> dict[tuple[int, ...], Score]:
-        found = {genotype.choices: self.score_cache.get(genotype) for genotype in genotypes} if self.score_cache else {}
-        return {choices: score for choices, score in found.items() if score is not None}
 
     def _score(self, candidates: list[Genotype], advance: Callable[[str], None]) -> Tensor:
         """Hits, summed loss and number of images of each candidate: float64, (candidates, 3), on the CPU."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
@@ -21,13 +20,12 @@ from scarlet_models.training.options import from_keywords
 from .anchors import Anchors, load_anchors
 from .baselines import ANCHORED, ANCHORS_ALONE, SUPERNET, Comparison, counted
 from .figures import draw_ranking, save
-from .heldout import HeldOut, one_process
+from .heldout import TrainedSupernet, one_process, open_supernet
 from .known_accuracies import load_known_accuracies
 from .options import RankOptions
 from .ranking import FEWEST, Estimate, ResampledTau, bootstrap, estimate, spearman, top_k
-from .score_cache import Score, ScoreCache
-from .scores import path_evaluator
-from .trained import TrainedSupernet, open_supernet
+from .score_cache import Score
+from .scores import PathScores
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,16 @@ class Ranking:
         self.baselines = Comparison(self.networks, known, scores, options.bootstrap, options.seed)
         self.scores = dict(zip(networks, self.predicted.tolist(), strict=True))
         self.tau, self.spearman = self._estimates(np.ones(len(known), bool))
-        self.by_blocks = []
-        blocks = self.counted["blocks"]
-        for depth, count in zip(*np.unique(blocks, return_counts=True), strict=True):
-            estimates = self._estimates(blocks == depth) if count >= FEWEST else (Estimate(), Estimate())
-            self.by_blocks.append(DepthGroup(int(depth), int(count), *estimates))
+        groups = [self.counted["blocks"] == depth for depth in np.unique(self.counted["blocks"])]
+        self.by_blocks = [self._group(where) for where in groups]
         self.top = [top_k(self.predicted, known, k) for k in sorted({min(k, len(known)) for k in options.top})]
 
     def __repr__(self) -> str:
         return f"Ranking({len(self.networks)} networks, Kendall's tau {self.tau})"
+
+    def _group(self, where: np.ndarray) -> DepthGroup:
+        depth, count = int(self.counted["blocks"][where][0]), int(where.sum())
+        return DepthGroup(depth, count, *(self._estimates(where) if count >= FEWEST else (Estimate(), Estimate())))
 
     def _estimates(self, where: np.ndarray) -> tuple[Estimate, Estimate]:
         predicted, known, options = self.predicted[where], self.known[where], self.options
@@ -143,22 +142,11 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
         raise UserError(f"--known {options.known}: every network in it is an anchor; none is left to compare")
     chosen = choose_networks(list(known), options.networks, options.seed)
     with one_process(options) as device:
-        scores = score_networks([*chosen, *anchors], options, supernet, folder, device)
+        paths = PathScores(supernet, options, folder, World(0, 1, device))
+        scores = paths.measure(np.array([genotype.choices for genotype in (*chosen, *anchors)]))
     correction = Anchors(anchors, scores[len(chosen) :]) if anchors else None
     accuracies = np.array([known[genotype] for genotype in chosen])
     return Ranking(options, chosen, accuracies, scores[: len(chosen)], folder, correction)
-
-
-def score_networks(
-    networks: Sequence[Genotype], options: RankOptions, supernet: TrainedSupernet, folder: Path, device: torch.device
-) -> list[Score]:
-    """The scores of the networks' paths, from the score cache or measured now."""
-    held = HeldOut(options, supernet.info)
-    cache = ScoreCache(folder / "evaluations.jsonl", held.conditions(options))
-    scores = [score for genotype in networks if (score := cache.get(genotype))]
-    if len(scores) == len(networks):
-        return scores
-    return path_evaluator(supernet.net, held, options, World(0, 1, device), cache).evaluate(networks)
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:

@@ -26,9 +26,8 @@ from scarlet_models.training.device import to_device
 from scarlet_models.training.progress import Progress
 
 from .figures import draw_similarity, draw_similarity_by_layer, save
-from .heldout import HeldOut, one_process
+from .heldout import HeldOut, TrainedSupernet, one_process, open_supernet
 from .options import SimilarityOptions
-from .trained import TrainedSupernet, open_supernet
 
 VARIANTS = {"skip": "plain skip", "linear": "stabilizer"}
 
@@ -99,28 +98,29 @@ def summarize(space: SearchSpace, layer: int, table: np.ndarray) -> dict[str, An
     }
 
 
-def layer_to_draw(space: SearchSpace, layer: int) -> int:
-    """The layer that was asked for; -1 is the first that may be an identity."""
+def write_similarities(
+    folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers).
+
+    A `layer` of -1 is the first that may be an identity. Returns the summary of each layer, by supernet.
+    """
     if layer == -1:
-        return next((entry.index for entry in space.layers if space.identity in entry.choices and entry.keeps_shape), 0)
+        layer = next((one.index for one in space.layers if space.identity in one.choices and one.keeps_shape), 0)
     if not 0 <= layer < len(space.layers):
         raise UserError(f"--layer: {layer} is not in 0..{len(space.layers) - 1}")
-    return layer
-
-
-def write_similarities(folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int) -> None:
-    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers)."""
     write_csv(folder / "similarity.csv", _rows(space, tables))
     labels = [str(space.choices[choice]) for choice in space.layers[layer].choices]
     one_layer = {name: layers[layer] for name, layers in tables.items()}
     title = f"outputs of the choices of layer {layer}"
     save(draw_similarity(labels, one_layer, title), folder / "similarity.png")
-    means = {}
-    for name, layers in tables.items():
-        rows = [summarize(space, index, table) for index, table in enumerate(layers)]
-        shown = {"identity to blocks": "identity_to_blocks", "blocks": "between_blocks"}
-        means[name] = {label: [row[key] for row in rows] for label, key in shown.items()}
+    summary = {name: [summarize(space, i, table) for i, table in enumerate(layers)] for name, layers in tables.items()}
+    shown = {"identity to blocks": "identity_to_blocks", "blocks": "between_blocks"}
+    means = {
+        name: {label: [row[key] for row in rows] for label, key in shown.items()} for name, rows in summary.items()
+    }
     save(draw_similarity_by_layer(space, means), folder / "similarity_layers.png")
+    return summary
 
 
 def _rows(space: SearchSpace, tables: Mapping[str, Tables]) -> Iterator[Sequence[object]]:
