@@ -40,7 +40,6 @@ EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --known nas-bench-macro_
 
 
 def main(options: Options) -> None:
-    """Run what is not done, and show what is."""
     from scarlet_models.search.ablation.runner import Runner
     from scarlet_models.search.ablation.study import Study
 

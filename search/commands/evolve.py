@@ -36,7 +36,6 @@ SHOWN = 20  # networks of the front that are printed
 
 
 def main(options: Options) -> None:
-    """Search to the end, and print the front."""
     from scarlet_models.search.evolution.search import run_search
 
     log_to_stderr()
@@ -49,7 +48,6 @@ def main(options: Options) -> None:
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the front, and the search beside its rivals."""
     from scarlet_models.search.evolution.rivals import compare_searches
 
     out, front = console(), report["front"]
@@ -67,7 +65,6 @@ def show(report: dict[str, Any]) -> None:
 
 
 def _table(front: list[dict[str, Any]]) -> Table:
-    """The front, or networks evenly spread over it if it is long."""
     count = min(len(front), SHOWN)
     rows = [front[round(i * (len(front) - 1) / max(count - 1, 1))] for i in range(count)]
     more = {"score": ("raw score", "{:.2f}"), "latency": ("latency", "{:.2f} ms")}

@@ -46,7 +46,6 @@ class Options(HeldOutOptions):
 
 
 def main(options: Options) -> None:
-    """Find the network, write its folder and print what is in it."""
     from scarlet_models.networks import file_stem
     from scarlet_models.search.retraining.export import time_beside, trained, write
     from scarlet_models.search.retraining.inherited import inherited

@@ -40,7 +40,6 @@ class Options(LatencyOptions, JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Measure or read, write the table and print how good it is; or write programs to measure elsewhere."""
     from scarlet_models.search.latency.bench import measure
     from scarlet_models.search.latency.elsewhere import emit, read_table
     from scarlet_models.search.latency.table import NAME

@@ -38,7 +38,6 @@ class Options(SharedOptions):
 
 
 def main(options: Options) -> None:
-    """Write the digits, search, and read some of them."""
     from scarlet_models.search.pipeline.digits import read_digits, write_digits
 
     log_to_stderr()

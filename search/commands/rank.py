@@ -31,7 +31,6 @@ EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.js
 
 
 def main(options: Options) -> None:
-    """Score, compare, write and print."""
     from scarlet_models.search.scoring.rank import rank_networks
 
     log_to_stderr()
@@ -41,7 +40,6 @@ def main(options: Options) -> None:
 
 
 def show(ranking: Ranking, file: Path) -> None:
-    """Print the ranking's statistics."""
     from scarlet_models.search.scoring.ranking import FEWEST
 
     shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")

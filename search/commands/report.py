@@ -32,7 +32,6 @@ class Options(JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Write the page and print where it is."""
     if not options.folders:
         raise UserError("FOLDERS is missing: give the folder of a run; see --help")
     from scarlet_models.search.report.page import write_report

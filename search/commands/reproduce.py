@@ -57,7 +57,6 @@ class Options(SharedOptions):
 
 
 def main(options: Options) -> None:
-    """Run the stages and set the result beside the released network."""
     result = run.carry_out(_as_run(options), shell_line("scarlet-search reproduce", options))
     if result:
         output({**result, "released": _released(options.network)}, options.json, _show)

@@ -20,7 +20,6 @@ EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 \\
 
 
 def main(options: Options) -> None:
-    """Train, export, score under --final, and print where the network is."""
     from scarlet_models.search.retraining.retraining import retrain
     from scarlet_models.training.distributed import start_training
 

@@ -45,7 +45,6 @@ _SHOWN = 12  # scored networks that are printed, about
 
 
 def main(options: Options) -> None:
-    """Print the plan, then carry it out."""
     if result := carry_out(options):
         output(result, options.json, show)
 
@@ -90,7 +89,6 @@ def _duration(seconds: float) -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the result of a search, and what to do with it."""
     _show_scored(result)
     latency = f", {result['latency']:.2f} ms" if "latency" in result else ""
     print(f"\nnetwork    {result['genotype']}")
@@ -110,7 +108,6 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _show_scored(result: dict[str, Any]) -> None:
-    """Print the scored networks that no other beats in accuracy and MACs, the picked one marked."""
     best: list[dict[str, Any]] = []
     for record in sorted(result["scored"], key=lambda record: (-record["accuracy"], record["macs"])):
         if not best or record["macs"] < best[-1]["macs"]:
@@ -131,7 +128,6 @@ def _show_scored(result: dict[str, Any]) -> None:
 
 
 def _show_compared(compared: list[dict[str, Any]]) -> None:
-    """Print the trained networks side by side."""
     shown = table("trained", ">MACs", ">params", ">held out", ">test", "genotype")
     for row in compared:
         shares = [f"{row[key]:.2f}%" if key in row else "-" for key in ("holdout_top1", "test_top1")]

@@ -20,7 +20,6 @@ EXAMPLE = """  scarlet-search similarity runs/macro --data-dir cifar10
 
 
 def main(options: Options) -> None:
-    """Measure, write and print."""
     from scarlet_models.search.scoring.heldout import folder_of
     from scarlet_models.search.scoring.similarity import compare_choices, write_similarities
 
@@ -33,7 +32,6 @@ def main(options: Options) -> None:
 
 
 def show(summary: dict[str, list[dict[str, Any]]]) -> None:
-    """Print the mean similarities of each layer."""
     columns = [f">{name}: {what}" for name in summary for what in ("identity to blocks", "between blocks")]
     shown = table(">layer", *columns)
     for rows in zip(*summary.values(), strict=True):

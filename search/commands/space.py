@@ -48,7 +48,6 @@ class Options(CostLimits, JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Survey the space and print the result."""
     from scarlet_models.search.evolution.objectives import read_limits
     from scarlet_models.space.space import SearchSpace
     from scarlet_models.space.survey import Survey

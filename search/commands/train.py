@@ -19,7 +19,6 @@ EXAMPLE = """  scarlet-search train --config supernet_nas_bench_macro --data-dir
 
 
 def main(options: Options) -> None:
-    """Train, write the supernet, and print where it is."""
     from scarlet_models.search.supernet.training import train
     from scarlet_models.training.distributed import start_training
 

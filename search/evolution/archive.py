@@ -11,14 +11,14 @@ import numpy as np
 from scarlet_models.space.space import Genotype
 from scarlet_models.terminal import short
 
-from .genotypes import keys_of
+from .candidates import keys_of
 from .nsga import nondominated
-from .objectives import UNLIMITED, Costs, Objective, Range, values_of
+from .objectives import UNLIMITED, Costs, Objective, Range
 
 
 @dataclass(frozen=True)
 class ScoredNetwork:
-    """A network that a search has scored."""
+    """A network that a search has scored; `record` is its figures as plain data, without those that it lacks."""
 
     genotype: Genotype
     accuracy: float  # percent, by the search's scores
@@ -34,7 +34,6 @@ class ScoredNetwork:
         return f"ScoredNetwork({self.genotype}: {self.accuracy:.2f}%, {costs})"
 
     def record(self) -> dict[str, Any]:
-        """The network as plain data, without figures that it lacks."""
         figures = {name: value for name, value in vars(self).items() if value is not None}
         return {**figures, "genotype": str(self.genotype)}
 
@@ -83,8 +82,8 @@ class Archive:
     def judge(self, genotypes: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (N, objectives) and violations (N,) of networks if these were their accuracies."""
         figures = {"accuracy": accuracy, **self.costs.of(genotypes)}
-        violations = self.least - accuracy if self.constrained else np.zeros(len(genotypes))
-        return values_of(self.objectives, figures), violations
+        values = [objective.sign * np.asarray(figures[objective.name], float) for objective in self.objectives]
+        return np.stack(values, axis=1), self.least - accuracy if self.constrained else np.zeros(len(genotypes))
 
     def add(
         self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None = None
@@ -112,17 +111,15 @@ class Archive:
 
     def networks(self, indices: Iterable[int]) -> list[ScoredNetwork]:
         """The measured networks at these indices."""
-        return [self._network(int(index)) for index in indices]
+        return [self._networks.get(int(index)) or self._network(int(index)) for index in indices]
 
     def records(self, indices: Iterable[int]) -> list[dict[str, Any]]:
         """The measured networks at these indices, as plain data."""
         return [network.record() for network in self.networks(indices)]
 
     def _network(self, index: int) -> ScoredNetwork:
-        if index not in self._networks:
-            figures = {name: values[index].item() for name, values in self.figures.items()}
-            figures = {name: value for name, value in figures.items() if not np.isnan(value)}
-            figures |= {name: int(figures[name]) for name in ("macs", "params")}
-            genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
-            self._networks[index] = ScoredNetwork(genotype, **figures)
-        return self._networks[index]
+        figures = {name: values[index].item() for name, values in self.figures.items()}
+        figures = {name: value for name, value in figures.items() if not np.isnan(value)}
+        figures |= {name: int(figures[name]) for name in ("macs", "params")}
+        genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
+        return self._networks.setdefault(index, ScoredNetwork(genotype, **figures))

@@ -6,12 +6,11 @@ Deb, Pratap, Agarwal and Meyarivan: A fast and elitist multiobjective genetic al
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
 from pymoo.core.crossover import Crossover
-from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.evaluator import Evaluator
 from pymoo.core.infill import InfillCriterion
 from pymoo.core.mating import Mating
@@ -27,8 +26,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from scarlet_models.space.space import SearchSpace
 
-from .candidates import Candidates
-from .genotypes import canonicalise, mutate, two_point_crossover
+from .candidates import Candidates, canonicalise, mutate, two_point_crossover
 
 
 def weighted_crowding(weights: Sequence[float]) -> FunctionalDiversity:
@@ -77,12 +75,10 @@ class _Mutate(Mutation):
         return canonicalise(self.space, mutate(self.space, x, random_state, 1 / len(self.space.layers)))
 
 
-class _OnlyFresh(DuplicateElimination):
-    """Drop networks that were asked for before, in any generation, or lie outside the bounds."""
+class _OnlyFresh(NamedTuple):
+    """Drops networks that were asked for before, in any generation, or lie outside the bounds."""
 
-    def __init__(self, candidates: Candidates) -> None:
-        super().__init__()
-        self.candidates = candidates
+    candidates: Candidates
 
     def do(self, pop: Population, *others: Population, **_: Any) -> Population:
         if not len(pop):

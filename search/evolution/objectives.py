@@ -12,6 +12,7 @@ import numpy as np
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import flag
+from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.space import sampling
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.units import parse_count
@@ -65,11 +66,6 @@ def _objective(text: str) -> Objective:
     return Objective(name, direction, weight)
 
 
-def values_of(objectives: Sequence[Objective], figures: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Values to minimise, float64 of shape (N, objectives), from arrays of (N,) by name."""
-    return np.stack([objective.sign * np.asarray(figures[objective.name], float) for objective in objectives], axis=1)
-
-
 class Costs:
     """Figures of a network that need no measuring: MACs, params, and latency if there is a table.
 
@@ -80,15 +76,9 @@ class Costs:
     """
 
     def __init__(self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, latency_table: str = "") -> None:
-        self.space = space
-        self.table = space.cost_table(input_size or None, num_classes or None)
-        self.latency = None
-        self.names = ["macs", "params"]
-        if latency_table:
-            from scarlet_models.search.latency.table import LatencyTable
-
-            self.latency = LatencyTable.load(latency_table, space)
-            self.names.append("latency")
+        self.space, self.table = space, space.cost_table(input_size or None, num_classes or None)
+        self.latency = LatencyTable.load(latency_table, space) if latency_table else None
+        self.names = ("macs", "params", "latency") if latency_table else ("macs", "params")
 
     def of(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
         """MACs and params (int64) and latency (float64, milliseconds), each (N,), of genotypes (N, layers)."""

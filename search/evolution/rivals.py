@@ -13,8 +13,7 @@ import numpy as np
 
 from .additive import AdditiveCost
 from .archive import Archive
-from .candidates import Candidates
-from .genotypes import canonicalise
+from .candidates import Candidates, canonicalise
 from .options import EvolveOptions
 
 LABELS = {  # by key in search.json
