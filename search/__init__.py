@@ -7,7 +7,7 @@ if __name__ != "scarlet_models.search":
     raise ModuleNotFoundError("import scarlet_models.search: this folder is a part of scarlet_models", name=__name__)
 
 if TYPE_CHECKING:
-    from scarlet_models.search.evolution.front import evolve as evolve
+    from scarlet_models.search.evolution.search import evolve as evolve
     from scarlet_models.search.scoring.population import PopulationEvaluator as PopulationEvaluator
     from scarlet_models.search.scoring.rank import rank as rank
     from scarlet_models.search.supernet.sampler import FairSampler as FairSampler
@@ -22,7 +22,7 @@ _HOMES = {
     "PopulationEvaluator": "search.scoring.population",
     "SearchSpace": "space",
     "Supernet": "search.supernet.supernet",
-    "evolve": "search.evolution.front",
+    "evolve": "search.evolution.search",
     "rank": "search.scoring.rank",
     "train_supernet": "search.supernet.training",
 }

@@ -8,9 +8,8 @@ searches with other limits and objectives too. If interrupted, run the same comm
 result. Another search in the same folder keeps evaluations.jsonl and replaces the rest: generations/ (populations and
 fronts), metrics.csv, search.json with the front, front.png and hypervolume.png.
 
-With --anchors, a regression from scores and genotypes to a few known accuracies corrects the scores, if it is better in
-cross-validation. With --known and no supernet, the scores are the known accuracies. Runs as one process, or as several
-under torchrun, which share the networks.
+With --known and no supernet, the scores are the known accuracies. Runs as one process, or as several under torchrun,
+which share the networks.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ Scores the paths of a random sample of the known networks (the seed fixes it; id
 stage) on held-out images. Reports Kendall's tau-b with its 95% bootstrap interval, beside predictors that need no
 supernet (number of blocks, MACs, parameters, and the combination of them that ranks best), over all pairs of networks
 and within bands of about equal MACs; then tau and Spearman's correlation among networks of equal depth, and the known
-accuracy of the networks of highest score. With --anchors, a regression from scores and genotypes to a few known
-accuracies corrects the scores; it stands beside the same regression without the supernet.
+accuracy of the networks of highest score.
 
 Writes rank_running or rank_recalibrated (.csv, .json, .png). Scores go to evaluations.jsonl in groups of 64: no path is
 scored twice. If interrupted, run the same command again; it repeats one group at most.
@@ -63,14 +62,12 @@ def show(ranking: Ranking, file: Path) -> None:
 
 
 def _predictors(ranking: Ranking) -> Table:
-    from scarlet_models.search.scoring.baselines import signed
-
     baselines = ranking.baselines
     columns = [">Kendall's tau [95%]", ">Δ to best label-free"]
     if baselines.bands > 1:
         columns += [f">within {baselines.bands} bands of MACs", ">Δ to best label-free"]
     shown = table("predictor", *columns)
     for row in baselines.predictors:
-        cells = [str(row.tau), signed(row.difference), str(row.within), signed(row.difference_within)]
+        cells = [f"{row.tau}", f"{row.difference:+}", f"{row.within}", f"{row.difference_within:+}"]
         shown.add_row(row.name, *cells[: len(columns)])
     return shown

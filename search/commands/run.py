@@ -11,10 +11,7 @@ limit on latency, all blocks are timed on this device before training, unless --
 
 The network that is picked is the most accurate one that the search or its random search has scored (--pick accuracy;
 fewer MACs win a tie), or the one at the knee of their fronts (--pick knee): farthest above the line from the cheapest
-to the most accurate, both axes scaled to that range. With --compare, a random network and the largest one within the
-same limits are trained by the same recipe, and the report sets the three side by side.
-
-With --anchors N, N networks are trained for a short time first, and their accuracy corrects the supernet's scores.
+to the most accurate, both axes scaled to that range.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scarlet_models.files import owning
 from scarlet_models.search import cli
@@ -31,9 +28,6 @@ from scarlet_models.shell import next_line
 from scarlet_models.signals import StopSignals
 from scarlet_models.terminal import console, output, short, table
 from scarlet_models.training.progress import log_to_stderr
-
-if TYPE_CHECKING:
-    from scarlet_models.search.pipeline.plan import Plan
 
 EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
@@ -61,9 +55,9 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     log_to_stderr()
     with cpu_threads(options.threads):
         search = WholeSearch(options, cli.PROGRAM)
-        plan = make_plan(search)
+        plan = asdict(make_plan(search))
         if options.plan or not options.json:
-            output(asdict(plan), options.json, lambda _: _show_plan(plan))
+            output(plan, options.json, _show_plan)
         if options.plan:
             return {}
         line = again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])
@@ -71,17 +65,16 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
             return search.run()
 
 
-def _show_plan(plan: Plan) -> None:
+def _show_plan(plan: dict[str, Any]) -> None:
     shown = table("stage", ">estimate", "what for")
-    for step in plan.stages:
-        text = "seconds" if step.seconds is None else _duration(step.seconds)
-        shown.add_row(step.stage, "done" if step.done else text, step.why)
-    print(
-        f"space {plan.space}, {plan.images:,} images to learn from and {plan.held_out:,} held out to choose by; "
-        f"all files go to {plan.out}\n"
-    )
+    for step in plan["stages"]:
+        text = "seconds" if step["seconds"] is None else _duration(step["seconds"])
+        shown.add_row(step["stage"], "done" if step["done"] else text, step["why"])
+    images = f"{plan['images']:,} images to learn from and {plan['held_out']:,} held out to choose by"
+    print(f"space {plan['space']}, {images}; all files go to {plan['out']}\n")
     console().print(shown)
-    print(f"\nin all about {_duration(plan.seconds)} of arithmetic, by a few timed steps; reading images may add to it")
+    took = _duration(plan["seconds"])
+    print(f"\nin all about {took} of arithmetic, by a few timed steps; reading images may add to it")
 
 
 def _duration(seconds: float) -> str:
@@ -102,8 +95,7 @@ def show(result: dict[str, Any]) -> None:
     if result["compared"]:
         _show_compared(result["compared"])
     source = f"local-dir:{result['exported']}"
-    print(f"report     {result['report']}")
-    print(f"model      timm.create_model({source!r}, pretrained=True)")
+    print(f"report     {result['report']}\nmodel      timm.create_model({source!r}, pretrained=True)")
     print(next_line("scarlet-models", "classify", "IMAGES", "--model", source))
 
 

@@ -39,13 +39,7 @@ class ScoredNetwork:
 
 
 class Archive:
-    """Networks with their figures.
-
-    Args:
-        objectives: Objectives of the front.
-        costs: Costs of the networks.
-        bounds: Allowed ranges; a measured network can violate that of accuracy only.
-        known: Known accuracies in percent, for comparison.
+    """Networks with their figures. Of the `bounds`, a measured network can violate that of accuracy only.
 
     Attributes:
         genotypes: (N, layers).
@@ -68,11 +62,10 @@ class Archive:
         self.constrained, self.least = "accuracy" in bounds, bounds.get("accuracy", UNLIMITED)[0]
         known = known or {}
         self.known = dict(zip(keys_of(np.array([g.choices for g in known])), known.values(), strict=True))
-        self.genotypes = np.empty((0, len(costs.space.layers)), int)
+        self.genotypes, self.values = np.empty((0, len(costs.space.layers)), int), np.empty((0, len(objectives)))
+        self.violations, self.born, self.front = np.empty(0), np.empty(0, int), np.empty(0, int)
         names = ("accuracy", *costs.names, "true_accuracy", "score")
         self.figures: dict[str, np.ndarray] = {name: np.empty(0) for name in names}
-        self.values, self.violations = np.empty((0, len(objectives))), np.empty(0)
-        self.born, self.front = np.empty(0, int), np.empty(0, int)
         self._places: dict[bytes, int] = {}
         self._networks: dict[int, ScoredNetwork] = {}
 

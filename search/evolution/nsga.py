@@ -109,7 +109,7 @@ class Evolution:
 
     Args:
         weights: Weights of the objectives in the crowding distance.
-        first: Canonical genotypes (N, layers) to start the first generation with.
+        first: Canonical genotypes (N, layers) to start with.
         constrained: Whether `tell` gets violations.
         screen: Wraps the mating in one that knows what was measured (`surrogate.Screening`).
     """

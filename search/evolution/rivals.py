@@ -1,7 +1,4 @@
-"""What searches side by side: ways to choose networks, and how they compare.
-
-The rivals of the search: random search, the same stratified by MACs, and networks chosen by depth alone.
-"""
+"""The rivals of a search: random search, the same stratified by MACs, and networks chosen by depth alone."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import numpy as np
 from .additive import AdditiveCost
 from .archive import Archive
 from .candidates import Candidates, canonicalise
+from .objectives import UNLIMITED
 from .options import EvolveOptions
 
 LABELS = {  # by key in search.json
@@ -120,30 +118,25 @@ class DepthRule(Side):
         if self.asked:
             return np.empty((0, len(self.candidates.space.layers)), int)
         self.asked = True
-        limited = self.candidates.bounds.get("latency", (-np.inf, np.inf))[1] < np.inf
-        return deepest_networks(self.candidates, "latency" if limited else "macs")
+        candidates, costs, space = self.candidates, self.candidates.costs, self.candidates.space
+        cost = "latency" if candidates.bounds.get("latency", UNLIMITED)[1] < np.inf else "macs"
+        low, high = costs.range(cost, candidates.bounds)
+        budgets = np.linspace(high, low, BUDGETS)
+        blocks = np.arange(len(space.choices)) != space.identity
+        shares = np.maximum(costs.table.macs, 0) / costs.table.macs.max(1).sum()
+        values = blocks + 0.999 * shares  # of all layers together, MACs count less than one block
+        pool = pool_of(candidates, np.random.default_rng(0))
+        if candidates.networks is None:
+            table, base = costs.additive(cost)
+            best = canonicalise(space, AdditiveCost(space, table, up=True).best_within(values, budgets - base))
+            pool = np.concatenate([best[candidates.excess(best) == 0], pool])  # the best may break another limit
+        value, price = values[np.arange(pool.shape[1]), pool].sum(1), costs.of(pool)[cost]
+        affordable = [np.flatnonzero(price <= budget) for budget in budgets]
+        return pool[list(dict.fromkeys(rows[value[rows].argmax()] for rows in affordable if len(rows)))]
 
     @property
     def front(self) -> np.ndarray:
         return np.flatnonzero(self.archive.violations <= 0)
-
-
-def deepest_networks(candidates: Candidates, cost: str) -> np.ndarray:
-    """The networks within the limits with most blocks, then most MACs, for budgets of a cost, the largest first."""
-    space, costs = candidates.space, candidates.costs
-    blocks = np.array([choice != space.identity for choice in range(len(space.choices))])
-    shares = np.maximum(costs.table.macs, 0) / costs.table.macs.max(1).sum()
-    values = blocks + 0.999 * shares  # of all layers together, MACs count less than one block
-    low, high = costs.range(cost, candidates.bounds)
-    budgets = np.linspace(high, low, BUDGETS)
-    pool = pool_of(candidates, np.random.default_rng(0))
-    if candidates.networks is None:
-        table, base = costs.additive(cost)
-        best = canonicalise(space, AdditiveCost(space, table, up=True).best_within(values, budgets - base))
-        pool = np.concatenate([best[candidates.excess(best) == 0], pool])  # the best may break another limit
-    value, price = values[np.arange(pool.shape[1]), pool].sum(1), costs.of(pool)[cost]
-    affordable = [np.flatnonzero(price <= budget) for budget in budgets]
-    return pool[list(dict.fromkeys(rows[value[rows].argmax()] for rows in affordable if len(rows)))]
 
 
 def pool_of(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
@@ -163,18 +156,14 @@ def compare_searches(report: Mapping[str, Any]) -> tuple[list[str], list[list[st
     Where accuracies are known, the last columns are those of `hypervolume.regret`.
     """
     columns = ["networks chosen by", ">scored", ">hypervolume"]
-    regrets = report.get("regret")
-    if regrets:
+    known = {}
+    if regrets := report.get("regret"):
         columns += [">true: best below best known", ">front below, mean", ">share of best hypervolume"]
+        known = {"best": ".2f", "front": ".2f", "hypervolume": ".3f"}
     rows = []
     for name, label in LABELS.items():
-        side = report if name == "evolution" else report.get(name)
-        if side:
-            volume = side["hypervolume"][-1][1] if side["hypervolume"] else 0.0
-            cells = [label, f"{side['evaluations']:,}", f"{volume:.4f}"]
-            if regrets:
-                regret = regrets.get(name) or {}
-                known = (("best", ".2f"), ("front", ".2f"), ("hypervolume", ".3f"))
-                cells += [format(regret[key], form) if key in regret else "-" for key, form in known]
-            rows.append(cells)
+        if side := report if name == "evolution" else report.get(name):
+            volume, regret = side["hypervolume"][-1][1] if side["hypervolume"] else 0.0, (regrets or {}).get(name) or {}
+            cells = [format(regret[key], form) if key in regret else "-" for key, form in known.items()]
+            rows.append([label, f"{side['evaluations']:,}", f"{volume:.4f}", *cells])
     return columns, rows

@@ -7,31 +7,43 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import lock, remove, write_json, write_text
 from scarlet_models.models import GENOTYPES
+from scarlet_models.options import names_with
 from scarlet_models.search.scoring.figures import save
 from scarlet_models.search.scoring.heldout import TrainedSupernet, open_supernet
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
-from scarlet_models.training.run_folder import describe_environment, resume_line
+from scarlet_models.training.environment import FREE_ENVIRONMENT
+from scarlet_models.training.options import from_keywords
+from scarlet_models.training.run_folder import (
+    Events,
+    MetricsTable,
+    describe_environment,
+    plain,
+    refuse_changes,
+    resume_line,
+)
 
-from .archive import Archive
+from .archive import Archive, ScoredNetwork
 from .candidates import Candidates
 from .figures import Mark, draw_fronts, draw_hypervolume
-from .folder import SearchFolder
 from .hypervolume import hypervolume_of, reference_ranges, regret
 from .nsga import Evolution
 from .objectives import Costs, read_bounds, read_objectives, wants_latency
@@ -39,6 +51,8 @@ from .options import EvolveOptions
 from .rivals import LABELS, RIVALS, Side, make_rivals
 
 _logger = logging.getLogger(__name__)
+
+SHOWN = 10  # networks in a front's repr
 
 
 def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) -> EvolutionarySearch | None:
@@ -103,6 +117,43 @@ class _Evolving(Side):
         predicted = getattr(self.evolution.algorithm.mating, "predicted", ())
         tau = kendall(predicted, accuracy) if len(predicted) > 1 else math.nan
         self.tau = None if math.isnan(tau) else tau
+
+
+class SearchFolder:
+    """config.yaml, env.json, generations/, metrics.csv, TensorBoard events and search.json of a search.
+
+    A search is a pure function of its options and of what it measures, so it resumes by running again over
+    evaluations.jsonl. Opening the folder therefore removes all other files of an earlier search. Resuming differs in
+    one thing: other options or another environment than in the folder is a UserError, but for more generations.
+    """
+
+    def __init__(self, options: EvolveOptions, environment: dict[str, Any]) -> None:
+        self.path = path = Path(options.out)
+        config = plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
+        lock(path)
+        if options.resume and ((path / "config.yaml").exists() or (path / "evaluations.jsonl").exists()):
+            refuse_changes(path / "config.yaml", config, names_with(options, "free"), options.allow_drift)
+            refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT, options.allow_drift)
+        old = [path / name for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png")]
+        for file in [*old, *(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
+            remove(file)
+        write_text(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_json(path / "env.json", environment, indent=1)
+        self.metrics = MetricsTable(path / "metrics.csv", 0)
+        self.events = Events(path / "events")
+
+    def record(self, generation: int, content: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+        """Write a generation's file, and its row in metrics.csv and TensorBoard; None is an empty cell."""
+        write_json(self.path / f"generations/{generation:04d}.json", content, indent=1)
+        self.metrics.append({key: "" if value is None else value for key, value in row.items()})
+        for key, value in row.items():
+            if value is not None and key != "generation":
+                self.events.add_scalar(key, value, generation)
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Write search.json, and close the TensorBoard events."""
+        write_json(self.path / "search.json", report, indent=1)
+        self.events.close()
 
 
 class EvolutionarySearch:
@@ -172,7 +223,11 @@ class EvolutionarySearch:
             "front": archive.records(front),
         }
         self.folder.record(generation, content | networks, row)
-        _logger.info("generation %d/%d  %s", generation + 1, self.options.generations, _summary(row))
+        chance = f" (random {volumes['random']:.4f})" if "random" in volumes else ""
+        notes = [f"{len(archive)} networks", f"hypervolume {volumes['evolution']:.4f}{chance}", f"front {len(front)}"]
+        notes += [] if row["best_accuracy"] is None else [f"best {row['best_accuracy']:.2f}%"]
+        notes += [] if self.own.tau is None else [f"surrogate's Kendall's tau {self.own.tau:.2f}"]
+        _logger.info("generation %d/%d  %s", generation + 1, self.options.generations, "  ".join(notes))
 
     def _report(self) -> dict[str, Any]:
         sides = {
@@ -191,9 +246,9 @@ class EvolutionarySearch:
             **dict.fromkeys(RIVALS),
             **sides,
         }
-        if self.known:
-            compare = partial(regret, self.known, self.own.candidates)
-            regrets = {name: compare(side.archive, side.front) for name, side in self.sides.items()}
+        if known := self.known:
+            own = self.own.candidates
+            regrets = {name: regret(known, own, side.archive, side.front) for name, side in self.sides.items()}
             report["regret"] = dict.fromkeys(LABELS) | regrets
         return report
 
@@ -215,25 +270,56 @@ class EvolutionarySearch:
         return marks
 
 
-def _summary(row: dict[str, Any]) -> str:
-    chance = "" if row["random_hypervolume"] is None else f" (random {row['random_hypervolume']:.4f})"
-    notes = [f"{row['evaluations']} networks", f"hypervolume {row['hypervolume']:.4f}{chance}", f"front {row['front']}"]
-    notes += [] if row["best_accuracy"] is None else [f"best {row['best_accuracy']:.2f}%"]
-    notes += [] if row["surrogate_kendall"] is None else [f"surrogate's Kendall's tau {row['surrogate_kendall']:.2f}"]
-    return "  ".join(notes)
-
-
 def read_seeds(texts: Sequence[str], candidates: Candidates) -> np.ndarray:
     """Canonical genotypes (N, layers) from texts: genotypes, or names of released networks."""
     named = {name: text for full, text in GENOTYPES.items() for name in (full, full[-1].upper())}
-    rows = np.empty((0, len(candidates.space.layers)), int)
+    rows = []
     for text in texts:
         try:
-            genotype = Genotype.parse(named.get(text, text), candidates.space).canonical()
+            rows.append(Genotype.parse(named.get(text, text), candidates.space).canonical().choices)
         except UserError as error:
             raise UserError(f"--seeds: {text}: {error}") from None
-        row = np.array([genotype.choices])
-        if not len(candidates.fresh(row)):
+        if not len(candidates.fresh(np.array(rows[-1:]))):
             raise UserError(f"--seeds: {text} does not meet the limits, or is not in the table: leave it out")
-        rows = np.concatenate([rows, row])
-    return rows
+    return np.array(rows, int).reshape(-1, len(candidates.space.layers))
+
+
+class Front(list[ScoredNetwork]):
+    """The networks that no scored network beats in all objectives, the most accurate first.
+
+    `report` is what search.json holds. Under torchrun the front is empty on ranks other than 0, which have no search.
+    """
+
+    def __init__(self, search: EvolutionarySearch | None) -> None:
+        super().__init__(search.archive.networks(search.archive.front) if search else [])
+        self.search, self.report = search, search.report if search else {}
+        self.folder = search.folder.path if search else None
+
+    def __repr__(self) -> str:
+        lines = [f"Front({len(self)} of {self.report.get('evaluations', 0)} scored networks)"]
+        lines += [f"  {network!r}" for network in self[:SHOWN]]
+        return "\n".join([*lines, *(["  ..."] if len(self) > SHOWN else [])])
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw accuracy against MACs of all scored networks, and the front; write it as PNG if there is a path."""
+        assert self.search is not None
+        figure = self.search.draw()
+        if path is not None:
+            save(figure, Path(path))
+        return figure
+
+
+def evolve(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any) -> Front:
+    """Search for networks with a supernet's scores: `scarlet-search evolve` in Python.
+
+    Args:
+        net: The supernet: a folder, a file, the name of one that ships, or a Supernet that was trained or loaded.
+        data_dir: The images: folder of class folders, tar file, or the place of a named data set.
+        **options: Options of the command by name, such as objectives=["accuracy", "macs"] or max_macs="300M".
+
+    Raises:
+        UserError: A bad option, limits that no network meets, or a supernet or images that cannot be read.
+    """
+    supernet = open_supernet(net)
+    wanted = from_keywords(EvolveOptions, supernet=supernet.name, data_dir=data_dir, **options)
+    return Front(run_search(wanted, supernet))

@@ -33,9 +33,6 @@ class Surrogate:
 
     So the covariance of two accuracies is a function of the number of layers that their genotypes differ in. Its scales
     are fitted to at most 256 networks, again when there are twice as many. The newest 2,000 predict: O(N^3).
-
-    Args:
-        choices: Number of choices of the space.
     """
 
     def __init__(self, choices: int) -> None:
@@ -78,15 +75,9 @@ class Surrogate:
 
 
 class Screening(InfillCriterion):
-    """Replaces the mating: breeds many networks on predictions and passes on those worth measuring.
+    """Replaces the mating: breeds `screened` networks on predictions and passes on those worth measuring.
 
-    Args:
-        mating: The mating that breeds new networks, each at most once.
-        archive: The measured networks.
-        screened: Networks to breed for each generation.
-
-    Attributes:
-        predicted: Predicted accuracies of the networks that it last passed on, in order.
+    `predicted` are the predicted accuracies of the networks that it last passed on, in order.
     """
 
     def __init__(self, mating: Mating, archive: Archive, screened: int) -> None:
@@ -119,8 +110,7 @@ class Screening(InfillCriterion):
     def _most_gain(self, values: np.ndarray, violations: np.ndarray, count: int) -> list[int]:
         """Rows that add most to the measured front, in the order they are taken; then those that rank first."""
         front = self.archive.values[self.archive.front]
-        feasible = values[violations <= 0]
-        everything = np.concatenate([front, feasible])
+        everything = np.concatenate([front, values[violations <= 0]])
         if not len(everything):
             return list(range(min(count, len(values))))
         volume = against_front(everything)

@@ -115,15 +115,15 @@ class HeldOut:
 
     def conditions(self, options: ScoreOptions) -> dict[str, Any]:
         """What a path's score depends on besides the path, as plain data: the conditions of a `ScoreCache`."""
-        keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
-        config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
+        config, keys = self.info.data_config, ("interpolation", "crop_pct", "crop_mode", "mean", "std")
+        transform = {key: config[key] for key in keys if key in config}
         recalibrated = options.batch_norm == "recalibrated"
         return {
             "supernet": self.info.sha256,
             "split": self.split.hash,
             "held_out": self._digest([self.held]),
             "image_size": self.info.image_size,
-            "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
+            "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in transform.items()},
             "batch_norm": options.batch_norm,
             "calibration": self._digest(self._calibration(options.calibration_images)) if recalibrated else None,
             "dtype": "float32" if options.amp == "none" else options.amp,

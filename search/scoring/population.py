@@ -50,17 +50,14 @@ class Node:
 class Trie:
     """Paths of a supernet as a tree: the stem is its root, and a head of its own is each path's leaf.
 
-    A node runs its module in eval mode with the supernet's parameters, but has buffers of its own.
+    A node runs its module in eval mode with the supernet's parameters, but has buffers of its own. `norms` are the
+    batch norms of all nodes.
 
     Args:
         net: The supernet.
         candidates: Distinct paths.
         dtype: Of features and of convolutions; reduced precision works with copies.
         fold: In reduced precision, fold the running statistics into the convolutions; `norms` is empty then.
-
-    Attributes:
-        root: The stem's node.
-        norms: The batch norms of all nodes.
     """
 
     def __init__(

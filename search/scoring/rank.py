@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,15 +51,15 @@ class Ranking:
     def __init__(
         self,
         options: RankOptions,
-        networks: Sequence[Genotype],
-        known: np.ndarray,
+        accuracies: Mapping[Genotype, float],
         measured: Sequence[Score],
         folder: Path,
         anchors: Anchors | None = None,
     ) -> None:
-        self.options, self.networks, self.folder, self.anchors = options, list(networks), folder, anchors
-        rows = np.array([genotype.choices for genotype in networks])
-        self.known, self.predicted = known, np.array([score.top1 for score in measured])
+        self.options, self.networks, self.folder, self.anchors = options, list(accuracies), folder, anchors
+        rows = np.array([genotype.choices for genotype in accuracies])
+        self.known = known = np.array(list(accuracies.values()))
+        self.predicted = np.array([score.top1 for score in measured])
         self.counted = counted(self.networks[0].space, rows)
         self.columns = {"known": known, "predicted": self.predicted, "loss": np.array([s.loss for s in measured])}
         scores = {SUPERNET: self.predicted, "supernet, loss": -self.columns["loss"]}
@@ -67,7 +67,7 @@ class Ranking:
             self.columns["anchored"] = scores[ANCHORED] = anchors.predict(rows, measured)
             scores[ANCHORS_ALONE] = anchors.predict_without(rows)
         self.baselines = Comparison(self.networks, known, scores, options.bootstrap, options.seed)
-        self.scores = dict(zip(networks, self.predicted.tolist(), strict=True))
+        self.scores = dict(zip(accuracies, self.predicted.tolist(), strict=True))
         self.tau, self.spearman = self._estimates(np.ones(len(known), bool))
         groups = [self.counted["blocks"] == depth for depth in np.unique(self.counted["blocks"])]
         self.by_blocks = [self._group(where) for where in groups]
@@ -135,9 +135,9 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
     """Score a sample of the known networks with the supernet, and compare; no path is scored twice in a folder."""
     supernet = supernet or open_supernet(options.supernet)
     folder = Path(options.out) if options.out else supernet.folder
-    space = supernet.net.space
-    anchors = load_anchors(options.anchors, space) if options.anchors else {}
-    known = {g: accuracy for g, accuracy in load_known_accuracies(options.known, space).items() if g not in anchors}
+    anchors = load_anchors(options.anchors, supernet.net.space) if options.anchors else {}
+    every = load_known_accuracies(options.known, supernet.net.space)
+    known = {genotype: accuracy for genotype, accuracy in every.items() if genotype not in anchors}
     if not known:
         raise UserError(f"--known {options.known}: every network in it is an anchor; none is left to compare")
     chosen = choose_networks(list(known), options.networks, options.seed)
@@ -145,8 +145,7 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
         paths = PathScores(supernet, options, folder, World(0, 1, device))
         scores = paths.measure(np.array([genotype.choices for genotype in (*chosen, *anchors)]))
     correction = Anchors(anchors, scores[len(chosen) :]) if anchors else None
-    accuracies = np.array([known[genotype] for genotype in chosen])
-    return Ranking(options, chosen, accuracies, scores[: len(chosen)], folder, correction)
+    return Ranking(options, {g: known[g] for g in chosen}, scores[: len(chosen)], folder, correction)
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:

@@ -119,23 +119,18 @@ class PathScores(Scores):
 
     def _measure(self, wanted: list[Genotype]) -> None:
         if self.evaluator is None:
-            self.evaluator = self._make_evaluator()
+            device, options = self.world.device, self.options
+            batches, calibration = self.held.batches(device), None
+            if options.batch_norm == "recalibrated":
+                calibration, _ = self.held.calibration(options.calibration_images, device)
+            self.evaluator = PopulationEvaluator(
+                to_device(self.net, device, fast_depthwise=False),
+                batches,
+                calibration,
+                chunk=_CHUNK if isinstance(batches, list) else _DECODING_CHUNK,
+                dtype=_PRECISIONS[options.amp],
+                score_cache=self.score_cache,
+                world=self.world,
+                progress=True,
+            )
         self.evaluator.evaluate(wanted)
-
-    def _make_evaluator(self) -> PopulationEvaluator:
-        """Reads the images, and moves the supernet to the device."""
-        device, options = self.world.device, self.options
-        to_device(self.net, device, fast_depthwise=False)
-        batches, calibration = self.held.batches(device), None
-        if options.batch_norm == "recalibrated":
-            calibration, _ = self.held.calibration(options.calibration_images, device)
-        return PopulationEvaluator(
-            self.net,
-            batches,
-            calibration,
-            chunk=_CHUNK if isinstance(batches, list) else _DECODING_CHUNK,
-            dtype=_PRECISIONS[options.amp],
-            score_cache=self.score_cache,
-            world=self.world,
-            progress=True,
-        )

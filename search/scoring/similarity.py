@@ -6,7 +6,7 @@ choices for one image are compared as flattened maps. The similarity of a pair i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -26,7 +26,7 @@ from scarlet_models.training.device import to_device
 from scarlet_models.training.progress import Progress
 
 from .figures import draw_similarity, draw_similarity_by_layer, save
-from .heldout import HeldOut, TrainedSupernet, one_process, open_supernet
+from .heldout import HeldOut, one_process, open_supernet
 from .options import SimilarityOptions
 
 VARIANTS = {"skip": "plain skip", "linear": "stabilizer"}
@@ -48,18 +48,14 @@ def compare_choices(options: SimilarityOptions) -> tuple[SearchSpace, dict[str, 
     kinds = [VARIANTS.get(supernet.net.stabilizer, supernet.net.stabilizer) for supernet in supernets]
     folders = [f"{number}. {supernet.folder.name}" for number, supernet in enumerate(supernets, 1)]
     names = kinds if len(set(kinds)) == len(kinds) else folders
-    with one_process(options) as device:
-        tables = [_measure(supernet, paths, options, device) for supernet in supernets]
-    return space, dict(zip(names, tables, strict=True))
-
-
-def _measure(
-    supernet: TrainedSupernet, paths: Sequence[Genotype], options: SimilarityOptions, device: torch.device
-) -> Tables:
-    net = to_device(supernet.net, device, fast_depthwise=False)
-    batches = [images for images, _ in HeldOut(options, supernet.info).batches(device)]
-    with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
-        return layer_similarities(net, paths, batches)
+    tables = {}
+    with one_process(options) as device, torch.no_grad():
+        for name, supernet in zip(names, supernets, strict=True):
+            net = to_device(supernet.net, device, fast_depthwise=False)
+            batches = [images for images, _ in HeldOut(options, supernet.info).batches(device)]
+            with batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
+                tables[name] = layer_similarities(net, paths, batches)
+    return space, tables
 
 
 def layer_similarities(net: Supernet, paths: Sequence[Genotype], batches: Sequence[Tensor]) -> Tables:
@@ -87,15 +83,10 @@ def _cosines(outputs: Sequence[Tensor]) -> Tensor:
 
 def summarize(space: SearchSpace, layer: int, table: np.ndarray) -> dict[str, Any]:
     """Mean similarity in a layer between different blocks, and of the identity to blocks; None where there is none."""
-    identity = np.array([choice == space.identity for choice in space.layers[layer].choices])
-    blocks = table[~identity][:, ~identity]
-    pairs = blocks[np.triu_indices(len(blocks), 1)]
-    across = table[identity][:, ~identity]
-    return {
-        "layer": layer,
-        "between_blocks": float(pairs.mean()) if pairs.size else None,
-        "identity_to_blocks": float(across.mean()) if across.size else None,
-    }
+    identity = np.array(space.layers[layer].choices) == space.identity
+    blocks, across = table[~identity][:, ~identity], table[identity][:, ~identity]
+    values = {"between_blocks": blocks[np.triu_indices(len(blocks), 1)], "identity_to_blocks": across}
+    return {"layer": layer} | {name: float(found.mean()) if found.size else None for name, found in values.items()}
 
 
 def write_similarities(
@@ -109,7 +100,12 @@ def write_similarities(
         layer = next((one.index for one in space.layers if space.identity in one.choices and one.keeps_shape), 0)
     if not 0 <= layer < len(space.layers):
         raise UserError(f"--layer: {layer} is not in 0..{len(space.layers) - 1}")
-    write_csv(folder / "similarity.csv", _rows(space, tables))
+    rows: list[Sequence[object]] = [("supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine")]
+    for name, layers in tables.items():
+        for one, table in zip(space.layers, layers, strict=True):
+            for (a, b), cosine in zip(product(one.choices, repeat=2), table.flat, strict=True):
+                rows.append((name, one.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"))
+    write_csv(folder / "similarity.csv", rows)
     labels = [str(space.choices[choice]) for choice in space.layers[layer].choices]
     one_layer = {name: layers[layer] for name, layers in tables.items()}
     title = f"outputs of the choices of layer {layer}"
@@ -121,11 +117,3 @@ def write_similarities(
     }
     save(draw_similarity_by_layer(space, means), folder / "similarity_layers.png")
     return summary
-
-
-def _rows(space: SearchSpace, tables: Mapping[str, Tables]) -> Iterator[Sequence[object]]:
-    yield "supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"
-    for name, layers in tables.items():
-        for layer, table in zip(space.layers, layers, strict=True):
-            for (a, b), cosine in zip(product(layer.choices, repeat=2), table.flat, strict=True):
-                yield name, layer.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"
