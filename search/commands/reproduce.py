@@ -9,7 +9,6 @@ the recipes are ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from scarlet_models.errors import UserError
@@ -26,9 +25,6 @@ EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
   scarlet-search reproduce scarlet_a --data-dir imagenet --processes 8
   scarlet-search reproduce scarlet_c --data-dir imagenet --skip-search
   scarlet-search reproduce scarlet_b --recipe imagenette --data-dir imagenette.tar"""
-
-_OWN = ("network", "recipe", "skip_search")  # options that run does not have
-_SPACE = "scarlet"  # of the released networks
 
 
 @dataclass(kw_only=True)
@@ -57,9 +53,9 @@ class Options(SharedOptions):
 
 
 def main(options: Options) -> None:
-    result = run.carry_out(_as_run(options), shell_line("scarlet-search reproduce", options))
-    if result:
-        output({**result, "released": _released(options.network)}, options.json, _show)
+    released = _released(options.network)
+    if result := run.carry_out(_as_run(options, released), shell_line("scarlet-search reproduce", options)):
+        output({**result, "released": released}, options.json, _show)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -70,30 +66,28 @@ def _show(result: dict[str, Any]) -> None:
     print(f"           {costs}; {known['paper_top1']}% in the paper")
 
 
-def _as_run(options: Options) -> run.Options:
+def _as_run(options: Options, released: dict[str, Any]) -> run.Options:
     """Options of run: the recipe's, ours over them, and the released network's cost as the limit."""
-    if options.network not in GENOTYPES:
-        raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
     recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": options.recipe}))
-    known = _released(options.network)
     if options.skip_search:
-        recipe = replace(recipe, genotype=known["genotype"], space=_SPACE)
-    elif recipe.space != _SPACE:
+        recipe = replace(recipe, genotype=released["genotype"], space="scarlet")
+    elif recipe.space == "scarlet":
+        recipe = replace(recipe, max_macs=released["macs"])
+    else:
         raise UserError(
-            f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of {_SPACE}: "
+            f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of scarlet: "
             "give a recipe of that space, such as paper_imagenet or imagenette"
         )
-    else:
-        recipe = replace(recipe, max_macs=known["macs"])
-    given = {name: value for name, value in vars(options).items() if value and name not in _OWN}
-    given.setdefault("out", str(Path("runs") / options.network))
-    return replace(recipe, **given, name=options.network)
+    given = {name: value for name, value in vars(options).items() if value and hasattr(recipe, name)}
+    return replace(recipe, **{"out": f"runs/{options.network}", **given}, name=options.network)
 
 
 def _released(network: str) -> dict[str, Any]:
     """Genotype, exact cost and published accuracy of a released network."""
     from scarlet_models.space.space import Genotype
 
+    if network not in GENOTYPES:
+        raise UserError(f"no released network {network!r}: there are {', '.join(GENOTYPES)}")
     genotype = Genotype.parse(GENOTYPES[network])
     cost = genotype.cost()
     return {"genotype": str(genotype), "macs": cost.macs, "params": cost.params, "paper_top1": PAPER_TOP1[network]}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ Range = tuple[float, float]
 UNLIMITED: Range = (-math.inf, math.inf)
 
 
-@dataclass(frozen=True)
-class Objective:
+class Objective(NamedTuple):
     """A figure to raise ("max") or to lower ("min"), and its share of the crowding distance."""
 
     name: str
@@ -38,9 +36,6 @@ class Objective:
     def sign(self) -> int:
         """1 for what is lowered, -1 for what is raised: pymoo minimises."""
         return 1 if self.direction == "min" else -1
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.direction} {self.weight:g}"
 
 
 def read_objectives(texts: Sequence[str]) -> list[Objective]:

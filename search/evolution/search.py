@@ -237,7 +237,7 @@ class EvolutionarySearch:
         report: dict[str, Any] = {
             "space": self.space.name,
             "supernet": self.scores.source,
-            "objectives": [asdict(objective) for objective in self.archive.objectives],
+            "objectives": [objective._asdict() for objective in self.archive.objectives],
             "limits": {name: [None if math.isinf(end) else end for end in ends] for name, ends in self.bounds.items()},
             "reference": self.ranges,
             "anchors": self.scores.anchors.report() if self.scores.anchors else None,

@@ -91,7 +91,6 @@ class SimilarityOptions(HeldOutOptions):
         paths: Number of random paths that lead to each layer.
         seed: Seed of these paths.
         batch_norm: "batch" normalises by the batch's statistics, as in training; "running" by those of training.
-        images: Number of held-out images to use; 0 for all.
         batch_size: Images in a forward pass; all outputs of a layer are in memory at once.
         out: Folder for the results; empty for the first supernet's folder.
     """

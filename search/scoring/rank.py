@@ -96,7 +96,7 @@ class Ranking:
             "anchored": self.anchors.report() if self.anchors else None,
             "by_blocks": [asdict(group) for group in self.by_blocks],
             "best_known": float(self.known.max()),
-            "top_k": [asdict(top) for top in self.top],
+            "top_k": [top._asdict() for top in self.top],
         }
 
     def draw(self) -> Figure:

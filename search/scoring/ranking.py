@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -30,8 +31,7 @@ class Estimate:
         return format(self)
 
 
-@dataclass(frozen=True)
-class TopK:
+class TopK(NamedTuple):
     """Known accuracy of the best of the `k` networks of highest score and their mean; regrets to the k truly best."""
 
     k: int
