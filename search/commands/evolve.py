@@ -12,8 +12,6 @@ With --known and no supernet, the scores are the known accuracies. Runs as one p
 which share the networks.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from rich.table import Table

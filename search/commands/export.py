@@ -8,8 +8,6 @@ pretrained=True) loads the folder, scarlet-models publish pushes it, and scarlet
 and int8 files of it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Writes scikit-learn's digits as images, runs the stages of run with the recipe d
 reads digits that it has never seen. Run it again to see that nothing is done twice.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ Give the folder of `run`, or any folders of train, rank, latency, evolve, retrai
 ones; runs that are still going on count too. Writes index.html, which loads nothing from elsewhere, and figures as PNG.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -6,8 +6,6 @@ network itself is built from its genotype and trained. How the authors searched 
 the recipes are ours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 

@@ -5,8 +5,6 @@ goes on to the same result. To fine-tune a network that has weights, or to train
 train.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.search.retraining.options import RetrainOptions as Options

@@ -14,8 +14,6 @@ fewer MACs win a tie), or the one at the knee of their fronts (--pick knee): far
 to the most accurate, both axes scaled to that range.
 """
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import asdict
 from datetime import timedelta

@@ -6,8 +6,6 @@ paths. Two supernets, such as one with and one without stabilizers, see the same
 side. Writes similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

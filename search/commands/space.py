@@ -4,8 +4,6 @@ Median, percentiles and shares are those of random networks, drawn uniformly. Ex
 limits.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ goes on to the same result. The run's folder gets metrics.csv (a row a step), ch
 each choice were) and, at the end, supernet.safetensors with supernet.json, which rank, evolve and export read.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.search.supernet.options import SupernetOptions as Options

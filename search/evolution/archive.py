@@ -1,7 +1,5 @@
 """What a search has measured, in order, and the best trade-offs among it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -5,8 +5,6 @@ last. Small spaces are enumerated, so that a search can use them up. Mutation an
 choices that a layer allows do not depend on other layers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -3,8 +3,6 @@
 Zitzler and Thiele: Multiobjective evolutionary algorithms (IEEE TEC 3(4), 1999); computed by pymoo.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -3,8 +3,6 @@
 Deb, Pratap, Agarwal and Meyarivan: A fast and elitist multiobjective genetic algorithm, NSGA-II (IEEE TEC 6(2), 2002).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

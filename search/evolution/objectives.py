@@ -1,7 +1,5 @@
 """Objectives of a search, the costs of a network that need no measuring, and limits on both."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

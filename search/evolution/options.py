@@ -1,7 +1,5 @@
 """Options of the evolutionary search, and the limits that several commands share. Imports no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from scarlet_models.options import Ranged, option

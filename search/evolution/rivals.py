@@ -1,7 +1,5 @@
 """The rivals of a search: random search, the same stratified by MACs, and networks chosen by depth alone."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -5,8 +5,6 @@ Of all the networks it breeds, the search measures those that together add most 
 are chosen one by one, each the one that adds most to those before it (greedy maximisation of a submodular function).
 """
 
-from __future__ import annotations
-
 import heapq
 import warnings
 from typing import Any

@@ -4,8 +4,6 @@ A regression from a path's score and loss, and from what the genotype tells (dep
 accuracy. Ridge regression or a Gaussian process, whichever predicts the anchors better in cross-validation.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any

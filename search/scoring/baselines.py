@@ -1,7 +1,5 @@
 """Rankings that need no training, and what a supernet adds to the best of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations

@@ -4,8 +4,6 @@ Share, seed and hash of the split come with the supernet. So a score never comes
 unless the user says that the file names cannot tell (`other_copy`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence

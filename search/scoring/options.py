@@ -1,7 +1,5 @@
 """Options of everything that scores the paths of a trained supernet. Imports no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

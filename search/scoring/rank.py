@@ -1,7 +1,5 @@
 """Rank networks of known accuracy by a supernet's scores, and compare the two orders."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

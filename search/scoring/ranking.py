@@ -1,7 +1,5 @@
 """How well predicted accuracies order networks whose accuracy is known: statistics with bootstrap intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """evaluations.jsonl: a cache of scores, so that no path is scored twice and a killed command resumes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -4,8 +4,6 @@ The choices of a layer get the same input: the output of the layer before it on 
 choices for one image are compared as flattened maps. The similarity of a pair is the mean over images and paths.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import product
