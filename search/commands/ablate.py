@@ -28,7 +28,6 @@ from scarlet_models.search.ablation.options import AblationOptions as Options
 from scarlet_models.shell import shell_line
 from scarlet_models.signals import StopSignals
 from scarlet_models.terminal import console, output, table
-from scarlet_models.training.progress import log_to_stderr
 
 if TYPE_CHECKING:
     from scarlet_models.search.ablation.runner import Runner
@@ -43,7 +42,6 @@ def main(options: Options) -> None:
     from scarlet_models.search.ablation.runner import Runner
     from scarlet_models.search.ablation.study import Study
 
-    log_to_stderr()
     runner = Runner(Study(options, cli.PROGRAM))
     failures: dict[str, str] = {}
     if not options.plan:

@@ -18,7 +18,6 @@ from rich.table import Table
 
 from scarlet_models.search.evolution.options import EvolveOptions as Options
 from scarlet_models.terminal import console, output, short, table
-from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir images --max-macs 300M
   scarlet-search evolve --config runs/evolve/config.yaml --resume
@@ -35,7 +34,6 @@ SHOWN = 20  # networks of the front that are printed
 def main(options: Options) -> None:
     from scarlet_models.search.evolution.search import run_search
 
-    log_to_stderr()
     if search := run_search(options):
         output(search.report, options.json, show)
         if not options.json:

@@ -16,7 +16,6 @@ from scarlet_models.options import option
 from scarlet_models.search.scoring.options import HeldOutOptions
 from scarlet_models.shell import next_line
 from scarlet_models.terminal import console, output, short, table
-from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search export runs/a --out models/a
   scarlet-search export 0,1,2,3,0 --supernet runs/mini --data-dir images --out models/best
@@ -48,7 +47,6 @@ def main(options: Options) -> None:
     from scarlet_models.search.retraining.export import time_beside, trained, write
     from scarlet_models.search.retraining.inherited import inherited
 
-    log_to_stderr()
     if options.supernet:
         network = inherited(options.network, options.supernet, options, options.calibration_images)
     else:

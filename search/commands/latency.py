@@ -22,7 +22,6 @@ from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.shell import next_line
 from scarlet_models.terminal import console, output
 from scarlet_models.terminal import table as columns
-from scarlet_models.training.progress import log_to_stderr
 
 if TYPE_CHECKING:
     from scarlet_models.search.latency.table import LatencyTable
@@ -44,7 +43,6 @@ def main(options: Options) -> None:
     from scarlet_models.search.latency.elsewhere import emit, read_table
     from scarlet_models.search.latency.table import NAME
 
-    log_to_stderr()
     if options.emit:
         folder = emit(options)
         print(f"programs, manifest.json and measure.sh are in {folder}\nnext: read {folder / 'README.md'}")

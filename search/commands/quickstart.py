@@ -16,7 +16,6 @@ from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SharedOptions
 from scarlet_models.shell import next_line, shell_line
 from scarlet_models.terminal import output
-from scarlet_models.training.progress import log_to_stderr
 
 from . import run
 
@@ -38,7 +37,6 @@ class Options(SharedOptions):
 def main(options: Options) -> None:
     from scarlet_models.search.pipeline.digits import read_digits, write_digits
 
-    log_to_stderr()
     started = time.monotonic()
     digits = Path(options.out) / "digits"
     _logger.info("digits: scikit-learn's 1,797 handwritten digits are the images, in %s", digits)

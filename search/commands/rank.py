@@ -19,7 +19,6 @@ from rich.table import Table
 
 from scarlet_models.search.scoring.options import RankOptions as Options
 from scarlet_models.terminal import console, output, table
-from scarlet_models.training.progress import log_to_stderr
 
 if TYPE_CHECKING:
     from scarlet_models.search.scoring.rank import Ranking
@@ -32,7 +31,6 @@ EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.js
 def main(options: Options) -> None:
     from scarlet_models.search.scoring.rank import rank_networks
 
-    log_to_stderr()
     ranking = rank_networks(options)
     file = ranking.save()
     output(ranking.report(), options.json, lambda _: show(ranking, file))

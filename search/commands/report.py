@@ -10,7 +10,6 @@ from pathlib import Path
 from scarlet_models.errors import UserError
 from scarlet_models.options import JsonOptions, option
 from scarlet_models.terminal import output
-from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search report runs/search
   scarlet-search report runs/supernet runs/evolve runs/retrain --out pages/first"""
@@ -34,7 +33,6 @@ def main(options: Options) -> None:
         raise UserError("FOLDERS is missing: give the folder of a run; see --help")
     from scarlet_models.search.report.page import write_report
 
-    log_to_stderr()
     folders = [Path(folder) for folder in options.folders]
     page, *figures = write_report(folders, Path(options.out) if options.out else folders[0] / "report")
     output({"report": str(page), "figures": [str(path) for path in figures]}, options.json, lambda _: print(page))

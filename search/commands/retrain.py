@@ -8,7 +8,6 @@ train.
 import json
 
 from scarlet_models.search.retraining.options import RetrainOptions as Options
-from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 \\
       --genotype 7,6,7,12,12,0,11,6,6,1,8,2,6,8,6,12,9,11,10
@@ -21,7 +20,6 @@ def main(options: Options) -> None:
     from scarlet_models.search.retraining.retraining import retrain
     from scarlet_models.training.distributed import start_training
 
-    log_to_stderr()
     with start_training(options.device, options.threads) as world:
         result, final = retrain(options, world, "scarlet-search retrain")
         if world.is_main and options.json:

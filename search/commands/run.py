@@ -25,7 +25,6 @@ from scarlet_models.search.pipeline.options import SearchOptions as Options
 from scarlet_models.shell import next_line
 from scarlet_models.signals import StopSignals
 from scarlet_models.terminal import console, output, short, table
-from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
@@ -50,7 +49,6 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     from scarlet_models.search.pipeline.plan import make_plan
     from scarlet_models.search.pipeline.search import WholeSearch
 
-    log_to_stderr()
     with cpu_threads(options.threads):
         search = WholeSearch(options, cli.PROGRAM)
         plan = asdict(make_plan(search))

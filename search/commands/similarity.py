@@ -11,7 +11,6 @@ from typing import Any
 
 from scarlet_models.search.scoring.options import SimilarityOptions as Options
 from scarlet_models.terminal import console, output, table
-from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search similarity runs/macro --data-dir cifar10
   scarlet-search similarity runs/macro runs/plain_skip --data-dir cifar10 --layer 3 --out figures"""
@@ -21,7 +20,6 @@ def main(options: Options) -> None:
     from scarlet_models.search.scoring.heldout import folder_of
     from scarlet_models.search.scoring.similarity import compare_choices, write_similarities
 
-    log_to_stderr()
     space, tables = compare_choices(options)
     out = Path(options.out) if options.out else folder_of(options.supernets[0])
     output(write_similarities(out, space, tables, options.layer), options.json, show)

@@ -8,7 +8,6 @@ each choice were) and, at the end, supernet.safetensors with supernet.json, whic
 import json
 
 from scarlet_models.search.supernet.options import SupernetOptions as Options
-from scarlet_models.training.progress import log_to_stderr
 
 EXAMPLE = """  scarlet-search train --config supernet_nas_bench_macro --data-dir cifar10 --out runs/macro
   scarlet-search train --config runs/macro/config.yaml --resume
@@ -20,7 +19,6 @@ def main(options: Options) -> None:
     from scarlet_models.search.supernet.training import train
     from scarlet_models.training.distributed import start_training
 
-    log_to_stderr()
     with start_training(options.device, options.threads) as world:
         path, figures = train(options, world, "scarlet-search train")
         if world.is_main and options.json:
