@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -119,41 +119,24 @@ class _Evolving(Side):
         self.tau = None if math.isnan(tau) else tau
 
 
-class SearchFolder:
-    """config.yaml, env.json, generations/, metrics.csv, TensorBoard events and search.json of a search.
+def open_folder(options: EvolveOptions, environment: dict[str, Any]) -> tuple[MetricsTable, Events]:
+    """Write config.yaml and env.json, and open metrics.csv and the TensorBoard events.
 
     A search is a pure function of its options and of what it measures, so it resumes by running again over
-    evaluations.jsonl. Opening the folder therefore removes all other files of an earlier search. Resuming differs in
-    one thing: other options or another environment than in the folder is a UserError, but for more generations.
+    evaluations.jsonl. All other files of an earlier search are therefore removed. Resuming differs in one thing: other
+    options or another environment than in the folder is a UserError, but for more generations.
     """
-
-    def __init__(self, options: EvolveOptions, environment: dict[str, Any]) -> None:
-        self.path = path = Path(options.out)
-        config = plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
-        lock(path)
-        if options.resume and ((path / "config.yaml").exists() or (path / "evaluations.jsonl").exists()):
-            refuse_changes(path / "config.yaml", config, names_with(options, "free"), options.allow_drift)
-            refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT, options.allow_drift)
-        old = [path / name for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png")]
-        for file in [*old, *(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
-            remove(file)
-        write_text(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        write_json(path / "env.json", environment, indent=1)
-        self.metrics = MetricsTable(path / "metrics.csv", 0)
-        self.events = Events(path / "events")
-
-    def record(self, generation: int, content: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-        """Write a generation's file, and its row in metrics.csv and TensorBoard; None is an empty cell."""
-        write_json(self.path / f"generations/{generation:04d}.json", content, indent=1)
-        self.metrics.append({key: "" if value is None else value for key, value in row.items()})
-        for key, value in row.items():
-            if value is not None and key != "generation":
-                self.events.add_scalar(key, value, generation)
-
-    def finish(self, report: Mapping[str, Any]) -> None:
-        """Write search.json, and close the TensorBoard events."""
-        write_json(self.path / "search.json", report, indent=1)
-        self.events.close()
+    path, config = Path(options.out), plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
+    lock(path)
+    if options.resume and ((path / "config.yaml").exists() or (path / "evaluations.jsonl").exists()):
+        refuse_changes(path / "config.yaml", config, names_with(options, "free"), options.allow_drift)
+        refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT, options.allow_drift)
+    old = [path / name for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png")]
+    for file in [*old, *(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
+        remove(file)
+    write_text(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_json(path / "env.json", environment, indent=1)
+    return MetricsTable(path / "metrics.csv", 0), Events(path / "events")
 
 
 class EvolutionarySearch:
@@ -177,9 +160,9 @@ class EvolutionarySearch:
         self.ranges = reference_ranges(objectives, costs, self.bounds, 100 / scores.classes)
         self.volume = hypervolume_of(objectives, self.ranges)
         environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
-        self.folder = SearchFolder(options, environment)
-        self.report: dict[str, Any] = {}
-        world.signals.line = resume_line("scarlet-search evolve", self.folder.path, world)
+        self.folder, self.report = Path(options.out), dict[str, Any]()
+        self.metrics, self.events = open_folder(options, environment)
+        world.signals.line = resume_line("scarlet-search evolve", self.folder, world)
 
     def run(self) -> EvolutionarySearch:
         """Run all generations, and write search.json and the figures."""
@@ -191,10 +174,11 @@ class EvolutionarySearch:
             self._advance(generation, genotypes)
             self._record(generation)
         self.report = self._report()
-        self.folder.finish(self.report)
-        save(self.draw(), self.folder.path / "front.png")
+        write_json(self.folder / "search.json", self.report, indent=1)
+        self.events.close()
+        save(self.draw(), self.folder / "front.png")
         curves = {LABELS[name]: side.curve for name, side in self.sides.items()}
-        save(draw_hypervolume(curves), self.folder.path / "hypervolume.png")
+        save(draw_hypervolume(curves), self.folder / "hypervolume.png")
         return self
 
     def _advance(self, generation: int, genotypes: np.ndarray) -> None:
@@ -222,7 +206,11 @@ class EvolutionarySearch:
             "population": archive.records(archive.find(self.own.evolution.population)),
             "front": archive.records(front),
         }
-        self.folder.record(generation, content | networks, row)
+        write_json(self.folder / f"generations/{generation:04d}.json", content | networks, indent=1)
+        self.metrics.append({key: "" if value is None else value for key, value in row.items()})
+        for key, value in row.items():
+            if value is not None and key != "generation":
+                self.events.add_scalar(key, value, generation)
         chance = f" (random {volumes['random']:.4f})" if "random" in volumes else ""
         notes = [f"{len(archive)} networks", f"hypervolume {volumes['evolution']:.4f}{chance}", f"front {len(front)}"]
         notes += [] if row["best_accuracy"] is None else [f"best {row['best_accuracy']:.2f}%"]
@@ -293,7 +281,7 @@ class Front(list[ScoredNetwork]):
     def __init__(self, search: EvolutionarySearch | None) -> None:
         super().__init__(search.archive.networks(search.archive.front) if search else [])
         self.search, self.report = search, search.report if search else {}
-        self.folder = search.folder.path if search else None
+        self.folder = search.folder if search else None
 
     def __repr__(self) -> str:
         lines = [f"Front({len(self)} of {self.report.get('evaluations', 0)} scored networks)"]
