@@ -66,12 +66,19 @@ class Costs:
         input_size: Side of the images in pixels; 0 for the space's own.
         num_classes: Outputs of the classifier; 0 for the space's own.
         latency_table: table.json of scarlet-search latency, or its folder; empty for none.
+
+    Attributes:
+        additive: By name, the cost of each choice in each layer (layers, choices), and that of stem and head.
     """
 
     def __init__(self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, latency_table: str = "") -> None:
         self.space, self.table = space, space.cost_table(input_size or None, num_classes or None)
         self.latency = LatencyTable.load(latency_table, space) if latency_table else None
-        self.names = ("macs", "params", "latency") if latency_table else ("macs", "params")
+        base = self.table.base
+        self.additive = {"macs": (self.table.macs, float(base.macs)), "params": (self.table.params, float(base.params))}
+        if self.latency:
+            self.additive["latency"] = self.latency.blocks, self.latency.base
+        self.names = tuple(self.additive)
 
     def of(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
         """MACs and params (int64) and latency (float64, milliseconds), each (N,), of genotypes (N, layers)."""
@@ -79,19 +86,12 @@ class Costs:
         latency = {"latency": self.latency.sum(genotypes)} if self.latency else {}
         return {"macs": macs, "params": params, **latency}
 
-    def additive(self, name: str) -> tuple[np.ndarray, float]:
-        """A cost of each choice in each layer (layers, choices), and that of stem and head."""
-        if self.latency and name == "latency":
-            return self.latency.blocks, self.latency.base
-        return getattr(self.table, name), float(getattr(self.table.base, name))
-
     def range(self, name: str, bounds: Mapping[str, Range] | None = None) -> Range:
         """The least and the most of a cost in the space, cut by its bounds."""
+        (costs, base), allowed = self.additive[name], self.table.macs >= 0
+        low = base + float(np.where(allowed, costs, np.inf).min(1).sum())
+        high = base + float(np.where(allowed, costs, -np.inf).max(1).sum())
         least, most = (bounds or {}).get(name, UNLIMITED)
-        if self.latency and name == "latency":
-            low, high = self.latency.range
-        else:
-            low, high = float(getattr(self.table.smallest, name)), float(getattr(self.table.largest, name))
         return max(low, least), min(high, most)
 
 

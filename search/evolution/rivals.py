@@ -125,7 +125,7 @@ class DepthRule(Side):
         values = blocks + 0.999 * shares  # of all layers together, MACs count less than one block
         pool = pool_of(candidates, np.random.default_rng(0))
         if candidates.networks is None:
-            table, base = costs.additive(cost)
+            table, base = costs.additive[cost]
             best = canonicalise(space, AdditiveCost(space, table, up=True).best_within(values, budgets - base))
             pool = np.concatenate([best[candidates.excess(best) == 0], pool])  # the best may break another limit
         value, price = values[np.arange(pool.shape[1]), pool].sum(1), costs.of(pool)[cost]
@@ -141,7 +141,7 @@ def pool_of(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
     """All networks within the limits, or many of them with MACs spread evenly."""
     if candidates.networks is not None:
         return candidates.networks
-    table, base = candidates.costs.additive("macs")
+    table, base = candidates.costs.additive["macs"]
     low, high = candidates.costs.range("macs", candidates.bounds)
     drawn = AdditiveCost(candidates.space, table).sample_evenly(rng, POOL, low - base, high - base)
     drawn = canonicalise(candidates.space, drawn)

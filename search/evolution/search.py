@@ -114,7 +114,7 @@ class _Evolving(Side):
 
     def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None) -> None:
         self.evolution.tell(*self.archive.add(genotypes, accuracy, generation, score))
-        predicted = getattr(self.evolution.algorithm.mating, "predicted", ())
+        predicted = getattr(self.evolution.algorithm.mating, "predicted", np.empty(0))
         tau = kendall(predicted, accuracy) if len(predicted) > 1 else math.nan
         self.tau = None if math.isnan(tau) else tau
 
