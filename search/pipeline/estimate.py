@@ -20,7 +20,7 @@ from scarlet_models.search.latency.additivity import time_networks
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.block_times import PASSES
 from scarlet_models.search.latency.options import LatencyOptions
-from scarlet_models.search.scoring.trie import Trie
+from scarlet_models.search.scoring.population import Trie
 from scarlet_models.search.supernet.fair_step import add_gradients
 from scarlet_models.search.supernet.sampler import FairSampler, widest
 from scarlet_models.search.supernet.supernet import Supernet

@@ -11,8 +11,7 @@ from torch import nn
 from scarlet_models.errors import UserError
 from scarlet_models.networks import genotype_of, is_genotype
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
-from scarlet_models.search.scoring.population import Batches, PopulationEvaluator
-from scarlet_models.search.scoring.trie import HEAD, Trie
+from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator, Trie
 from scarlet_models.search.supernet.file import SupernetInfo, load_supernet
 from scarlet_models.search.supernet.folding import FoldingError
 from scarlet_models.search.supernet.supernet import Supernet

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scarlet_models.errors import UserError
 from scarlet_models.search import cli
-from scarlet_models.search.scoring.trained import folder_of
+from scarlet_models.search.scoring.heldout import folder_of
 from scarlet_models.search.supernet import shipped
 from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
 from scarlet_models.search.supernet.ship import ship
