@@ -27,7 +27,6 @@ from .transforms import Transform, mix_seed
 _AHEAD = 3  # batches
 _CACHED = 200_000  # values that a CPU's cache holds while all is done to them: twice as fast as a whole batch
 
-
 _Parts = tuple[Tensor, Tensor | None, Tensor]  # of a batch: pixels (N, H, W, 3), random numbers (N, ...), labels (N,)
 
 
@@ -73,10 +72,6 @@ class Transformed(Dataset[tuple[Tensor, int]]):
         batch, labels = self.batch(self.read([index]))
         return batch.to("cpu")[0], int(labels.numpy()[0])
 
-    def __getitems__(self, indices: Sequence[int]) -> _Parts:
-        """What torch's loader asks for."""
-        return self.read(indices)
-
     def batch(self, parts: _Parts) -> tuple[ImageBatch, Tensor]:
         """Images and labels (N,) from what `read` gave."""
         pixels, rows, labels = parts
@@ -89,12 +84,15 @@ class Transformed(Dataset[tuple[Tensor, int]]):
         if decoded and self.whole and self.images.size:
             rows = self.transform.draw(seeds, [self.images.size] * len(seeds))
             return torch.from_numpy(decoded.take(indices, spread)), rows, labels
-        kept = map(Image.fromarray, decoded.take(indices, spread)) if decoded else map(self.images.image, indices)
-        images = list(kept)
+        images = list(
+            map(Image.fromarray, decoded.take(indices, spread)) if decoded else map(self.images.image, indices)
+        )
         rows = self.transform.draw(seeds, [image.size for image in images])
         each = itertools.repeat(None) if rows is None else rows
         arrays = map(np.asarray, images) if self.whole else spread(self._host, images, indices, each)
         return torch.from_numpy(np.stack(list(arrays))), rows, labels
+
+    __getitems__ = read  # what torch's loader calls
 
     def _host(self, image: Image.Image, index: int, row: Tensor | None) -> np.ndarray:
         with seeded(self.seed, self.epoch, index) if self.transform.is_random else nullcontext():
@@ -126,36 +124,36 @@ def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
+@dataclass(frozen=True)
 class _Threads:
     """Batches of images that are kept once they are decoded, by threads; without workers, made when asked for."""
 
-    def __init__(
-        self, dataset: Transformed, decoded: Decoded, batches: Sequence[Sequence[int]], workers: int, pin_memory: bool
-    ) -> None:
-        self.dataset, self.decoded, self.batches = dataset, decoded, batches
-        self.workers, self.pin_memory = workers, pin_memory
+    dataset: Transformed
+    decoded: Decoded
+    batches: Sequence[Sequence[int]]
+    workers: int
+    pin_memory: bool
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
         if not self.workers:
-            for indices in self.batches:
-                yield self.dataset.batch(self._read(indices))
+            yield from map(self._read, self.batches)
             return
-        waiting: deque[Future[_Parts]] = deque()
+        waiting: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(self.workers) as pool, ThreadPoolExecutor(1) as ahead:
             for indices in self.batches:
                 waiting.append(ahead.submit(self._read, indices, pool.map))
                 if len(waiting) > _AHEAD:
-                    yield self.dataset.batch(waiting.popleft().result())
-            while waiting:
-                yield self.dataset.batch(waiting.popleft().result())
+                    yield waiting.popleft().result()
+            yield from (batch.result() for batch in waiting)
 
-    def _read(self, indices: Sequence[int], spread: Callable[..., Any] = map) -> _Parts:
-        parts = self.dataset.read(indices, self.decoded, spread)
-        pixels, rows, labels = parts
-        return (pixels.pin_memory(), rows, labels.pin_memory()) if self.pin_memory else parts
+    def _read(self, indices: Sequence[int], spread: Callable[..., Any] = map) -> tuple[ImageBatch, Tensor]:
+        pixels, rows, labels = self.dataset.read(indices, self.decoded, spread)
+        if self.pin_memory:
+            pixels, labels = pixels.pin_memory(), labels.pin_memory()
+        return self.dataset.batch((pixels, rows, labels))
 
 
 class _Loader(DataLoader[Any]):
@@ -179,10 +177,6 @@ def _leave_group(_: int) -> None:
         os.setpgrp()
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
 def load_batches(
     dataset: Dataset[Any],
     batches: Sequence[Sequence[int]],
@@ -196,10 +190,9 @@ def load_batches(
     chooses batches and seeds by itself, so a run that resumes inside an epoch would see other images.
     """
     if isinstance(dataset, Transformed):
-        decoded = None if dataset.transform.is_random else dataset.images.decoded
-        if decoded:
+        if not dataset.transform.is_random and (decoded := dataset.images.decoded):
             return _Threads(dataset, decoded, batches, workers, pin_memory)
-        collate = _as_it_is
+        collate = tuple  # which `read` gives
     return _Loader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists will do

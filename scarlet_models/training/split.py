@@ -72,18 +72,10 @@ def trained_images(split: Split, images: LabelledImages) -> dict[str, bytes]:
     return {TRAINED: file.getvalue()}
 
 
-def _numbers(images: LabelledImages, indices: Sequence[int]) -> np.ndarray:
-    """64 bits of the content of each of the images."""
-    return np.array([int(images.marks[i][:16], 16) for i in indices], dtype=np.uint64)
-
-
 def read_record(source: str) -> dict[str, str]:
     """What was written into a folder, or beside a file of weights; nothing where there is none."""
-    place = _folder(source)
-    if place is None:
-        return {}
     try:
-        recorded = read_json(place / CONFIG, dict)[KEY]
+        recorded = read_json(_beside(source, CONFIG), dict)[KEY]
         return {name: str(recorded[name]) for name in ("images", "held_out")}
     except (UserError, KeyError, TypeError):
         return {}
@@ -91,15 +83,19 @@ def read_record(source: str) -> dict[str, str]:
 
 def read_trained(source: str) -> bytes:
     """The file of trained images in a network's folder; empty where there is none."""
-    place = _folder(source)
-    return (place / TRAINED).read_bytes() if place and (place / TRAINED).is_file() else b""
+    path = _beside(source, TRAINED)
+    return path.read_bytes() if path.is_file() else b""
 
 
-def _folder(source: str) -> Path | None:
+def _beside(source: str, name: str) -> Path:
+    """A file in a network's folder, or beside a file of weights."""
     place = Path(source.removeprefix("local-dir:"))
-    if not source or not place.exists():
-        return None
-    return place if place.is_dir() else place.parent
+    return place.with_name(name) if place.is_file() else place / name
+
+
+def _numbers(images: LabelledImages, indices: Sequence[int]) -> np.ndarray:
+    """64 bits of the content of each of the images."""
+    return np.array([int(images.marks[i][:16], 16) for i in indices], dtype=np.uint64)
 
 
 def refuse_trained(source: str, images: LabelledImages, indices: Sequence[int]) -> None:
@@ -123,8 +119,8 @@ def refuse_trained(source: str, images: LabelledImages, indices: Sequence[int]) 
 
 def refuse_mixing(source: str, split: Split, images: LabelledImages) -> None:
     """Refuse to train on a network that has seen images which are held out now, or may have: it held out others."""
-    kept = read_record(source)
-    if not split.holdout or not kept:
+    kept = read_record(source) if source and split.holdout else {}
+    if not kept:
         return
     if kept["images"] == images.fingerprint and kept["held_out"] != split.hash:
         raise UserError(

@@ -45,12 +45,7 @@ class Task(ABC):
         self.fixed: dict[str, tuple[Any, str]] = {}
 
     def plan(self, indices: Sequence[int], epochs: int, steps: int = 0) -> None:
-        """Sets how many steps there are, from the options of batch and schedule.
-
-        Args:
-            indices: The images to train on, the same on all ranks.
-            epochs: Passes over them.
-            steps: Steps instead of epochs; 0 for epochs.
+        """Sets how many steps there are: passes over the images of these indices, or a number of steps if not 0.
 
         Raises:
             UserError: There is nothing to train, or a batch cannot be shared out evenly.
@@ -75,10 +70,10 @@ class Task(ABC):
 
     @abstractmethod
     def add_gradients(self, batch: Any, scale: Scale) -> dict[str, Tensor]:
-        """Adds the gradients of a part of a batch to those of the parts before it.
+        """Adds the gradients of a part of a batch, on the CPU, to those of the parts before it.
 
         Args:
-            batch: The part, on the CPU.
+            batch: The part.
             scale: loss -> what to differentiate in its place.
 
         Returns:
@@ -88,11 +83,7 @@ class Task(ABC):
 
     @abstractmethod
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
-        """Adds up the figures of a step, on the CPU by now, in the order of steps.
-
-        Returns:
-            A row for metrics.csv; empty where only epochs have rows.
-        """
+        """Adds up a step's figures, on the CPU by now, in the order of steps. Returns a row for metrics.csv, or {}."""
 
     @abstractmethod
     def measure(self, epoch: int) -> dict[str, float]:

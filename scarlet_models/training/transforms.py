@@ -28,6 +28,7 @@ from .options import CropOptions
 
 _RATIO = 3 / 4, 4 / 3  # of a random crop's sides
 _LUMA = 0.2989, 0.587, 0.114  # of red, green and blue
+_FILTERS = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 _MOST_WHOLE = {True: 256, False: 96}  # pixels of a side, with and without a GPU: the host crops larger images
 
 
@@ -79,15 +80,14 @@ class Augment(Transform):
     """
 
     def __init__(self, size: int, data_config: dict[str, Any], options: CropOptions) -> None:
-        mode = transforms.InterpolationMode(data_config["interpolation"])
-        super().__init__(transforms.Compose([transforms.Resize(size, mode), transforms.CenterCrop(size)]), data_config)
+        super().__init__(transforms.Compose(_square(size, data_config)), data_config)
         self.size, self.options, self.pads = size, options, options.crop == "pad"
 
     def takes_whole(self, width: int, height: int) -> bool:
         """Whether the device can crop images of this size."""
-        return (
-            width == height == self.size if self.pads else max(width, height) <= _MOST_WHOLE[torch.cuda.is_available()]
-        )
+        if self.pads:
+            return width == height == self.size
+        return max(width, height) <= _MOST_WHOLE[torch.cuda.is_available()]
 
     def draw(self, seeds: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Tensor:
         """Rows of top, left, height, width, cubic and flip of the crop, and factors of colour."""
@@ -126,7 +126,10 @@ class Augment(Transform):
         return self.normalise(values)
 
 
-_FILTERS = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+def _square(size: int, data_config: dict[str, Any]) -> list[Any]:
+    """What makes any image a square without chance."""
+    mode = transforms.InterpolationMode(data_config["interpolation"])
+    return [transforms.Resize(size, mode), transforms.CenterCrop(size)]
 
 
 def _random_crop(draw: random.Random, width: int, height: int, least: float, most: float) -> tuple[int, int, int, int]:
@@ -211,18 +214,13 @@ def train_transform(size: int, data_config: dict[str, Any], options: CropOptions
         )
     except (AssertionError, ValueError, KeyError) as error:
         raise UserError(f"--auto-augment {auto_augment!r} is unknown to timm: {first_line(error)}") from error
+    crops = crop.transforms
     if options.crop == "pad":
-        mode = transforms.InterpolationMode(data_config["interpolation"])
-        pad = [
-            transforms.Resize(size, mode),
-            transforms.CenterCrop(size),
-            transforms.RandomCrop(size, size // 8, padding_mode="reflect"),
-        ]
-        crop = transforms.Compose([*pad, transforms.RandomHorizontalFlip(options.hflip)])
-    steps = [*crop.transforms, *policy.transforms]
-    for step in steps:
+        shift = transforms.RandomCrop(size, size // 8, padding_mode="reflect")
+        crops = [*_square(size, data_config), shift, transforms.RandomHorizontalFlip(options.hflip)]
+    for step in policy.transforms:
         _repair_posterize(step)
-    return Transform(transforms.Compose(steps), data_config, is_random=True)
+    return Transform(transforms.Compose([*crops, *policy.transforms]), data_config, is_random=True)
 
 
 def eval_transform(size: int, data_config: dict[str, Any]) -> Transform:

@@ -36,9 +36,8 @@ class Decoded:
         if ranks * size <= min(MOST_IN_MEMORY, memory // 4):
             return cls(read, np.empty((*shape, 3), dtype=np.uint8))
         folder = folder if folder.is_dir() else Path(tempfile.gettempdir())
-        free = shutil.disk_usage(folder).free // 2
         gigabytes = f"{size / 1e9:.1f} GB of decoded images"
-        if ranks * size > min(MOST_IN_FILE, free):
+        if ranks * size > min(MOST_IN_FILE, shutil.disk_usage(folder).free // 2):
             _logger.info("%s are too many to keep in %s: they are decoded in each epoch", gigabytes, folder)
             return None
         _logger.info("%s are kept in a file in %s, which goes when the run ends", gigabytes, folder)

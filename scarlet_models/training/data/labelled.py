@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import EpsImagePlugin, Image
 from timm.data import ImageDataset, create_dataset
-from timm.utils.misc import natural_key
 from torch.utils.data import Dataset, IterableDataset
 
 from scarlet_models.errors import UserError, first_line
@@ -26,6 +25,7 @@ from .survey import MOST_CHECKED, Finding, digest, refuse_broken, survey
 
 _ONLINE = ("hfds/", "hfids/", "tfds/")  # timm's prefixes of data sets that need no folder
 _STREAM_LIMIT = 16 << 30  # bytes
+_UNREADABLE = (UserError, OSError, ValueError, SyntaxError, TarError)
 FEW = 0.01  # share of images that are also in another split in data sets as people have them; more is a mistake
 
 _logger = logging.getLogger(__name__)
@@ -48,29 +48,19 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
     def __init__(self, options: TrainData, split: str) -> None:
         self._source = _open(options, split)
         self.where = f"{options.dataset or options.data_dir}, split {split}"
-        if isinstance(self._source, Listing):
-            self.ids, names = self._source.names, self._source.classes()
-            self.classes = sorted(set(names), key=natural_key)
-            number = {name: label for label, name in enumerate(self.classes)}
-            self.labels = np.array([number[name] for name in names], dtype=np.int64)
-        else:
-            self.ids = _ids(self._source)
-            self.labels = _labels(self._source)
-            self.classes = _classes(self._source, self.labels)
-        self._say_what_there_is()
+        is_listing = isinstance(self._source, Listing)
+        self.ids = self._source.names if is_listing else _ids(self._source)
+        self.labels, self.classes = self._source.labels() if is_listing else _labels(self._source)
+        ignored = self._source.ignored if is_listing else {}
+        more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
+        _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
         self.checked = len(self.ids) <= MOST_CHECKED or options.skip_broken
         self.size: tuple[int, int] | None = None
         self._kept, self._folder = np.arange(len(self.ids)), Path(getattr(options, "out", ""))
-        self.marks = self._check(options) if self.checked else self._sizes()
-        rows = sorted(
-            f"{name}\t{label}\t{mark}" for name, label, mark in zip(self.ids, self.labels, self.marks, strict=True)
-        )
+        sizes = self._source.places[:, 1].tolist() if is_listing else [""] * len(self.ids)
+        self.marks = self._check(options) if self.checked else list(map(str, sizes))
+        rows = sorted(map("{}\t{}\t{}".format, self.ids, self.labels, self.marks))
         self.fingerprint = hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-    def _say_what_there_is(self) -> None:
-        ignored = self._source.ignored if isinstance(self._source, Listing) else {}
-        more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
-        _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
 
     def _check(self, options: TrainData) -> list[str]:
         """Reads what is not known yet; keeps what can be decoded. Returns the marks."""
@@ -92,16 +82,11 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         try:
             content = self._content(index)
             if isinstance(content, bytes):
-                width, height = check_image(content)
-                return Finding(digest(content), width, height, "")
+                return Finding(digest(content), *check_image(content), "")
             image = content.convert("RGB")
-            return Finding(digest(image.tobytes()), image.width, image.height, "")
-        except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
+            return Finding(digest(image.tobytes()), *image.size, "")
+        except _UNREADABLE as error:
             return Finding("", 0, 0, getattr(error, "strerror", None) or first_line(error))
-
-    def _sizes(self) -> list[str]:
-        sizes = self._source.places[:, 1].tolist() if isinstance(self._source, Listing) else [""] * len(self.ids)
-        return list(map(str, sizes))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,7 +99,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         try:
             content = self._content(int(self._kept[index]))
             return read_image(content, upright=False) if isinstance(content, bytes) else content.convert("RGB")
-        except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
+        except _UNREADABLE as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise UserError(f"cannot read image {self.path(index)}: {reason}; mend or remove it") from error
 
@@ -161,27 +146,22 @@ def _open(options: TrainData, split: str) -> Any:
     """A listing of files for folders and tars; for named data sets what timm makes, streams as a list."""
     if not options.dataset:
         if not Path(options.data_dir or "-").exists():
-            raise UserError(
-                f"--data-dir {options.data_dir or '(empty)'} does not exist; give a folder of class folders or a tar"
-            )
-        is_train = split == options.train_split
-        flag = "--train-split" if is_train else "--test-split, or do without (--no-final)"
+            where = options.data_dir or "(empty)"
+            raise UserError(f"--data-dir {where} does not exist; give a folder of class folders or a tar")
+        flag = "--train-split" if split == options.train_split else "--test-split, or do without (--no-final)"
         return list_images(options.data_dir, split, flag)
-    where = f"{options.dataset} {options.data_dir}".strip()
-    if not options.data_dir and not options.dataset.startswith(_ONLINE):
-        raise UserError(f"--data-dir is missing: the folder where {options.dataset} lies, or will lie once downloaded")
-    if download := bool(options.data_dir) and not Path(options.data_dir).exists():
-        _logger.info("%s does not exist: downloading %s to it, if timm can", options.data_dir, options.dataset)
+    name, root = options.dataset, options.data_dir
+    where = f"{name} {root}".strip()
+    if not root and not name.startswith(_ONLINE):
+        raise UserError(f"--data-dir is missing: the folder where {name} lies, or will lie once downloaded")
+    if download := bool(root) and not Path(root).exists():
+        _logger.info("%s does not exist: downloading %s to it, if timm can", root, name)
     try:
-        source = create_dataset(
-            options.dataset, root=options.data_dir or None, split=split, download=download, is_training=False
-        )
+        source = create_dataset(name, root=root or None, split=split, download=download, is_training=False)
     except (RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError, TarError) as error:
         raise UserError(f"cannot read split {split!r} of {where}: {first_line(error)}") from error
     if hasattr(getattr(source, "reader", None), "samples"):
-        raise UserError(
-            f"timm knows no --dataset {options.dataset}; leave it out to read the folder or tar {options.data_dir}"
-        )
+        raise UserError(f"timm knows no --dataset {name}; leave it out to read the folder or tar {root}")
     if hasattr(source, "loader"):  # torchvision's folders: decode as everywhere else
         source.loader = lambda path: read_image(Path(path), upright=False)
     return _index_stream(source, where) if isinstance(source, IterableDataset) else source
@@ -213,7 +193,8 @@ def _ids(source: Any) -> list[str]:
     return names if len(set(names)) == len(names) else list(map("/".join, zip(numbers, names, strict=True)))
 
 
-def _labels(source: Any) -> np.ndarray:
+def _labels(source: Any) -> tuple[np.ndarray, list[str]]:
+    """Class indices of the images, int64, and the name of each class."""
     reader = getattr(source, "reader", source)
     if hasattr(reader, "targets"):  # torchvision
         labels = reader.targets
@@ -221,11 +202,6 @@ def _labels(source: Any) -> np.ndarray:
         labels = list(reader.iter_targets())
     else:
         labels = [source[i][1] for i in range(len(source))]
-    return np.asarray(labels, dtype=np.int64)
-
-
-def _classes(source: Any, labels: np.ndarray) -> list[str]:
-    index = getattr(getattr(source, "reader", source), "class_to_idx", None)
-    if not index:
-        return [str(i) for i in range(int(labels.max()) + 1)]
-    return [str(name) for name in sorted(index, key=index.__getitem__)]
+    numbers = np.asarray(labels, dtype=np.int64)
+    index = getattr(reader, "class_to_idx", None) or {i: i for i in range(int(numbers.max()) + 1)}
+    return numbers, list(map(str, sorted(index, key=index.__getitem__)))
