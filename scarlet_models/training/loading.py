@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections import deque
@@ -20,14 +19,13 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from scarlet_models.errors import UserError
 
-from .data import LabelledImages
-from .data.decoded import Decoded
+from .data import Decoded, LabelledImages
 from .transforms import Transform, mix_seed
 
 _AHEAD = 3  # batches
 _CACHED = 200_000  # values that a CPU's cache holds while all is done to them: twice as fast as a whole batch
 
-_Parts = tuple[Tensor, Tensor | None, Tensor]  # of a batch: pixels (N, H, W, 3), random numbers (N, ...), labels (N,)
+_Parts = tuple[Tensor, Tensor, Tensor]  # of a batch: pixels (N, H, W, 3), random numbers (N, ...), labels (N,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +34,7 @@ class ImageBatch:
 
     transform: Transform  # has the device's part
     pixels: Tensor  # uint8 (N, H, W, 3)
-    rows: Tensor | None  # random numbers for each image
+    rows: Tensor  # random numbers for each image
     whole: bool  # whether the device crops them
 
     def __len__(self) -> int:
@@ -50,8 +48,7 @@ class ImageBatch:
     ) -> Tensor:
         """The network's input on a device: float (N, 3, size, size), as if it were moved by `Tensor.to`."""
         pixels = self.pixels.to(device, non_blocking=non_blocking)
-        rows = torch.empty(len(pixels), 0) if self.rows is None else self.rows
-        rows = rows.to(device, non_blocking=non_blocking)
+        rows = self.rows.to(device, non_blocking=non_blocking)
         part = max(1, _CACHED // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
         parts = zip(pixels.split(part), rows.split(part), strict=True)
         whole = torch.cat([self.transform.finish(*each, self.whole) for each in parts])
@@ -84,17 +81,15 @@ class Transformed(Dataset[tuple[Tensor, int]]):
         if decoded and self.whole and self.images.size:
             rows = self.transform.draw(seeds, [self.images.size] * len(seeds))
             return torch.from_numpy(decoded.take(indices, spread)), rows, labels
-        images = list(
-            map(Image.fromarray, decoded.take(indices, spread)) if decoded else map(self.images.image, indices)
-        )
+        kept = map(Image.fromarray, decoded.take(indices, spread)) if decoded else map(self.images.image, indices)
+        images = list(kept)
         rows = self.transform.draw(seeds, [image.size for image in images])
-        each = itertools.repeat(None) if rows is None else rows
-        arrays = map(np.asarray, images) if self.whole else spread(self._host, images, indices, each)
+        arrays = map(np.asarray, images) if self.whole else spread(self._host, images, indices, rows)
         return torch.from_numpy(np.stack(list(arrays))), rows, labels
 
     __getitems__ = read  # what torch's loader calls
 
-    def _host(self, image: Image.Image, index: int, row: Tensor | None) -> np.ndarray:
+    def _host(self, image: Image.Image, index: int, row: Tensor) -> np.ndarray:
         with seeded(self.seed, self.epoch, index) if self.transform.is_random else nullcontext():
             return self.transform.pixels(image, row)
 

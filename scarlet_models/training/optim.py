@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from torch.optim import Optimizer
 from scarlet_models.documents import read_yaml
 from scarlet_models.errors import UserError, first_line
 
-from .distributed import World
 from .options import OptimizerOptions
 
 _logger = logging.getLogger(__name__)
@@ -57,34 +56,26 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
         raise UserError(f"cannot make optimizer {options.opt}: {first_line(error)}") from error
 
 
-def make_scheduler(
-    optimizer: Optimizer, name: str, steps: int, warmup_steps: float, steps_per_epoch: int, arguments: Mapping[str, Any]
-) -> Scheduler:
-    """timm's schedule of the learning rate over the updates of a run.
-
-    Args:
-        optimizer: Its learning rates are set.
-        name: timm's name of the schedule.
-        steps: Updates of the whole run.
-        warmup_steps: Updates of the linear rise at the start; fractions work.
-        steps_per_epoch: Updates of an epoch.
-        arguments: More of timm's arguments; lengths are in epochs.
+def make_scheduler(optimizer: Optimizer, task: Any) -> Scheduler:
+    """timm's schedule of the learning rate, in updates instead of epochs, for the steps and options of a `Task`.
 
     Raises:
         UserError: timm knows no such schedule or argument, or nothing says when the rate drops.
     """
+    options = vars(task.options)
+    name, arguments = options.get("sched", "cosine"), options.get("sched_args", {})  # a supernet has neither option
     if name in _DROPS and not arguments.get(_DROPS[name]):
         raise UserError(f"cannot make schedule {name} without {_DROPS[name]} in --sched-args; take cosine")
     try:
-        lengths = {key: (np.array(arguments[key]) * steps_per_epoch).tolist() for key in _LENGTHS if key in arguments}
+        lengths = {key: np.array(arguments[key]) * task.steps_per_epoch for key in _LENGTHS if key in arguments}
         scheduler, _ = create_scheduler_v2(
             optimizer,
             name,
-            num_epochs=steps,  # timm's epochs are our updates
-            warmup_epochs=warmup_steps,  # type: ignore[arg-type]  # annotated int, yet only multiplied
+            num_epochs=task.steps,
+            warmup_epochs=task.warmup_steps,
             step_on_epochs=False,
             updates_per_epoch=1,
-            **{"warmup_lr": 0.0001, **arguments, **lengths},
+            **{"warmup_lr": 0.0001, **arguments, **{key: length.tolist() for key, length in lengths.items()}},
         )
     except (ValueError, TypeError, AssertionError) as error:
         raise UserError(f"cannot make schedule {name}: {first_line(error)}") from error
@@ -144,16 +135,6 @@ def _time_precisions(task: Any, batch: Any) -> dict[str, float]:
     for name, buffer in task.model.named_buffers():
         buffer.copy_(buffers[name])
     return seconds
-
-
-def average(model: nn.Module, world: World, *figures: Tensor) -> None:
-    """Averages over the ranks, in place, a model's gradients and running statistics, and a step's figures.
-
-    With the statistics, which would drift apart, all ranks have one state: rank 0's checkpoint is everyone's.
-    """
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    statistics = [b for b in model.buffers() if b.is_floating_point()]
-    world.mean_([*gradients, *statistics, *figures])
 
 
 def apply_gradients(model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, clip_grad: float) -> Tensor:

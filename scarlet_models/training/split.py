@@ -39,14 +39,10 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
     """Hold out the same share (in [0, 1)) of every class, chosen by each image's unique name and the seed alone."""
     if not 0 <= share < 1:
         raise UserError(f"--holdout {share} must be at least 0 and below 1")
-    ranked = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest())
-    classes = zip(*np.unique(labels, return_counts=True), strict=True)
-    quota = {int(label): round(share * count) for label, count in classes}
-    held: list[int] = []
-    for i in ranked:
-        if quota[int(labels[i])] > 0:
-            quota[int(labels[i])] -= 1
-            held.append(i)
+    ranked = np.array(sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest()))
+    classes, held = np.asarray(labels)[ranked], list[int]()
+    for label, count in zip(*np.unique(classes, return_counts=True), strict=True):
+        held += ranked[classes == label][: round(share * count)].tolist()
     if share and not held:
         raise UserError(f"--holdout {share} of {len(ids)} images holds out none; raise it, or set it to 0")
     rest = sorted(set(range(len(ids))) - set(held))
@@ -146,9 +142,8 @@ def write_images(images: LabelledImages, run: Path) -> None:
 
 def _changes(images: LabelledImages, path: Path) -> str:
     try:
-        rows = [line.split("  ", 1) for line in read_text(path, MAX_JSON).splitlines()] if path.exists() else []
-        before = {name: mark for mark, name in rows}
-    except (UserError, ValueError):
+        before = {name: mark for mark, name in (line.split("  ", 1) for line in read_text(path, MAX_JSON).splitlines())}
+    except ValueError:  # also where there is no such file
         before = {}
     now = dict(zip(images.ids, images.marks, strict=True)) if before else {}
     changed = {name for name in before.keys() & now.keys() if before[name] != now[name]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -61,8 +61,6 @@ class Task(ABC):
             )
         self.epochs = -(-self.steps // self.steps_per_epoch)
         self.warmup_steps: float = options.warmup_epochs * self.steps_per_epoch
-        self.sched: str = getattr(options, "sched", "cosine")  # a supernet has no option for it
-        self.sched_args: Mapping[str, Any] = getattr(options, "sched_args", {})
 
     @abstractmethod
     def dataset(self, epoch: int) -> Dataset[Any]:

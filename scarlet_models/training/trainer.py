@@ -23,7 +23,7 @@ from scarlet_models.errors import UserError
 
 from .checkpoint import restore_parts
 from .loading import epoch_batches, load_batches
-from .optim import apply_gradients, average, choose_precision, make_optimizer, make_scheduler
+from .optim import apply_gradients, choose_precision, make_optimizer, make_scheduler
 from .progress import Progress
 from .run_folder import RunFolder
 from .task import Task
@@ -51,9 +51,7 @@ class Trainer:
             amp = choose_precision(task, lambda: next(self.load(0, 0, 1)))
             task.options = self.options = replace(task.options, amp=amp)
         self.optimizer = make_optimizer(task.model, self.options)
-        self.scheduler = make_scheduler(
-            self.optimizer, task.sched, task.steps, task.warmup_steps, task.steps_per_epoch, task.sched_args
-        )
+        self.scheduler = make_scheduler(self.optimizer, task)
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=self.options.amp == "fp16")
         self.folder = RunFolder(self.options, self.world, command)
         self.step = 0
@@ -124,7 +122,11 @@ class Trainer:
         for _ in range(options.accumulate):
             part = task.add_gradients(next(parts), lambda loss: self.scaler.scale(loss / options.accumulate))
             figures = {name: figures[name] + value if figures else value for name, value in part.items()}
-        average(task.model, world, *figures.values())
+        gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
+        statistics = [
+            b for b in task.model.buffers() if b.is_floating_point()
+        ]  # or rank 0's checkpoint is not everyone's
+        world.mean_([*gradients, *statistics, *figures.values()])
         task.finish_gradients()
         figures["grad_norm"] = apply_gradients(task.model, self.optimizer, self.scaler, options.clip_grad)
         self.step += 1

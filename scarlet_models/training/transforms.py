@@ -52,15 +52,15 @@ class Transform:
         """Whether `finish` takes images of this size as they are."""
         return False
 
-    def draw(self, seeds: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Tensor | None:
-        """Random numbers for images of these widths and heights, one row each; None where `pixels` draws them."""
-        return None
+    def draw(self, seeds: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Random numbers for images of these widths and heights, one row each; empty where `pixels` draws them."""
+        return torch.empty(len(seeds), 0)
 
-    def pixels(self, image: Image.Image, row: Tensor | None = None) -> np.ndarray:
+    def pixels(self, image: Image.Image, row: Tensor) -> np.ndarray:
         """The host's part: uint8 of shape (size, size, 3)."""
         return np.asarray(self.host(image))
 
-    def finish(self, pixels: Tensor, rows: Tensor | None = None, whole: bool = False) -> Tensor:
+    def finish(self, pixels: Tensor, rows: Tensor, whole: bool = False) -> Tensor:
         """From `pixels` or `whole` images, uint8 (N, H, W, 3), on the device to the input (N, 3, size, size)."""
         return self.normalise(pixels.permute(0, 3, 1, 2).float())
 
@@ -70,7 +70,8 @@ class Transform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The network's input (3, size, size) of one image."""
-        return self.finish(torch.from_numpy(self.pixels(image).copy())[None])[0]
+        row = torch.empty(0)
+        return self.finish(torch.from_numpy(self.pixels(image, row).copy())[None], row[None])[0]
 
 
 class Augment(Transform):
@@ -105,17 +106,16 @@ class Augment(Transform):
             rows.append(row + [crops.uniform(max(0, 1 - strength), 1 + strength) for _ in range(3)])
         return torch.from_numpy(np.array(rows, dtype=np.float32))
 
-    def pixels(self, image: Image.Image, row: Tensor | None = None) -> np.ndarray:
+    def pixels(self, image: Image.Image, row: Tensor) -> np.ndarray:
         """The crop, of images that `finish` does not take whole."""
-        if self.pads or row is None:
-            return super().pixels(image)
+        if self.pads:
+            return super().pixels(image, row)
         top, left, height, width, cubic, flip = row[:6].int().numpy()
         part = image.crop((left, top, left + width, top + height)).resize((self.size, self.size), _FILTERS[cubic])
         return np.asarray(part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part)
 
-    def finish(self, pixels: Tensor, rows: Tensor | None = None, whole: bool = False) -> Tensor:
+    def finish(self, pixels: Tensor, rows: Tensor, whole: bool = False) -> Tensor:
         """Crops and flips images that are whole, changes colours and normalises."""
-        assert rows is not None
         if self.pads:
             pixels = _shift(pixels, *rows[:, [0, 1, 5]].long().unbind(1))
         values = pixels.permute(0, 3, 1, 2).contiguous().float()

@@ -10,7 +10,8 @@ import pytest
 import torch
 from helpers.images import CONFIG, random_image
 
-from scarlet_models.training.data import LabelledImages, decoded
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.data import labelled as module
 from scarlet_models.training.loading import ImageBatch, Transformed, epoch_batches, load_batches, shard
 from scarlet_models.training.options import CropOptions, DataOptions
 from scarlet_models.training.transforms import eval_transform, train_transform
@@ -118,9 +119,9 @@ def test_where_decoded_images_are_kept_changes_none(
     """In memory, in a file, or decoded by processes in each epoch where there is no room."""
     caplog.set_level("INFO")
     kept = []
-    for memory, file in ((decoded.MOST_IN_MEMORY, 0), (0, decoded.MOST_IN_FILE), (0, 0)):
-        monkeypatch.setattr(decoded, "MOST_IN_MEMORY", memory)
-        monkeypatch.setattr(decoded, "MOST_IN_FILE", file)
+    for memory, file in ((module.MOST_IN_MEMORY, 0), (0, module.MOST_IN_FILE), (0, 0)):
+        monkeypatch.setattr(module, "MOST_IN_MEMORY", memory)
+        monkeypatch.setattr(module, "MOST_IN_FILE", file)
         labelled = LabelledImages(DataOptions(data_dir=str(folder)), "train")
         kept.append([_epoch(labelled, AUGMENTATIONS[name], 1, epoch=e) for name in ("resize", "pad") for e in (0, 1)])
     assert all(torch.equal(one, other) for others in kept[1:] for one, other in zip(kept[0], others, strict=True))
