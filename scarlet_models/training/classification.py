@@ -139,7 +139,6 @@ class Classification(Task):
             refuse_mixing(source, self.split, self.images)
         self.options = options = _resolved(options, start, len(self.split.train), world)
         self.plan(self.split.train, options.epochs)
-        self.sizes = sizes(options.image_size, options.epochs)
         self._build(options, start)
         self.kept = {"sums": _NO_SUMS}
         self.parts = {"ema": self.ema.module} if self.ema else {}
@@ -161,6 +160,8 @@ class Classification(Task):
             start.network, start.space, start.pretrained, num_classes=classes, **options.model_args
         )
         self.data_config = _data_config(self.model, options)
+        own_size = int(self.data_config["input_size"][-1])
+        self.sizes = [size or own_size for size in sizes(options.image_size, options.epochs)]
         self._check_network(start.network, self.model)
         if start.inherit:
             inherit_from(self.model, start.network, start.space, start.inherit)
@@ -182,7 +183,7 @@ class Classification(Task):
         model.eval()
         try:
             with torch.no_grad():
-                for size in {self._image_size(epoch) for epoch in range(self.epochs)}:
+                for size in set(self.sizes):
                     logits = model(torch.zeros(1, 3, size, size))
                     if getattr(logits, "shape", None) != (1, len(self.images.classes)):
                         raise ValueError("it does not give each class a score")
@@ -196,7 +197,7 @@ class Classification(Task):
 
     def dataset(self, epoch: int) -> Dataset[Any]:
         """The images of an epoch, augmented, at its size."""
-        transform = train_transform(self._image_size(epoch), self.data_config, self.options, self.options.auto_augment)
+        transform = train_transform(self.sizes[epoch], self.data_config, self.options, self.options.auto_augment)
         return Transformed(self.images, transform, self.options.seed, epoch)
 
     def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
@@ -223,7 +224,7 @@ class Classification(Task):
 
     def measure(self, epoch: int) -> dict[str, float]:
         """Training figures of the epoch, and top-1 in percent on the held-out images."""
-        size = self._image_size(epoch)
+        size = self.sizes[epoch]
         (loss, correct, images), self.kept["sums"] = self.kept["sums"], _NO_SUMS
         results = {"image_size": size, "train_loss": loss / images, "train_top1": 100 * correct / images}
         held = Transformed(self.images, eval_transform(size, self.data_config))
@@ -241,9 +242,6 @@ class Classification(Task):
         seen, notes = trained_images(self.split, self.images), record(self.split, self.images)
         saving.save(best, folder, arguments, self.data_config, self.images.classes, more=seen, notes=notes)
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
-
-    def _image_size(self, epoch: int) -> int:
-        return self.sizes[epoch] or int(self.data_config["input_size"][-1])
 
 
 def silence_branches(model: nn.Module) -> None:

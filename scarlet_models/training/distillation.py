@@ -36,9 +36,9 @@ class Distillation:
     def task(self, student: Any, teacher: Any, criterion: nn.Module, device: torch.device) -> LogitDistillationTask:
         """A module that gives "loss" and "output" of (images, targets); the teacher stays in eval mode."""
         teacher = _Teacher(to_device(teacher, device), student, device)
-        weights = {"task_loss_weight": 1 - self.alpha, "distill_loss_weight": self.alpha}
-        options = {"criterion": criterion, "temperature": self.temperature, "device": device, "verbose": False}
-        return LogitDistillationTask(student, teacher, **weights, **options)
+        weights: dict[str, Any] = {"task_loss_weight": 1 - self.alpha, "distill_loss_weight": self.alpha}
+        options: dict[str, Any] = {"temperature": self.temperature, "device": device, "verbose": False}
+        return LogitDistillationTask(student, teacher, criterion=criterion, **weights, **options)
 
 
 class _Teacher(DistillationTeacher):

@@ -46,8 +46,6 @@ class RunFolder:
         self.path, self.world = Path(options.out), world
         self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
-        self.metrics: MetricsTable | None = None
-        self._events: Events | None = None
         self._state: dict[str, Any] | None = None
         if world.is_main:
             self._open(options, command)
@@ -101,18 +99,18 @@ class RunFolder:
 
     def record(self, step: int, row: dict[str, Any]) -> None:
         """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
-        if self.metrics is not None:
+        if self.world.is_main:
             self.metrics.append({"step": step, **row})
         for key, value in row.items():
             self.add_scalar(key, value, step)
 
     def history(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, on rank 0."""
-        return [] if self.metrics is None else self.metrics.rows()
+        return self.metrics.rows() if self.world.is_main else []
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Adds a point to a curve, on rank 0."""
-        if self._events is not None:
+        if self.world.is_main:
             self._events.add_scalar(name, value, step)
 
     def diverged(self, what: str, step: int) -> UserError:
@@ -123,7 +121,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Closes the TensorBoard events."""
-        if self._events is not None:
+        if self.world.is_main:
             self._events.close()
 
     def _write_facts(self) -> None:

@@ -54,7 +54,8 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         self.where = f"{options.dataset or options.data_dir}, split {split}"
         is_listing = isinstance(self._source, Listing)
         self.ids = self._source.names if is_listing else _ids(self._source)
-        self.labels, self.classes = self._source.labels() if is_listing else _labels(self._source)
+        labels: tuple[np.ndarray, list[str]] = self._source.labels() if is_listing else _labels(self._source)
+        self.labels, self.classes = labels
         ignored = self._source.ignored if is_listing else {}
         more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
         _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
@@ -88,7 +89,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
             if isinstance(content, bytes):
                 return Finding(digest(content), *check_image(content), "")
             image = content.convert("RGB")
-            return Finding(digest(image.tobytes()), *image.size, "")
+            return Finding(digest(image.tobytes()), image.width, image.height, "")
         except _UNREADABLE as error:
             return Finding("", 0, 0, getattr(error, "strerror", None) or first_line(error))
 
