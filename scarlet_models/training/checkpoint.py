@@ -20,13 +20,7 @@ _logger = logging.getLogger(__name__)
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Writes step_N.pt and its checksum (the format of sha256sum), then deletes all but the newest two.
 
-    Args:
-        folder: Made if absent.
-        step: Optimizer steps done.
-        state: Tensors, numbers, strings and containers of them: what torch.load(weights_only=True) reads.
-
-    Raises:
-        UserError: The disk is full or the folder cannot be written; earlier checkpoints are untouched.
+    The state has what torch.load(weights_only=True) reads. Where writing fails (UserError), earlier files stay.
     """
     path = folder / f"step_{step:09d}.pt"
     write_atomically(path, lambda file: torch.save(state, file))
@@ -44,11 +38,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that is whole, with a warning of damaged ones; None where there is none.
-
-    Raises:
-        UserError: There are checkpoints, and every one is damaged.
-    """
+    """The state of the newest checkpoint that is whole, with a warning of damaged ones; None without any."""
     paths = list_checkpoints(folder)
     for path in paths:
         try:
@@ -90,10 +80,7 @@ def restore_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Its state from the checkpoint, its settings (where --allow-drift has changed them) from the options.
-
-    The learning rate is the schedule's, whose last word is in the state.
-    """
+    """State and learning rate are the checkpoint's, other settings, which --allow-drift may change, the options'."""
     own = optimizer.defaults.keys() - {"lr", "lookahead_step"}  # Lookahead counts its steps among its settings
     settings = [{key: group[key] for key in own} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)

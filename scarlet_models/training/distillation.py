@@ -16,15 +16,10 @@ from .evaluation import check_classes, load_network
 
 @dataclass(frozen=True)
 class Distillation:
-    """Who teaches, and how much that counts.
+    """Who teaches, and how much that counts."""
 
-    Args:
-        teacher: An exported folder, or the name of a network that has weights.
-        alpha, temperature: As TrainOptions has them.
-    """
-
-    teacher: str
-    alpha: float
+    teacher: str  # an exported folder, or the name of a network that has weights
+    alpha: float  # as TrainOptions has it
     temperature: float
 
     def load(self, images: LabelledImages, dataset: str) -> Any:

@@ -99,12 +99,8 @@ def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
 
     At the end all folders are released that were locked meanwhile. SIGINT and SIGTERM end the processes in order.
 
-    Args:
-        device: As for `pick_device`.
-        threads: CPU threads for torch; 0 keeps torch's own number.
-
-    Raises:
-        UserError: The device is not there, or another rank is gone or does not answer.
+    `threads` are torch's CPU threads; 0 keeps its own number. A UserError says that there is no such device, or that
+    another rank is gone or does not answer.
     """
     if threads:
         torch.set_num_threads(threads)

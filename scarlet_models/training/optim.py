@@ -57,11 +57,7 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
 
 
 def make_scheduler(optimizer: Optimizer, task: Any) -> Scheduler:
-    """timm's schedule of the learning rate, in updates instead of epochs, for the steps and options of a `Task`.
-
-    Raises:
-        UserError: timm knows no such schedule or argument, or nothing says when the rate drops.
-    """
+    """timm's schedule of the learning rate for the steps and options of a `Task`; a UserError says what it refuses."""
     options = vars(task.options)
     name, arguments = options.get("sched", "cosine"), options.get("sched_args", {})  # a supernet has neither option
     if name in _DROPS and not arguments.get(_DROPS[name]):
@@ -71,7 +67,7 @@ def make_scheduler(optimizer: Optimizer, task: Any) -> Scheduler:
         scheduler, _ = create_scheduler_v2(
             optimizer,
             name,
-            num_epochs=task.steps,
+            num_epochs=task.steps,  # timm's epochs are our updates
             warmup_epochs=task.warmup_steps,
             step_on_epochs=False,
             updates_per_epoch=1,

@@ -35,11 +35,7 @@ class RunFolder:
     """The folder of one run of a command, as a user types it. Every rank makes one; only rank 0 reads and writes files.
 
     config.yaml and env.json are written at the start and with each checkpoint: resuming that ends before the next
-    changes neither.
-
-    Raises:
-        UserError: There is a run and no resume; options or environment changed; no checkpoint is whole; or the name of
-            what is exported is a path.
+    changes neither. A UserError says that there is a run already, or why it cannot be resumed.
     """
 
     def __init__(self, options: RunOptions, world: World, command: str) -> None:
@@ -191,11 +187,7 @@ def exported_name(name: str, out: Path) -> str:
 
 
 def refuse_changes(path: Path, now: dict[str, Any], free: Collection[str], allow_drift: bool) -> dict[str, Any]:
-    """What is in a run's file of options or of the environment.
-
-    Raises:
-        UserError: One that is not free is another now, or the file is gone; unless drift is allowed.
-    """
+    """What is in a run's file of options or of the environment, in which only the free ones may be others now."""
     if not path.exists():
         if allow_drift:
             return {}

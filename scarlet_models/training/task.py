@@ -47,8 +47,7 @@ class Task(ABC):
     def plan(self, indices: Sequence[int], epochs: int, steps: int = 0) -> None:
         """Sets how many steps there are: passes over the images of these indices, or a number of steps if not 0.
 
-        Raises:
-            UserError: There is nothing to train, or a batch cannot be shared out evenly.
+        A UserError says that there is nothing to train, or that a batch cannot be shared out evenly.
         """
         options = self.options
         self.indices, self.local_batch = indices, local_batch(options, self.world.size)

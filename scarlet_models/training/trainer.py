@@ -37,12 +37,8 @@ _logger = logging.getLogger(__name__)
 class Trainer:
     """A run of a task by a command, as a user types it: its folder, its optimizer, and how far it is.
 
-    Attributes:
-        step: Updates done.
-        row: The last row of metrics.csv, without times.
-
-    Raises:
-        UserError: A bad option of the optimizer or schedule, or a run's folder that does not fit the options.
+    `step` counts the updates done; `row` is the last row of metrics.csv, without times. A UserError says what is wrong
+    with the options of the optimizer or schedule, or with the folder.
     """
 
     def __init__(self, task: Task, command: str) -> None:
@@ -69,9 +65,7 @@ class Trainer:
     def run(self) -> None:
         """Trains to the end. SIGINT and SIGTERM end it after a step, with a checkpoint.
 
-        Raises:
-            UserError: A loss or gradient is not finite, an image cannot be read, or the disk is full.
-            KeyboardInterrupt, SystemExit: After SIGINT, and after SIGTERM.
+        A UserError says that a loss or gradient is not finite, an image cannot be read, or the disk is full.
         """
         steps, signals = self.task.steps, self.world.signals
         progress = Progress(steps, self.step, self.folder.path.name, quiet=not self.world.is_main)

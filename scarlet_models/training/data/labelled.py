@@ -41,7 +41,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
     Up to 200,000 images are read when it is opened, unless they were before; of more, only names and sizes are known.
 
     Attributes:
-        ids: What names each image wherever the data lies: its path relative to the split, or its zero-padded index.
+        ids: What names each image wherever the data lies: its path below the split, or its zero-padded index.
         labels: Class indices, int64 of shape (images,).
         classes: The name of each class.
         marks: What names the content of each image; of more than 200,000, its size.
@@ -113,7 +113,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         """The images as bytes, kept once they are read; None where they differ in size or are too many."""
         if self.size is None:
             return None
-        return Decoded.within_limits(self.image, (len(self), self.size[1], self.size[0]), self._folder)
+        return Decoded.within_limits(self.image, (len(self), *self.size[::-1], 3), self._folder)
 
     def path(self, index: int) -> Path:
         """An image's file, as far as that is known."""
@@ -138,14 +138,12 @@ class Decoded:
         self._known = np.zeros(len(store), dtype=bool)
 
     @classmethod
-    def within_limits(
-        cls, read: Callable[[int], Image.Image], shape: tuple[int, int, int], folder: Path
-    ) -> Decoded | None:
-        """Room for images of a shape (count, height, width); None where there is too little."""
-        size, ranks = 3 * int(np.prod(shape)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    def within_limits(cls, read: Callable[[int], Image.Image], shape: tuple[int, ...], folder: Path) -> Decoded | None:
+        """Room for images of a shape (count, height, width, 3); None where there is too little."""
+        size, ranks = int(np.prod(shape)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 8 << 30
         if ranks * size <= min(MOST_IN_MEMORY, memory // 4):
-            return cls(read, np.empty((*shape, 3), dtype=np.uint8))
+            return cls(read, np.empty(shape, dtype=np.uint8))
         folder = folder if folder.is_dir() else Path(tempfile.gettempdir())
         gigabytes = f"{size / 1e9:.1f} GB of decoded images"
         if ranks * size > min(MOST_IN_FILE, shutil.disk_usage(folder).free // 2):
@@ -153,7 +151,7 @@ class Decoded:
             return None
         _logger.info("%s are kept in a file in %s, which goes when the run ends", gigabytes, folder)
         with tempfile.TemporaryFile(dir=folder) as file:
-            return cls(read, np.memmap(file, np.uint8, "w+", shape=(*shape, 3)))
+            return cls(read, np.memmap(file, np.uint8, "w+", shape=shape))
 
     def take(self, indices: Sequence[int], spread: Callable[..., Iterable[Any]] = map) -> np.ndarray:
         """These images, uint8 of shape (images, height, width, 3). `spread` maps over those not known yet."""
