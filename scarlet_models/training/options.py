@@ -77,7 +77,7 @@ class DataOptions(TrainData):
 
 @dataclass
 class CropOptions(Ranged):
-    """How training images are varied at the least.
+    """How training images are varied.
 
     Args:
         crop: Smallest and largest share of the area that a random resized crop takes; or "pad", which resizes, pads by
@@ -89,17 +89,6 @@ class CropOptions(Ranged):
     crop: Literal["pad"] | tuple[float, float] = option((0.08, 1.0), least=0.0001, most=1, ascending=True)
     hflip: float = option(0.5, least=0, most=1)
     color_jitter: float = option(0.4, least=0)
-
-
-@dataclass
-class AugmentOptions(CropOptions):
-    """How training images are varied.
-
-    Args:
-        auto_augment: timm's policy string (v0, rand-m9-mstd0.5, augmix-m3-w3, ...); empty for none.
-    """
-
-    auto_augment: str = ""
 
 
 @dataclass
@@ -144,7 +133,7 @@ class ScheduleOptions(OptimizerOptions):
 
 
 @dataclass
-class ClassifierOptions(ScheduleOptions, AugmentOptions, TrainData, RunOptions):  # fields: last base first
+class ClassifierOptions(ScheduleOptions, CropOptions, TrainData, RunOptions):  # fields: last base first
     """How a classifier is trained.
 
     Args:
@@ -156,8 +145,8 @@ class ClassifierOptions(ScheduleOptions, AugmentOptions, TrainData, RunOptions):
         image_size: Side of the images in pixels, 0 for the model's own; or a list of [EPOCH, SIZE], the size from each
             epoch on, such as [[0, 48], [3, 64]]. The last is exported.
         crop_pct: Share of the resized image that evaluation looks at; 0 for the model's own.
-        zero_init: From random weights, start every residual branch at zero, so that training begins with a shallow
-            network.
+        auto_augment: timm's policy string (v0, rand-m9-mstd0.5, augmix-m3-w3, ...); empty for none.
+        zero_init: From random weights, start every residual branch at zero, as a shallow network.
         label_smoothing: Share of the target that is spread over all classes.
         mixup: Alpha of mixup; 0 for none.
         cutmix: Alpha of cutmix; 0 for none.
@@ -171,6 +160,7 @@ class ClassifierOptions(ScheduleOptions, AugmentOptions, TrainData, RunOptions):
     image_size: int | list[tuple[int, int]] = option(0, least=0)
     warmup_epochs: float = option(1.0, least=0)
     crop_pct: float = option(0.0, least=0, most=1)
+    auto_augment: str = ""
     zero_init: bool = False
     label_smoothing: float = option(0.1, least=0, most=1)
     mixup: float = option(0.0, least=0)
