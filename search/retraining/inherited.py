@@ -13,9 +13,9 @@ from scarlet_models.networks import genotype_of, is_genotype
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
 from scarlet_models.search.scoring.population import Batches, PopulationEvaluator
 from scarlet_models.search.scoring.trie import HEAD, Trie
-from scarlet_models.search.supernet.file import SupernetInfo, load_supernet
+from scarlet_models.search.supernet.file import SupernetInfo
 from scarlet_models.search.supernet.folding import FoldingError
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.split import record, trained_images

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from scarlet_models.errors import UserError
-from scarlet_models.search.supernet.file import SupernetInfo, load_supernet
-from scarlet_models.search.supernet.shipped import is_shipped
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.file import SupernetInfo, is_shipped
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 
 
 @dataclass(frozen=True)
