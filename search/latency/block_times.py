@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,15 +21,16 @@ from torch import Tensor, nn
 from scarlet_models.inspection.timing import wait
 from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.space.space import SearchSpace
 
-from .table import Unit, layer_units
+from .table import LatencyTable, Unit, layer_units
 
 PASSES = 3  # of a path, one after the other; their median counts, so that weights are as warm as in a network in use
 
 
 @dataclass
 class Samples:
-    """Milliseconds, one entry a measurement: of stem and head together, and of each unit."""
+    """Milliseconds, one entry for each measurement: of stem and head together, and of each unit."""
 
     base: list[float] = field(default_factory=list)
     units: dict[Unit, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -38,6 +40,12 @@ class Samples:
         quartiles = np.array([np.quantile(times, (0.25, 0.5, 0.75)) for times in (self.base, *self.units.values())])
         quartiles = quartiles[quartiles[:, 1] > 0]  # a block may take no longer than a call
         return float(np.median((quartiles[:, 2] - quartiles[:, 0]) / quartiles[:, 1]))
+
+    def table(self, space: SearchSpace, facts: dict[str, Any]) -> LatencyTable:
+        """The table of the medians; its facts tell the spread too."""
+        medians = {unit: float(np.median(times)) for unit, times in self.units.items()}
+        own = {"measurements_of_a_block": min(map(len, self.units.values())), "spread": round(self.spread(), 4)}
+        return LatencyTable.of_units(space, float(np.median(self.base)), medians, {**facts, **own})
 
 
 @torch.inference_mode()
@@ -67,10 +75,8 @@ def time_blocks(net: Supernet, images: Tensor, rounds: int, seed: int, advance: 
 
 def _pass(parts: Sequence[nn.Module], images: Tensor) -> list[float]:
     """Milliseconds of each part in one pass; their sum is that of the pass."""
-    return (_pass_on_gpu if images.device.type == "cuda" else _pass_on_cpu)(parts, images)
-
-
-def _pass_on_cpu(parts: Sequence[nn.Module], images: Tensor) -> list[float]:
+    if images.device.type == "cuda":
+        return _pass_on_gpu(parts, images)
     clock = [time.perf_counter()]
     for part in parts:
         images = part(images)

@@ -24,8 +24,6 @@ from .block_times import PASSES, Samples
 from .options import LatencyOptions
 from .table import Unit, distinct_units, head_input
 
-STEM, HEAD = "stem", "head"
-
 
 def as_program(model: nn.Module, images: Tensor, options: LatencyOptions) -> Exported:
     """A model as a program of the options' runtime and dtype; int8 ranges come from random images, for their time only.
@@ -39,21 +37,16 @@ def as_program(model: nn.Module, images: Tensor, options: LatencyOptions) -> Exp
 
 
 def parts(net: Supernet, images: Tensor) -> Iterator[tuple[str, nn.Module, Tensor]]:
-    """Name, module and input of everything that is timed on its own.
-
-    Args:
-        net: The supernet with plain skips, in eval mode.
-        images: The batch (N, channels, H, W).
-    """
-    yield STEM, net.stem, images
-    yield HEAD, net.head, torch.randn(len(images), *head_input(net.space, images.shape[-1]))
+    """Name, module and input of everything that is timed on its own, of a supernet with plain skips in eval mode."""
+    yield "stem", net.stem, images
+    yield "head", net.head, torch.randn(len(images), *head_input(net.space, images.shape[-1]))
     units = distinct_units(net.space, images.shape[-1])
     for unit, layer in units.items():
         features = torch.randn(len(images), unit.in_channels, unit.size, unit.size)
         yield block_name(unit), net.choice(layer, unit.choice), features
     for channels, size in dict.fromkeys(shape for unit in units for shape in _maps(unit)):
         tiny = nn.Conv2d(channels, channels, 1, groups=channels, bias=False).eval()
-        yield _map_name(channels, size), tiny, torch.randn(len(images), channels, size, size)
+        yield f"map-{channels}-{size}", tiny, torch.randn(len(images), channels, size, size)
 
 
 def block_name(unit: Unit) -> str:
@@ -66,25 +59,18 @@ def _maps(unit: Unit) -> tuple[tuple[int, int], tuple[int, int]]:
     return (unit.in_channels, unit.size), (unit.out_channels, -(-unit.size // unit.stride))
 
 
-def _map_name(channels: int, size: int) -> str:
-    return f"map-{channels}-{size}"
-
-
 def samples_of(space: SearchSpace, image_size: int, times: Mapping[str, Sequence[float]]) -> Samples:
     """Milliseconds of blocks, and of stem and head, from those of the programs of `parts`."""
 
     def half(channels: int, size: int) -> float:
-        return float(np.median(times[_map_name(channels, size)])) / 2
+        return float(np.median(times[f"map-{channels}-{size}"])) / 2
 
-    first, last = space.layers[0].in_channels, head_input(space, image_size)
-    base = (
-        np.median(times[STEM]) - half(first, space.map_sizes(image_size)[0]) + np.array(times[HEAD]) - half(*last[:2])
-    )
-    blocks = {
-        unit: np.maximum(np.array(times[block_name(unit)]) - sum(half(*shape) for shape in _maps(unit)), 0).tolist()
-        for unit in distinct_units(space, image_size)
-    }
-    return Samples(base.tolist(), blocks)
+    stem = np.median(times["stem"]) - half(space.layers[0].in_channels, space.map_sizes(image_size)[0])
+    samples = Samples((stem + np.array(times["head"]) - half(*head_input(space, image_size)[:2])).tolist())
+    for unit in distinct_units(space, image_size):
+        around = sum(half(*shape) for shape in _maps(unit))
+        samples.units[unit] = np.maximum(np.array(times[block_name(unit)]) - around, 0).tolist()
+    return samples
 
 
 def time_programs(
@@ -94,12 +80,10 @@ def time_programs(
 
     `advance` is called after each measurement, and after each program that was made.
     """
-    cpu, measures = torch.device("cpu"), dict[str, Callable[[], float]]()
+    measures = {}
     for name, module, features in parts(net, images):
-        measures[name] = partial(
-            median_seconds, partial(as_program(module, features, options).run, features), PASSES, cpu
-        )
+        run = partial(as_program(module, features, options).run, features)
+        measures[name] = partial(median_seconds, run, PASSES, torch.device("cpu"))
         advance()
-    return {
-        name: [1e3 * t for t in seconds] for name, seconds in interleaved(measures, options.rounds, advance).items()
-    }
+    seconds = interleaved(measures, options.rounds, advance)
+    return {name: [1e3 * time for time in times] for name, times in seconds.items()}

@@ -15,7 +15,6 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.timing import cpu_threads
 from scarlet_models.networks import create, is_genotype
-from scarlet_models.search.latency.additivity import time_networks
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.latency.table import LatencyTable
@@ -126,8 +125,7 @@ def time_beside(network: Network, latency_table: str) -> None:
         )
         if all(bench.facts()[name] == table.facts[name] for name in ("device", "processor")):
             with cpu_threads(bench.options.threads):
-                run = bench.run(network.model)
-                measured = round(float(time_networks([run], ROUNDS, bench.device, lambda: None)[0]), 4)
+                measured = round(float(bench.milliseconds([bench.run(network.model)], ROUNDS)[0]), 4)
     predicted = round(float(table.sum(np.array([genotype.choices]))[0]), 4)
     network.figures["latency"] = {"predicted": predicted, "measured": measured, "rounds": ROUNDS, **given}
 
