@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 from collections.abc import Sequence
@@ -10,21 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim
 
-from scarlet_models.errors import UserError, how_to_add
+from scarlet_models.errors import UserError
 
 from .onnx_files import onnx_file, quantized
-from .options import PACKAGES
+from .options import need_packages
 from .programs import ABOUT, Exported, traced
 from .pte import pte_file
-
-
-def need_packages(kind: str) -> None:
-    """Refuse a format whose packages are not installed."""
-    extra, packages = PACKAGES.get(kind, ("", ()))
-    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
-        raise UserError(f"{kind} needs {' and '.join(missing)}: {how_to_add(extra)}")
 
 
 def export(
@@ -60,12 +52,8 @@ def export(
     batch = images if len(images) > 1 else torch.cat([images, images])  # torch takes a batch of one for its only size
     program = traced(model, batch, ({0: Dim("batch")},))
     if kind == "pt2":
-        return _pt2_file(program, facts)
+        content = io.BytesIO()
+        torch.export.save(program, content, extra_files={ABOUT: facts})
+        return Exported(content.getvalue(), torch.export.load(io.BytesIO(content.getvalue())).module())
     file = onnx_file(program, facts, threads)
     return quantized(file.data, calibration, keep, threads) if int8 and calibration is not None else file
-
-
-def _pt2_file(program: ExportedProgram, facts: str) -> Exported:
-    file = io.BytesIO()
-    torch.export.save(program, file, extra_files={ABOUT: facts})
-    return Exported(file.getvalue(), torch.export.load(io.BytesIO(file.getvalue())).module())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def onnx_file(program: ExportedProgram, facts: str, threads: int) -> Exported:
     """The content of an .onnx file: input "pixels", output "logits"."""
     try:
         with quiet("torch.onnx", "onnxscript", "onnx_ir"):
-            written = torch.onnx.export(
+            written: Any = torch.onnx.export(
                 program,
                 dynamo=True,
                 input_names=["pixels"],
@@ -35,8 +36,6 @@ def onnx_file(program: ExportedProgram, facts: str, threads: int) -> Exported:
             )
     except torch.onnx.OnnxExporterError as error:
         raise UserError(f"torch cannot write this network as ONNX: {first_line(error)}") from error
-    if written is None:
-        raise UserError("torch wrote no ONNX")
     model = written.model_proto
     for node in model.graph.node:
         node.name = f"{_module_of(node)}:{node.name}"
@@ -58,36 +57,36 @@ def _module_of(node: Any) -> str:
     return names[-2] if len(names) > 1 else ""  # the last is the operator's
 
 
-def run_onnx(data: bytes, threads: int) -> Run:
-    """A call that runs an ONNX model of one input and one output."""
+def onnx_session(data: bytes, threads: int) -> Any:
+    """A session of onnxruntime on the CPU."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
-    session: Any = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(data: bytes, threads: int) -> Run:
+    """A call that runs an ONNX model of one input and one output."""
+    session = onnx_session(data, threads)
     return lambda images: torch.from_numpy(session.run(None, {"pixels": images.numpy()})[0])
 
 
 def quantized(data: bytes, calibration: Tensor, keep: Sequence[str], threads: int) -> Exported:
-    """The int8 version of an ONNX model.
-
-    Args:
-        data: Content of `onnx_file`.
-        calibration: Images to find the ranges of activations on.
-        keep: Modules that stay fp32.
-        threads: Of onnxruntime when the file runs.
-    """
+    """The int8 version of an `onnx_file`; arguments are as for `export`."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static
 
     model = onnx.load_from_string(data)
+    parts = ({"pixels": part.numpy()} for part in calibration.split(_PART))
+    reader: Any = SimpleNamespace(get_next=lambda: next(parts, None))
     kept = [node.name for node in model.graph.node if is_kept(node.name.partition(":")[0], keep)]
     with tempfile.TemporaryDirectory() as folder, quiet("root"):
         path = Path(folder) / "int8.onnx"
         quantize_static(
             model,
             path,
-            _Reader(calibration),
+            reader,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -102,32 +101,17 @@ def is_kept(module: str, keep: Sequence[str]) -> bool:
     return any(f"{module}.".startswith(f"{name}.") for name in keep)
 
 
-class _Reader:
-    """Gives calibration images in parts, as onnxruntime asks for them."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.parts = iter(images.split(_PART))
-
-    def get_next(self) -> dict[str, Any] | None:
-        part = next(self.parts, None)
-        return None if part is None else {"pixels": part.numpy()}
-
-
 def sensitivity(data: bytes, images: Tensor) -> dict[str, float]:
     """The error of the logits when one block alone is int8, by block: root mean square, over that of the logits.
 
-    Args:
-        data: Content of `onnx_file`.
-        images: Images to calibrate on, and to compare on.
+    The images are those to calibrate on, and to compare on.
     """
     import onnx
 
     modules = [node.name.partition(":")[0] for node in onnx.load_from_string(data).graph.node]
     blocks = list(dict.fromkeys(".".join(module.split(".")[:3]) for module in modules if module))
-    exact = run_onnx(data, 0)(images)
-    errors = {}
+    exact, errors = run_onnx(data, 0)(images), {}
     for block in blocks:
-        others = [other for other in blocks if other != block]
-        given = quantized(data, images, others, 0).run(images)
+        given = quantized(data, images, [other for other in blocks if other != block], 0).run(images)
         errors[block] = float((given - exact).square().mean().sqrt() / exact.square().mean().sqrt())
     return errors

@@ -1,4 +1,4 @@
-"""What all formats share: tracing a network, the file with its call, and comparing the two."""
+"""What all formats share: tracing a network, and a file with its call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from torch.export import ExportedProgram
 from scarlet_models.errors import UserError, first_line
 
 ABOUT = "about"  # where each file keeps labels, mean, std, input size and genotype, as JSON
-TOLERANCE = 1e-4  # share of the largest output: no more than another order of summation makes
 
 Run = Callable[[Tensor], Tensor]
 
@@ -35,25 +34,6 @@ def traced(model: nn.Module, batch: Tensor, dynamic_shapes: Any = None) -> Expor
         return torch.export.export(model, (batch,), dynamic_shapes=dynamic_shapes)
     except Exception as error:  # torch.export has no common base class for what it raises
         raise UserError(f"torch cannot export this network: {first_line(error)}") from error
-
-
-def sample_images(channels: int, size: int, count: int = 3) -> Tensor:
-    """Random images, to compare an exported network with the model."""
-    return torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(0))
-
-
-@torch.no_grad()
-def largest_difference(model: Run, other: Run, images: Tensor, exact: bool = True) -> float:
-    """The largest difference between two networks' outputs, as a share of the largest output.
-
-    Raises:
-        UserError: It is no number or, if the two should be exactly alike, above TOLERANCE.
-    """
-    pairs = [(model(batch), other(batch)) for batch in (images[:1], images)]
-    difference = max(float((ours - theirs).abs().max() / ours.abs().max()) for ours, theirs in pairs)
-    if not difference <= (TOLERANCE if exact else float("inf")):  # not >, for NaN
-        raise UserError(f"the exported program differs from the network by {difference:.1e} of its largest output")
-    return difference
 
 
 @contextmanager
