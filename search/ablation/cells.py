@@ -43,9 +43,7 @@ class Cell:
     def fair_steps(self) -> int:
         """Fair steps that were trained and recorded."""
         path = self.folder / "metrics.csv"
-        if not path.exists():
-            return 0
-        _, rows = read_csv(path, ("step",))
+        rows = read_csv(path, ("step",))[1] if path.exists() else []
         return int(float(rows[-1]["step"] or 0)) if rows else 0
 
     def trained(self) -> int:
@@ -85,5 +83,4 @@ def find_cells(out: Path) -> list[Cell]:
     finished = [cell for cell in found if cell.trained()]
     if not finished:
         raise UserError(f"{out} has no finished supernet in a folder such as skip_s0; scarlet-search ablate makes them")
-    order = list(VARIANTS)
-    return sorted(finished, key=lambda cell: (order.index(cell.variant), cell.seed))
+    return sorted(finished, key=lambda cell: (list(VARIANTS).index(cell.variant), cell.seed))

@@ -29,7 +29,7 @@ from scarlet_models.signals import StopSignals
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from scarlet_models.search.ablation.runner import Runner
+    from scarlet_models.search.ablation.study import Runner
 
 EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --known nas-bench-macro_cifar10.json --jobs 2
   scarlet-search ablate --data-dir cifar10 --known known.json.gz --variants "[skip,torch,bn]" --seeds "[0]" --plan
@@ -41,8 +41,7 @@ def main(options: Options) -> None:
     """Run what is not done, and show what is."""
     from rich.live import Live
 
-    from scarlet_models.search.ablation.runner import Runner
-    from scarlet_models.search.ablation.study import Study
+    from scarlet_models.search.ablation.study import Runner, Study
     from scarlet_models.terminal import console
     from scarlet_models.training.progress import log_to_stderr
 
