@@ -75,12 +75,11 @@ def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
 
 def find_cells(out: Path) -> list[Cell]:
     """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed."""
-    found = []
-    for path in out.iterdir() if out.is_dir() else ():
-        variant, _, seed = path.name.rpartition("_s")
-        if variant in VARIANTS and seed.isdecimal():
-            found.append(Cell(variant, int(seed), path))
-    finished = [cell for cell in found if cell.trained()]
+    named = [(*path.name.rpartition("_s"), path) for path in out.glob("*_s*")]
+    cells = [
+        Cell(variant, int(seed), path) for variant, _, seed, path in named if variant in VARIANTS and seed.isdecimal()
+    ]
+    finished = [cell for cell in cells if cell.trained()]
     if not finished:
         raise UserError(f"{out} has no finished supernet in a folder such as skip_s0; scarlet-search ablate makes them")
     return sorted(finished, key=lambda cell: (list(VARIANTS).index(cell.variant), cell.seed))

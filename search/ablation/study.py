@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +81,21 @@ class Runner:
 
     def run(self) -> dict[str, str]:
         """Run all stages that are not done. Return the cells that failed, and why."""
-        failures: dict[str, str] = {}
+        cells = self.study.cells
         with ThreadPoolExecutor(self.study.options.jobs) as pool:
             try:
-                futures = {pool.submit(self._run_cell, cell): cell for cell in self.study.cells}
-                for future in as_completed(futures):
-                    if reason := future.result():
-                        failures[futures[future].name] = reason
+                reasons = pool.map(self._run_cell, cells)
+                return {cell.name: reason for cell, reason in zip(cells, reasons, strict=True) if reason}
             except BaseException:
-                self._stop()
+                self._stopped.set()
+                for process in list(self._processes):
+                    process.terminate()  # what it has done is kept
                 pool.shutdown(cancel_futures=True)
                 raise
-        return failures
 
     def _run_cell(self, cell: Cell) -> str:
         """Run the stages that the cell lacks, up to one that fails. Return why that failed, else nothing."""
+        log = cell.folder / LOG
         try:
             cell.folder.mkdir(parents=True, exist_ok=True)
             for stage in STAGES:
@@ -103,9 +103,10 @@ class Runner:
                     continue
                 self.now[cell.name] = stage
                 _logger.info("%s: %s", cell.name, stage)
-                if status := self._call(self.study.arguments(cell, stage), cell.folder / LOG):
+                if status := self._call(self.study.arguments(cell, stage), log):
                     self.now[cell.name] = f"{stage} failed"
-                    return f"{stage} ended with {status}: {_last_line(cell.folder / LOG)}"
+                    *_, last = "", *log.read_text(errors="replace").strip().splitlines()
+                    return f"{stage} ended with {status}: {last}"
         except (OSError, UserError) as error:
             self.now[cell.name] = "failed"
             return str(error)
@@ -127,14 +128,3 @@ class Runner:
                 return process.wait()
             finally:
                 self._processes.discard(process)
-
-    def _stop(self) -> None:
-        """End the processes that run; what they have done is kept."""
-        self._stopped.set()
-        for process in list(self._processes):
-            process.terminate()
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
