@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from scarlet_models.errors import UserError
 from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
 
-from .programs import Exported, Run
+from .formats import Exported, Run
 
 TOLERANCE = 1e-4  # share of the largest output: no more than another order of summation makes
 ROUNDS, PASSES = 15, 3  # of the latencies: medians of rounds, of each of which the median pass counts

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from scarlet_models.detection.detector import Detector
 from scarlet_models.errors import UserError, first_line
 
-from .onnx_files import onnx_session
-from .programs import ABOUT, quiet
+from .formats import ABOUT, onnx_session, quiet
 
 OUTPUTS = ("boxes", "scores", "labels")
 _OPSET = 17

@@ -28,8 +28,7 @@ from scarlet_models.weights.save import CONFIG
 
 from .checking import Check, check_files
 from .detectors import detector_file
-from .formats import export
-from .onnx_files import sensitivity
+from .formats import export, sensitivity
 from .options import SUFFIXES, ExportOptions, need_packages
 
 _BATCH = 50

@@ -23,9 +23,8 @@ from scarlet_models.training.environment import describe_machine, processor
 from scarlet_models.training.progress import Progress
 
 from .additivity import compare, stratified
-from .block_times import PASSES, Samples, time_blocks
+from .block_times import PASSES, Samples, as_program, parts, samples_of, time_blocks, time_programs
 from .options import LatencyOptions
-from .program_times import as_program, parts, samples_of, time_programs
 from .table import LatencyTable
 
 _VERSIONS = {"torch": (), "onnxruntime": ("onnxruntime",), "executorch": ("executorch", "torchao")}

@@ -19,8 +19,8 @@ from scarlet_models.training.progress import Progress
 
 from .additivity import compare, stratified
 from .bench import Bench
+from .block_times import as_program, parts, samples_of
 from .options import LatencyOptions
-from .program_times import as_program, parts, samples_of
 from .table import LatencyTable
 
 MANIFEST = "manifest.json"

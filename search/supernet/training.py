@@ -215,15 +215,6 @@ class FairSteps(Task):
         tally[:] = 0
 
     def info(self, steps: int) -> SupernetInfo:
-        options = self.options
-        return SupernetInfo(
-            image_size=self.image_size,
-            data_config=self.data_config,
-            classes=self.images.classes,
-            holdout=options.holdout,
-            split_seed=options.split_seed,
-            split_hash=self.split.hash,
-            steps=steps,
-            sampling=options.sampling,
-            train_split=options.train_split,
-        )
+        asked = {name: getattr(self.options, name) for name in ("holdout", "split_seed", "sampling", "train_split")}
+        found = {"image_size": self.image_size, "data_config": self.data_config, "classes": self.images.classes}
+        return SupernetInfo(**asked, **found, split_hash=self.split.hash, steps=steps)
