@@ -17,8 +17,8 @@ from stabilizer_tables import tables
 from study import NAME, STATISTICS, Study, figures, read, results, write
 
 from scarlet_models.search.ablation.cells import BATCH_NORMS, Cell, find_cells
-from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.stabilizer import Stabilizer
+from scarlet_models.search.supernet.supernet import load_supernet
 
 
 def collect(runs: Path, name: str = NAME) -> None:

@@ -63,7 +63,7 @@ def main(options: Options) -> None:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from scarlet_models.detection.average_precision import FIGURES
+    from scarlet_models.detection.data import FIGURES
     from scarlet_models.terminal import console, table
 
     def percent(value: float | None) -> str:

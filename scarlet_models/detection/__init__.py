@@ -6,8 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .backbone import ScarletFPN
-    from .models import fasterrcnn_scarlet, retinanet_scarlet, ssdlite_scarlet
+    from .models import ScarletFPN, fasterrcnn_scarlet, retinanet_scarlet, ssdlite_scarlet
 
 __all__ = ["ScarletFPN", "fasterrcnn_scarlet", "retinanet_scarlet", "ssdlite_scarlet"]
 
@@ -16,5 +15,4 @@ def __getattr__(name: str) -> Any:
     """Imports what needs torch when it is first used, so that options of commands are read without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "backbone" if name == "ScarletFPN" else "models"
-    return getattr(importlib.import_module(f".{module}", __name__), name)
+    return getattr(importlib.import_module(".models", __name__), name)

@@ -17,9 +17,8 @@ from scarlet_models.training.task import Scale, Task
 from scarlet_models.training.trainer import Trainer
 from scarlet_models.weights.source import locate
 
-from .average_precision import FIGURES
 from .coco import CocoImages
-from .data import Augmented, Target, score, train_transform, transpose
+from .data import FIGURES, Augmented, Target, score, train_transform, transpose
 from .detector import Detector, describe
 from .options import DetectOptions
 

@@ -11,35 +11,26 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from scarlet_models.errors import UserError
 from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
 
-from .programs import Exported, Run, largest_difference, sample_images
+from .formats import Exported, Run
 
+TOLERANCE = 1e-4  # share of the largest output: no more than another order of summation makes
 ROUNDS, PASSES = 15, 3  # of the latencies: medians of rounds, of each of which the median pass counts
 
 
 @dataclass
 class Check:
-    """What is known of an exported file.
+    """What is known of an exported file."""
 
-    Args:
-        difference: Largest difference of a logit, as a share of the largest logit.
-        size: Bytes of the file.
-        ms: Latency of one image.
-        ms_ratio: Latency over that of PyTorch in eager mode, measured in turns with it.
-        top1: Top-1 in percent; None without labelled images.
-        top1_fp32: Of the network in PyTorch, on the same images.
-        drop_ci: Half the width of the 95% interval of their difference, from the images' own differences.
-        images: Number of images.
-    """
-
-    difference: float
-    size: int
-    ms: float
-    ms_ratio: float
-    top1: float | None = None
-    top1_fp32: float | None = None
-    drop_ci: float | None = None
+    difference: float  # the largest of a logit, as a share of the largest logit
+    size: int  # bytes of the file
+    ms: float  # latency of one image
+    ms_ratio: float  # latency over that of PyTorch in eager mode, measured in turns with it
+    top1: float | None = None  # percent; None without labelled images
+    top1_fp32: float | None = None  # of the network in PyTorch, on the same images
+    drop_ci: float | None = None  # half the width of the 95% interval of their difference, from the images' own
     images: int = 0
 
     @property
@@ -68,7 +59,7 @@ def check_files(
     Raises:
         UserError: An fp32 file gives other logits than the network, or a file gives none.
     """
-    samples, checks = sample_images(*image.shape[1:3]), dict[str, Check]()
+    checks, samples = dict[str, Check](), torch.randn(3, *image.shape[1:], generator=torch.Generator().manual_seed(0))
     runs: dict[str, Run] = {"": model, **{kind: file.run for kind, file in files.items()}}
     timed = {kind: partial(median_seconds, partial(run, image), PASSES, image.device) for kind, run in runs.items()}
     with cpu_threads(threads):
@@ -79,6 +70,20 @@ def check_files(
     if labelled is not None:
         _score(runs, labelled, checks)
     return checks
+
+
+@torch.no_grad()
+def largest_difference(model: Run, other: Run, images: Tensor, exact: bool = True) -> float:
+    """The largest difference between two networks' outputs, as a share of the largest output.
+
+    Raises:
+        UserError: It is no number or, if the two should be exactly alike, above TOLERANCE.
+    """
+    pairs = [(model(batch), other(batch)) for batch in (images[:1], images)]
+    difference = max(float((ours - theirs).abs().max() / ours.abs().max()) for ours, theirs in pairs)
+    if not difference <= (TOLERANCE if exact else float("inf")):  # not >, for NaN
+        raise UserError(f"the exported program differs from the network by {difference:.1e} of its largest output")
+    return difference
 
 
 def _score(runs: Mapping[str, Run], labelled: Iterable[tuple[Tensor, Tensor]], checks: Mapping[str, Check]) -> None:

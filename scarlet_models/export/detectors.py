@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scarlet_models.detection.detector import Detector
 from scarlet_models.errors import UserError, first_line
 
-from .programs import ABOUT, quiet
+from .formats import ABOUT, onnx_session, quiet
 
 OUTPUTS = ("boxes", "scores", "labels")
 _OPSET = 17
@@ -42,7 +42,6 @@ def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
         UserError: torch cannot write it, or onnxruntime finds other boxes than PyTorch.
     """
     import onnx
-    import onnxruntime
 
     model, file = _OneImage(detector.model).eval(), io.BytesIO()
     first, second = _samples(detector)
@@ -67,10 +66,7 @@ def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
     about = {key: detector.config[key] for key in ("detector", "short_side", "long_side", "network")}
     labels = [category["name"] for category in detector.categories]
     content.metadata_props.add(key=ABOUT, value=json.dumps({**about, "labels": labels}))
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    data = content.SerializeToString()
-    session: Any = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+    session = onnx_session(data := content.SerializeToString(), threads)
     worst = max(_compare(model(image), session.run(None, {"image": image.numpy()}), image) for image in (first, second))
     return data, worst
 

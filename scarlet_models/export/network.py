@@ -28,9 +28,8 @@ from scarlet_models.weights.save import CONFIG
 
 from .checking import Check, check_files
 from .detectors import detector_file
-from .formats import export, need_packages
-from .onnx_files import sensitivity
-from .options import SUFFIXES, ExportOptions
+from .formats import export, sensitivity
+from .options import SUFFIXES, ExportOptions, need_packages
 
 _BATCH = 50
 _SENSITIVITY_IMAGES = 64
@@ -38,17 +37,11 @@ _SENSITIVITY_IMAGES = 64
 
 @dataclass
 class Result:
-    """What `export_network` did.
-
-    Args:
-        checks: By file.
-        sensitivity: The error of int8 by block, if it was asked for.
-        boxes: Of a detector's file, the largest difference of a box in pixels.
-    """
+    """What `export_network` did."""
 
     checks: dict[Path, Check]
-    sensitivity: dict[str, float] = field(default_factory=dict)
-    boxes: dict[Path, float] = field(default_factory=dict)
+    sensitivity: dict[str, float] = field(default_factory=dict)  # the error of int8 by block, if it was asked for
+    boxes: dict[Path, float] = field(default_factory=dict)  # of a detector: the largest difference of a box in pixels
 
 
 def export_network(options: ExportOptions) -> Result:

@@ -43,9 +43,7 @@ class Cell:
     def fair_steps(self) -> int:
         """Fair steps that were trained and recorded."""
         path = self.folder / "metrics.csv"
-        if not path.exists():
-            return 0
-        _, rows = read_csv(path, ("step",))
+        rows = read_csv(path, ("step",))[1] if path.exists() else []
         return int(float(rows[-1]["step"] or 0)) if rows else 0
 
     def trained(self) -> int:
@@ -77,13 +75,11 @@ def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
 
 def find_cells(out: Path) -> list[Cell]:
     """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed."""
-    found = []
-    for path in out.iterdir() if out.is_dir() else ():
-        variant, _, seed = path.name.rpartition("_s")
-        if variant in VARIANTS and seed.isdecimal():
-            found.append(Cell(variant, int(seed), path))
-    finished = [cell for cell in found if cell.trained()]
+    named = [(*path.name.rpartition("_s"), path) for path in out.glob("*_s*")]
+    cells = [
+        Cell(variant, int(seed), path) for variant, _, seed, path in named if variant in VARIANTS and seed.isdecimal()
+    ]
+    finished = [cell for cell in cells if cell.trained()]
     if not finished:
         raise UserError(f"{out} has no finished supernet in a folder such as skip_s0; scarlet-search ablate makes them")
-    order = list(VARIANTS)
-    return sorted(finished, key=lambda cell: (order.index(cell.variant), cell.seed))
+    return sorted(finished, key=lambda cell: (list(VARIANTS).index(cell.variant), cell.seed))

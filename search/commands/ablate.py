@@ -18,9 +18,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.live import Live
-from rich.table import Table
-
 from scarlet_models.errors import UserError
 from scarlet_models.files import owning
 from scarlet_models.search import cli
@@ -30,7 +27,9 @@ from scarlet_models.signals import StopSignals
 from scarlet_models.terminal import console, output, table
 
 if TYPE_CHECKING:
-    from scarlet_models.search.ablation.runner import Runner
+    from rich.table import Table
+
+    from scarlet_models.search.ablation.study import Runner
 
 EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --known nas-bench-macro_cifar10.json --jobs 2
   scarlet-search ablate --data-dir cifar10 --known known.json.gz --variants "[skip,torch,bn]" --seeds "[0]" --plan
@@ -39,8 +38,9 @@ EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --known nas-bench-macro_
 
 
 def main(options: Options) -> None:
-    from scarlet_models.search.ablation.runner import Runner
-    from scarlet_models.search.ablation.study import Study
+    from rich.live import Live
+
+    from scarlet_models.search.ablation.study import Runner, Study
 
     runner = Runner(Study(options, cli.PROGRAM))
     failures: dict[str, str] = {}

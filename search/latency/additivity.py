@@ -1,52 +1,33 @@
-"""Whether a table's sums predict how long whole networks take: both measured, and compared."""
+"""Whether a table's sums predict how long whole networks take."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from scarlet_models.errors import UserError
-from scarlet_models.inspection.timing import interleaved, median_seconds
 from scarlet_models.search.scoring.ranking import bootstrap, spearman
 from scarlet_models.space.space import Genotype, SearchSpace
 
-from .block_times import PASSES
 from .table import LatencyTable
 
 RESAMPLES = 1000  # behind each interval
 
 
 def stratified(space: SearchSpace, count: int, seed: int) -> list[Genotype]:
-    """Distinct networks spread evenly over the range of MACs: one at random from each of `count` equal slices.
-
-    Fewer where a slice has none.
-    """
+    """Distinct networks spread over the range of MACs: one at random from each of `count` equal slices that has one."""
     rng, table = np.random.default_rng(seed), space.cost_table()
     edges = np.linspace(table.smallest.macs, table.largest.macs, count + 1)
-    networks: dict[tuple[int, ...], Genotype] = {}
+    networks: dict[Genotype, None] = {}
     for low, high in itertools.pairwise(edges):
-        try:
-            network = space.sample(rng, min_macs=int(low), max_macs=int(high)).canonical()
-        except UserError:  # a small space has gaps
-            continue
-        networks[network.choices] = network
-    return list(networks.values())
-
-
-@torch.inference_mode()
-def time_networks(
-    runs: Sequence[Callable[[], object]], rounds: int, device: torch.device, advance: Callable[[], None]
-) -> np.ndarray:
-    """Median milliseconds (N,) of each run over interleaved rounds, of each of which the median pass counts."""
-    measures = {number: partial(median_seconds, run, PASSES, device) for number, run in enumerate(runs)}
-    seconds = interleaved(measures, rounds, advance)
-    return np.array([1e3 * np.median(seconds[number]) for number in measures])
+        with contextlib.suppress(UserError):  # a small space has gaps
+            networks[space.sample(rng, min_macs=int(low), max_macs=int(high)).canonical()] = None
+    return list(networks)
 
 
 def compare(table: LatencyTable, networks: Sequence[Genotype], measured: np.ndarray, rounds: int) -> dict[str, Any]:
@@ -61,7 +42,7 @@ def compare(table: LatencyTable, networks: Sequence[Genotype], measured: np.ndar
     macs = table.space.costs(genotypes, table.facts["image_size"])[0]
     scale = float(np.median(measured / predicted))
     errors = [100 * np.abs(factor * predicted / measured - 1) for factor in (1.0, scale)]
-    rows = zip(networks, macs.tolist(), predicted.round(4).tolist(), measured.round(4).tolist(), strict=True)
+    rows = zip(map(str, networks), macs.tolist(), predicted.round(4).tolist(), measured.round(4).tolist(), strict=True)
     return {
         "networks": len(networks),
         "rounds": rounds,
@@ -70,8 +51,5 @@ def compare(table: LatencyTable, networks: Sequence[Genotype], measured: np.ndar
         "mape": float(errors[0].mean()),
         "scale": scale,
         "mape_scaled": float(errors[1].mean()),
-        "measured": [
-            {"genotype": str(network), "macs": cost, "predicted": said, "measured": took}
-            for network, cost, said, took in rows
-        ],
+        "measured": [dict(zip(("genotype", "macs", "predicted", "measured"), row, strict=True)) for row in rows],
     }

@@ -11,10 +11,9 @@ from torch import nn
 from scarlet_models.errors import UserError
 from scarlet_models.networks import genotype_of, is_genotype
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
-from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator, Trie
-from scarlet_models.search.supernet.file import SupernetInfo, load_supernet
+from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator
 from scarlet_models.search.supernet.folding import FoldingError
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.split import record, trained_images
@@ -39,36 +38,24 @@ def inherited(name: str, supernet: str, images: HeldOutOptions, calibration_imag
     net, info = load_supernet(supernet)
     genotype = find_genotype(name, net.space)
     held = HeldOut(images, info) if images.data_dir or images.dataset else None
+    facts = {"Weights": f"of a path of the supernet with sha256 `{info.sha256}`, {info.steps:,} fair steps of training"}
+    figures: dict[str, Any] = {"supernet": info.sha256}
     with one_process(images) as device:
         to_device(net, device, fast_depthwise=False)
         if held:
-            network = _recalibrated(net, info, genotype, held, calibration_images, device)
+            batches, figures["calibration"] = held.calibration(calibration_images, device)
+            recalibrate(net, genotype, batches)
+            facts["Batch norm"] = f"recalibrated on {sum(len(labels) for _, labels in batches):,} training images"
         else:
             warnings.warn(_NO_IMAGES, stacklevel=2)
-            network = _network(net, info, extract(net, genotype))
+        arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}
+        network = Network(extract(net, genotype), arguments, info.data_config, info.classes, facts, figures)
+        if held and held.recognised:  # no figure from images it was trained on
+            figures["holdout_top1"], count = _top1(network.model, held.batches(device))
+            facts["Top-1"] = f"{figures['holdout_top1']:.2f}% of {count:,} held-out images"
+            network.notes = record(held.split, held.images)
+            network.files = trained_images(held.split, held.images)
     network.model = to_device(network.model, torch.device("cpu"), channels_last=False, fast_depthwise=False)
-    return network
-
-
-def _network(net: Supernet, info: SupernetInfo, model: nn.Module) -> Network:
-    facts = {"Weights": f"of a path of the supernet with sha256 `{info.sha256}`, {info.steps:,} fair steps of training"}
-    arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}
-    return Network(model, arguments, info.data_config, info.classes, facts, {"supernet": info.sha256})
-
-
-def _recalibrated(
-    net: Supernet, info: SupernetInfo, genotype: Genotype, held: HeldOut, count: int, device: torch.device
-) -> Network:
-    batches, digest = held.calibration(count, device)
-    recalibrate(net, genotype, batches)
-    network = _network(net, info, extract(net, genotype))
-    network.figures["calibration"] = digest
-    network.facts["Batch norm"] = f"recalibrated on {sum(len(labels) for _, labels in batches):,} training images"
-    if held.recognised:  # no figure from images it was trained on
-        network.figures["holdout_top1"], count = _top1(network.model, held.batches(device))
-        network.facts["Top-1"] = f"{network.figures['holdout_top1']:.2f}% of {count:,} held-out images"
-        network.notes = record(held.split, held.images)
-        network.files = trained_images(held.split, held.images)
     return network
 
 
@@ -86,8 +73,7 @@ def find_genotype(name: str, space: SearchSpace) -> Genotype:
 
 def recalibrate(net: Supernet, genotype: Genotype, batches: Batches) -> None:
     """Give the path in the supernet the batch-norm statistics that `PopulationEvaluator` scores it with."""
-    trie: Trie = PopulationEvaluator(net, batches, batches).trie([genotype])
-    node = trie.root
+    node = PopulationEvaluator(net, batches, batches).trie([genotype]).root
     net.stem.load_state_dict(node.module.state_dict())
     for layer, choice in enumerate(genotype):
         node = node.children[choice]

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from scarlet_models.errors import UserError
-from scarlet_models.search.supernet.file import SupernetInfo, load_supernet
-from scarlet_models.search.supernet.shipped import is_shipped
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.file import SupernetInfo, is_shipped
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.training import distributed
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.loading import Transformed, load_batches

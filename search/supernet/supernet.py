@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.from_timm import blocks_of
 from scarlet_models.models import scarlet_net
 from scarlet_models.space.space import Genotype, SearchSpace
 
+from .file import SupernetInfo, read_supernet, shipped_names
 from .folding import FoldingError, fold_stabilizers
 from .stabilizer import DEFAULT_INIT, check_variant, identity_module
-from .stored import SupernetInfo, read, readable
 
 
 class Supernet(nn.Module):
@@ -64,7 +67,7 @@ class Supernet(nn.Module):
         for index in range(len(self.space.choices)):
             # The blocks of a network that has this choice wherever it is allowed.
             donor = self._standalone(_donor(self.space, index))
-            blocks = [block for stage in donor.blocks for block in stage][bool(self.space.stem.separable) :]
+            blocks = blocks_of(donor)[bool(self.space.stem.separable) :]
             for layer, choices, block in zip(self.space.layers, layers, blocks, strict=True):
                 if index in layer.choices and self.space.has_block(layer, index):
                     choices[index] = block
@@ -93,11 +96,18 @@ class Supernet(nn.Module):
         Raises:
             UserError: there is no such supernet, or it is damaged; the message lists those that ship.
         """
-        with readable(source):
-            network, tensors, info = read(source)
+        try:
+            network, tensors, info = read_supernet(source)
             with torch.device("meta"):  # no memory, and no random number is drawn
                 net = cls(**network)
             net.load_state_dict(tensors, assign=True)
+        except UserError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            raise UserError(
+                f"{source} holds no supernet ({first_line(error)}); scarlet-search train writes one, and of those that "
+                f"ship there are: {', '.join(shipped_names()) or 'none'}"
+            ) from error
         net.info = info
         return net.eval()
 
@@ -147,7 +157,7 @@ class Supernet(nn.Module):
         for name, module in (*stem.named_children(), *head.named_children()):
             if name != "separable":
                 _give_weights(module, getattr(model, name))
-        blocks = (block for stage in model.blocks for block in stage)
+        blocks = iter(blocks_of(model))
         modules = [_give_weights(module, next(blocks)) if _is_block(module) else module for _, module in links]
         model.blocks = _staged(modules, [len(stage) for stage in model.blocks])
         return model.train(self.training)
@@ -166,6 +176,13 @@ class Supernet(nn.Module):
                 raise FoldingError(
                     f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can"
                 )
+
+
+def load_supernet(source: Path | str) -> tuple[Supernet, SupernetInfo]:
+    """What `Supernet.from_pretrained` reads, and what came with it."""
+    net = Supernet.from_pretrained(source)
+    assert net.info
+    return net, net.info
 
 
 def _donor(space: SearchSpace, index: int) -> list[int]:

@@ -17,9 +17,8 @@ from helpers.images import COLOURS, random_image
 from torch import Tensor
 
 from scarlet_models.errors import UserError
-from scarlet_models.export.checking import Check, check_files
-from scarlet_models.export.onnx_files import is_kept
-from scarlet_models.export.programs import Exported, largest_difference
+from scarlet_models.export.checking import Check, check_files, largest_difference
+from scarlet_models.export.formats import Exported, is_kept
 
 CLASSIFY = Path(__file__).parents[2] / "examples" / "deploy" / "classify.py"
 

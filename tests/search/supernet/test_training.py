@@ -28,9 +28,8 @@ from scarlet_models.search import cli
 from scarlet_models.search.commands import train
 from scarlet_models.search.commands.train import Options
 from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics, shared_parameters
-from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.search.supernet.training import FairSteps, train_supernet
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint, sha256_of
 from scarlet_models.training.distributed import World, start
