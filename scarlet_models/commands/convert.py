@@ -36,7 +36,7 @@ def main(options: Options) -> None:
     import safetensors.torch
 
     from scarlet_models.files import write_bytes
-    from scarlet_models.shell import next_line
+    from scarlet_models.parsing import next_line
     from scarlet_models.weights.convert import convert
     from scarlet_models.weights.install import install
     from scarlet_models.weights.resolve import PUBLISHED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from scarlet_models.shell import next_line
+from scarlet_models.parsing import next_line
 from scarlet_models.training.options import TrainOptions as Options
 
 EXAMPLE = """  scarlet-models train --model scarlet_a.c10 --data-dir my_images --epochs 10 --out runs/mine
