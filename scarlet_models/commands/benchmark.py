@@ -49,7 +49,6 @@ class Options(Ranged):
 
 
 def main(options: Options) -> None:
-    """Print a table of the measurements."""
     from scarlet_models.inspection.timing import cpu_threads
 
     with cpu_threads(options.threads):

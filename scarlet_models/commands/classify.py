@@ -44,7 +44,6 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    """Print the classes of each image as they come; fail at the end if some could not be read."""
     import torch
     from rich.console import Console
     from rich.progress import track

@@ -29,7 +29,6 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Convert, then write the files that the options name."""
     from hashlib import sha256
     from pathlib import Path
 

@@ -42,7 +42,6 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    """Score the detector and print the figures on the first process."""
     from scarlet_models.detection.coco import CocoImages
     from scarlet_models.detection.data import score
     from scarlet_models.detection.detector import load

@@ -20,7 +20,6 @@ EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar -
 
 
 def main(options: Options) -> None:
-    """Train, export, and print where the detector is."""
     from scarlet_models.detection.training import train_detector
     from scarlet_models.training.distributed import start_training
     from scarlet_models.training.progress import log_to_stderr

@@ -12,7 +12,6 @@ EXAMPLE = """  scarlet-models env
 
 
 def main(options: Options) -> None:
-    """Print what is known about this installation."""
     from scarlet_models.training.environment import describe_machine
 
     output(describe_machine(), options.json, _show)

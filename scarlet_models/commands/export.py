@@ -26,7 +26,6 @@ EXAMPLE = """  scarlet-models export scarlet_a.c10
 
 
 def main(options: Options) -> None:
-    """Write the files and print the table."""
     from scarlet_models.export.network import export_network
 
     result = export_network(options)

@@ -24,7 +24,6 @@ class Options(NetworkOptions, JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Print what is known about a network."""
     from scarlet_models.inspection.summary import describe
 
     output(describe(options.model, options.space, options.input_size), options.json, _show)

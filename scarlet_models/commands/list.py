@@ -16,7 +16,6 @@ EXAMPLE = """  scarlet-models list
 
 
 def main(options: Options) -> None:
-    """Print a table of models and tags."""
     from scarlet_models.inspection.summary import summarise_released
 
     output(summarise_released(), options.json, _show)

@@ -28,7 +28,6 @@ class Options(NetworkOptions):
 
 
 def main(options: Options) -> None:
-    """Write the drawing and print where it is."""
     from scarlet_models.inspection.drawing import draw, save
     from scarlet_models.inspection.layout import layout
     from scarlet_models.networks import create_on_meta, file_stem, genotype_of, image_size, is_genotype

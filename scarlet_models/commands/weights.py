@@ -38,7 +38,6 @@ class Options(JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Run one action."""
     from scarlet_models.weights.install import available, install_file, verify
     from scarlet_models.weights.store import store_dir
 
