@@ -77,9 +77,9 @@ def parse_json(text: str, where: str, expect: type = object) -> Any:
     return _expected(content, where, expect)
 
 
-def read_yaml(path: Path | str, expect: type = object, limit: int = MAX_YAML) -> Any:
-    """The content of a YAML file of at most `limit` bytes, checked to be of a type; None if it is empty."""
-    return parse_yaml(read_text(path, limit), str(path), expect)
+def read_yaml(path: Path | str, expect: type = object) -> Any:
+    """The content of a YAML file, checked to be of a type; None if it is empty."""
+    return parse_yaml(read_text(path, MAX_YAML), str(path), expect)
 
 
 def parse_yaml(text: str, where: str, expect: type = object) -> Any:

@@ -19,8 +19,7 @@ from typing import Any
 import docstring_parser
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import build, checked, default_of, did_you_mean, flag, names_with
-from scarlet_models.values import from_text
+from scarlet_models.options import build, checked, default_of, did_you_mean, flag, from_text, names_with
 
 
 def parse(
