@@ -1,7 +1,5 @@
 """python -m scarlet_models SCRIPT [ARGS]: runs a Python script, such as timm's train.py, with the models registered."""
 
-from __future__ import annotations
-
 import runpy
 import sys
 from pathlib import Path

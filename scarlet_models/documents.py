@@ -1,7 +1,5 @@
 """JSON, YAML and CSV files as input, within limits: a damaged or hostile one gives one line, at once."""
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools

@@ -1,7 +1,5 @@
 """The exception for users' mistakes, which every function that reads what a user gave may raise, and what to advise."""
 
-from __future__ import annotations
-
 import json
 from importlib import metadata
 from pathlib import Path

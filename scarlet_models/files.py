@@ -1,7 +1,5 @@
 """Files that survive crashes: written whole or not at all, in folders that one process owns at a time."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno

@@ -1,7 +1,5 @@
 """A network of timm's EfficientNet family as a search space and a genotype in it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

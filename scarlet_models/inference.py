@@ -1,7 +1,5 @@
 """Inference: batch norms folded into convolutions; classification of images with a timm model and its classes."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """SCARLET networks (arXiv 1908.06022) as timm models: timm's `EfficientNet` or `MobileNetV3`, by block strings."""
 
-from __future__ import annotations
-
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence

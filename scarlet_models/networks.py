@@ -1,7 +1,5 @@
 """Building a network from what a user types: a name that timm knows, a genotype, a folder or a Hub repository."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator

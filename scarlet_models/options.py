@@ -3,8 +3,6 @@
 Modules of options import no torch, so that --help and mistakes in options are answered at once.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import difflib

@@ -3,8 +3,6 @@
 As in timm's scripts, YAML files given by --config replace defaults, and the rest of the command line overrides them.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import inspect

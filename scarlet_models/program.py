@@ -5,8 +5,6 @@ every field under "Args:", and main(options). It imports what needs torch inside
 options are answered at once. A module with a PROGRAM instead is a subcommand that has subcommands of its own.
 """
 
-from __future__ import annotations
-
 import importlib
 import io
 import json

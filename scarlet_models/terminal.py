@@ -1,7 +1,5 @@
 """Terminal output of the commands: tables that stay whole when the output is a file or a pipe."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -20,14 +18,14 @@ def output(content: Any, as_json: bool, show: Callable[[Any], None]) -> None:
         show(content)
 
 
-def console() -> Console:
+def console() -> "Console":
     """A console on standard output. Lines wrap at the width of a terminal, but not in files and pipes."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
 
 
-def table(*columns: str, rows: Iterable[Iterable[str]] = ()) -> Table:
+def table(*columns: str, rows: Iterable[Iterable[str]] = ()) -> "Table":
     """A table. A heading that starts with ">" makes its column right-aligned."""
     from rich.table import Table
 

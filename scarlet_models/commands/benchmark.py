@@ -4,8 +4,6 @@ Every round times every network once, in changing order. Each column is the medi
 the first network. Weights are random, which does not change the time.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any

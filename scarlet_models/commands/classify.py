@@ -4,8 +4,6 @@ Images are resized and cropped as the network's weights need. An image that cann
 others are still classified, and the exit status is 2. --json prints one JSON object a line for each image.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -77,13 +75,13 @@ def main(options: Options) -> None:
         raise UserError(f"{bad} of {len(names)} images could not be read")
 
 
-def _read(name: str) -> Image:
+def _read(name: str) -> "Image":
     from scarlet_models.images import read_image
 
     return read_image(sys.stdin.buffer.read() if name == "-" else Path(name))
 
 
-def _show_bars(name: str, predictions: list[Prediction]) -> None:
+def _show_bars(name: str, predictions: "list[Prediction]") -> None:
     from rich.bar import Bar
     from rich.table import Table
     from rich.text import Text

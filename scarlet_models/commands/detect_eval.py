@@ -3,8 +3,6 @@
 Under torchrun the images are shared among the processes, with none left out.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ goes on to the same result. The run's folder gets metrics.csv with average preci
 TensorBoard events, and the detector, which eval and predict take.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.detection.options import DetectOptions as Options

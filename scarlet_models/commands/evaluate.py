@@ -4,8 +4,6 @@ The network's own image size and transform hold. Its classes must be those of th
 the images are shared among the processes, with none left out.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -5,8 +5,6 @@ ones; a line printed first says which. Use one process for each GPU or CPU: star
 interrupted, run the printed line: it goes on to the same result.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.parsing import next_line

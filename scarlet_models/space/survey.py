@@ -1,7 +1,5 @@
 """What a search space holds: its layers, its size, the networks at its ends, and whether limits on cost can be met."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict

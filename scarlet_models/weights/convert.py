@@ -1,7 +1,5 @@
 """Converting published checkpoints (`.pth.tar`) to tensors in timm's layout."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ et al., arXiv 1908.09791). What has no counterpart starts as if it were not ther
 pass, a depthwise convolution is the identity, and a block where the other network has an identity adds nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

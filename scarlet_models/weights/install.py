@@ -1,7 +1,5 @@
 """The weights that are here, and installing others so that a full disk or a kill at any moment loses nothing."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path

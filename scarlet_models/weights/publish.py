@@ -1,7 +1,5 @@
 """Model cards, and publishing networks on the Hugging Face Hub in timm's layout with such a card."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

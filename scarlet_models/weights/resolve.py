@@ -1,7 +1,5 @@
 """Which weights `pretrained=True` loads: those of the store, else the package, else the Hub; never random ones."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Mapping

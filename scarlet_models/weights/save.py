@@ -1,7 +1,5 @@
 """Saving and loading networks in folders of the layout that timm loads: config.json and model.safetensors."""
 
-from __future__ import annotations
-
 import copy
 import os
 import shutil

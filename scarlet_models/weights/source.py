@@ -4,8 +4,6 @@ timm builds whatever config.json says. These checks refuse what would give rando
 safetensors, or ask for more memory than any machine has.
 """
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
