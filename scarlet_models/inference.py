@@ -113,12 +113,11 @@ def classify_named(
 ) -> Iterator[Result]:
     """Classify images by name, a batch at a time; one for which `read` raises UserError does not stop the others."""
     for start in range(0, len(names), batch_size):
-        images, errors = dict[str, Image](), dict[str, str]()
-        for name in names[start : start + batch_size]:
+        batch, images, errors = names[start : start + batch_size], dict[str, Image](), dict[str, str]()
+        for name in batch:
             try:
                 images[name] = read(name)
             except UserError as error:
                 errors[name] = str(error)
         predictions = dict(zip(images, classifier(list(images.values()), top_k) if images else [], strict=True))
-        for name in names[start : start + batch_size]:
-            yield Result(name, predictions.get(name, []), errors.get(name))
+        yield from (Result(name, predictions.get(name, []), errors.get(name)) for name in batch)
