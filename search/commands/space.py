@@ -53,7 +53,7 @@ def main(options: Options) -> None:
     """Survey the space and print the result."""
     from scarlet_models.search.evolution.limits import read_limits
     from scarlet_models.space.space import SearchSpace
-    from scarlet_models.space.survey import Survey
+    from scarlet_models.space.survey import survey
 
     limits, named = read_limits(options), dict[str, Any]()
     if options.add_choices or not (options.space in SearchSpace.names() or Path(options.space).is_file()):
@@ -65,8 +65,7 @@ def main(options: Options) -> None:
         space = SearchSpace.load(options.space)
     if options.out:
         write_text(Path(options.out), space.to_yaml())
-    survey = Survey(space, options.input_size, options.num_classes, options.draws, options.seed, named)
-    facts = survey.report(limits)
+    facts = survey(space, limits, named, options.input_size, options.num_classes, options.draws, options.seed)
     if options.json:
         print(json.dumps({**facts, "seed": options.seed}, indent=2))
     else:
