@@ -16,7 +16,7 @@ def main() -> int:
     """Run the script as if it had been started by itself; its exit status and tracebacks are its own."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(__doc__.strip())
+        print(__doc__)
         return 0 if arguments else 2
     script = Path(arguments[0])
     if not script.is_file():
