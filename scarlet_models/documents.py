@@ -58,11 +58,7 @@ def read_json(path: Path | str, expect: type = object, limit: int = MAX_JSON) ->
 
 
 def parse_json(text: str, where: str, expect: type = object) -> Any:
-    """The content of a JSON text. NaN and infinite numbers are refused, also those that only overflow, such as 1e999.
-
-    Raises:
-        UserError: Not JSON, nested too deeply, or of another type; the message starts with `where`.
-    """
+    """The content of a JSON text named `where`. NaN and infinite numbers are refused, also overflows such as 1e999."""
     try:
         content = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError as error:
@@ -86,11 +82,9 @@ def parse_yaml(text: str, where: str, expect: type = object) -> Any:
 
 
 def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
-    """The content of a YAML text, None if it is empty; and the line of each entry by its keys.
+    """The content of a YAML text named `where`, None if it is empty; and the line of each entry by its keys.
 
-    Raises:
-        UserError: Not YAML, nested too deeply, too large with its aliases written out, or a key that stands twice in
-            one mapping. The message starts with `where`, and names the line.
+    Refuses what is nested too deeply, too large with its aliases written out, or has a key twice in one mapping.
     """
     try:
         loader = _Loader(text)

@@ -56,9 +56,6 @@ def publish(source: str, repo_id: str, private: bool = False) -> str:
         source: NAME.TAG whose weights are here, or the folder of an exported network or of its run.
         repo_id: USER/NAME, created if absent. A model card that is already there is kept.
         private: Make a new repository private.
-
-    Raises:
-        UserError: There are no such weights, or the Hub refuses or cannot be reached. Nothing is committed then.
     """
     with TemporaryDirectory() as scratch:
         model, files = _tag(source, Path(scratch)) if source in tags() else _folder(source)
