@@ -55,7 +55,7 @@ def space_of(network: str | nn.Module, add_choices: str | Sequence[str] = ()) ->
     Raises:
         UserError: No such network, or one that block strings cannot describe.
     """
-    model: Any = create_on_meta(source_name(network)) if isinstance(network, str) else network
+    model: Any = create_on_meta(network) if isinstance(network, str) else network
     name = network if isinstance(network, str) else model.pretrained_cfg["architecture"]
     texts = add_choices.split(",") if isinstance(add_choices, str) else add_choices
     try:
@@ -72,12 +72,6 @@ def space_of(network: str | nn.Module, add_choices: str | Sequence[str] = ()) ->
     except (ValueError, KeyError, AttributeError, UserError) as error:
         raise UserError(f"{name} cannot be written as a search space: {error}") from None
     return genotype.space, genotype
-
-
-def source_name(source: str) -> str:
-    """What `networks.create` takes for a folder, a file of weights beside its config.json, or timm's name."""
-    path = Path(source)
-    return f"local-dir:{path if path.is_dir() else path.parent}" if path.exists() else source
 
 
 def load_space(source: str, add_choices: str = "") -> tuple[SearchSpace, Genotype | None]:

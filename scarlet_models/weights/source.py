@@ -29,9 +29,11 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.in
 def locate(name: str) -> str:
     """What timm takes for a network that a user names: local-dir:FOLDER for a folder, or for a run that exported one.
 
-    A folder without a network hides no network of its name.
+    A file of weights stands for the folder that it is in. A folder without a network hides no network of its name.
     """
     folder = Path(name.removeprefix(f"{LOCAL}:"))
+    if folder.is_file() and (folder.parent / CONFIG).is_file():
+        return f"{LOCAL}:{folder.parent}"
     if not name or not folder.is_dir():
         return name
     exported = [] if (folder / CONFIG).is_file() else sorted(folder.glob(f"exported/*/{CONFIG}"))

@@ -7,7 +7,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from scarlet_models.from_timm import source_name
 from scarlet_models.networks import create_on_meta
 from scarlet_models.weights.inherit import fill_block, fill_end, load_donor
 
@@ -28,5 +27,5 @@ def inherit_supernet(net: Supernet, source: str) -> None:
 
 def normalisation(source: str) -> dict[str, Any]:
     """Mean and deviation of the images that a trained network expects."""
-    cfg: Any = create_on_meta(source_name(source)).pretrained_cfg
+    cfg: Any = create_on_meta(source).pretrained_cfg
     return {name: cfg[name] for name in ("mean", "std")}
