@@ -27,15 +27,6 @@ class Prediction:
     probability: float
 
 
-@dataclass(frozen=True)
-class Result:
-    """An image's most probable classes, or what is wrong with it."""
-
-    image: str
-    predictions: list[Prediction]
-    error: str | None = None
-
-
 class Classifier:
     """Classifies images with a timm model in evaluation mode; one that has no classifier is a UserError."""
 
@@ -110,8 +101,8 @@ def class_names(model: nn.Module) -> list[str]:
 
 def classify_named(
     classifier: Classifier, names: Sequence[str], read: Callable[[str], Image], batch_size: int, top_k: int = 5
-) -> Iterator[Result]:
-    """Classify images by name, a batch at a time; one for which `read` raises UserError does not stop the others."""
+) -> Iterator[tuple[str, list[Prediction], str]]:
+    """Each image's name, its most probable classes, and what is wrong with it: why `read` raised UserError."""
     for start in range(0, len(names), batch_size):
         batch, images, errors = names[start : start + batch_size], dict[str, Image](), dict[str, str]()
         for name in batch:
@@ -120,4 +111,4 @@ def classify_named(
             except UserError as error:
                 errors[name] = str(error)
         predictions = dict(zip(images, classifier(list(images.values()), top_k) if images else [], strict=True))
-        yield from (Result(name, predictions.get(name, []), errors.get(name)) for name in batch)
+        yield from ((name, predictions.get(name, []), errors.get(name, "")) for name in batch)
