@@ -196,7 +196,6 @@ def flag(name: str) -> str:
 
 
 def _numbers(value: Any) -> Iterator[float]:
-    """A number, or those of nested lists."""
     if isinstance(value, list | tuple):
         for item in value:
             yield from _numbers(item)

@@ -23,14 +23,7 @@ from scarlet_models.options import build, checked, default_of, did_you_mean, fla
 def parse(
     name: str, command: ModuleType, arguments: Sequence[str], read_config: Callable[[str], Mapping[str, Any]]
 ) -> Any:
-    """Read a command's options: defaults, then files of --config, then the rest of the command line.
-
-    Args:
-        name: The command as the user types it.
-        command: Its module.
-        arguments: What follows the command.
-        read_config: Gives the entries of what --config names.
-    """
+    """Read the options of a command called `name`: defaults, then files of --config, then the rest of the arguments."""
     parser = _make_parser(name, command)
     _add_entries(parser, command.Options, arguments)
     try:
@@ -57,12 +50,7 @@ def next_line(*words: str) -> str:
 
 
 def shell_line(command: str, options: Any) -> str:
-    """The line that gives a command these options.
-
-    Args:
-        command: Program and subcommand, such as "scarlet-search run".
-        options: An instance of the command's options dataclass, or of a base of it.
-    """
+    """The line that gives a command, such as "scarlet-search run", these options: its dataclass or a base of it."""
     words: list[str] = []
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)

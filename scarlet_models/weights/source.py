@@ -145,14 +145,10 @@ def _problem(config: Mapping[str, Any]) -> str:
         return "pretrained_strict is false, so missing weights would be random"
     if cfg.get("custom_load"):
         return "custom_load asks for another format than safetensors"
-    return _scarlet_problem(arguments) if architecture == "scarlet_net" else ""
-
-
-def _scarlet_problem(arguments: Mapping[str, Any]) -> str:
-    if "genotype" not in arguments:
+    ours, space = architecture == "scarlet_net", arguments.get("space", "scarlet")
+    if ours and "genotype" not in arguments:
         return "model_args hold no genotype"
-    space = arguments.get("space", "scarlet")
-    if not isinstance(space, Mapping) and space not in names():
+    if ours and not isinstance(space, Mapping) and space not in names():
         return f"space {reprlib.repr(space)} is neither a whole space nor one of {', '.join(names())}"
     return ""
 
