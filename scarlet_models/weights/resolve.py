@@ -33,8 +33,8 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if any(overlay.get(source) for source in _SOURCES):  # those of the cfg must not come before it
         overlay = {"source": None, **dict.fromkeys(_SOURCES), **overlay}
     overlay |= _OURS
-    tagged = not cfg or isinstance(cfg, str)  # not a mapping or timm's PretrainedCfg
-    given = {**({} if tagged else cfg if isinstance(cfg, Mapping) else vars(cfg)), **overlay}
+    entries: Any = {} if not cfg or isinstance(cfg, str) else cfg  # else a mapping or timm's PretrainedCfg
+    given = {**(entries if isinstance(entries, Mapping) else vars(entries)), **overlay}
     cache_dir = kwargs.get("cache_dir")
     if any(given.get(source) for source in _SOURCES):
         _check_given(given, cache_dir)
