@@ -1,7 +1,5 @@
 """Building a network from what a user types: a name that timm knows, a genotype, a folder or a Hub repository."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator
@@ -17,8 +15,7 @@ from torch import nn
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype
-from scarlet_models.weights.source import check_weights, locate, read_config
-from scarlet_models.weights.tensors import not_finite
+from scarlet_models.weights.source import check_weights, locate, not_finite, read_config
 
 # What timm raises for users' mistakes; the last three for a config.json that asks for something unknown.
 MISTAKES = (OSError, RuntimeError, ValueError, AssertionError, SafetensorError, AttributeError, KeyError, TypeError)
@@ -62,9 +59,7 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
         return Genotype.parse(name, space)
     with _mistakes_in_one_line(name):
         source, where = parse_model_name(locate(name))
-        config: dict[str, Any] = {"architecture": split_model_name_tag(where)[0]}
-        if source:
-            config = read_config(source, where)
+        config = read_config(source, where) if source else {"architecture": split_model_name_tag(where)[0]}
         architecture, arguments = config["architecture"], config.get("model_args") or {}
         if architecture == "scarlet_net":
             return Genotype.parse(arguments.get("genotype", GENOTYPES["scarlet_a"]), arguments.get("space", "scarlet"))

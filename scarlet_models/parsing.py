@@ -1,37 +1,29 @@
-"""The command line of one command: its options dataclass becomes an argparse parser.
+"""The command line of one command, read and written: its options dataclass becomes an argparse parser.
 
 As in timm's scripts, YAML files given by --config replace defaults, and the rest of the command line overrides them.
 """
-
-from __future__ import annotations
 
 import argparse
 import dataclasses
 import inspect
 import itertools
+import json
+import shlex
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import docstring_parser
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import build, checked, default_of, did_you_mean, flag, names_with
-from scarlet_models.values import from_text
+from scarlet_models.options import build, checked, default_of, did_you_mean, flag, from_text, names_with
 
 
 def parse(
     name: str, command: ModuleType, arguments: Sequence[str], read_config: Callable[[str], Mapping[str, Any]]
 ) -> Any:
-    """Read a command's options: defaults, then files of --config, then the rest of the command line.
-
-    Args:
-        name: The command as the user types it.
-        command: Its module.
-        arguments: What follows the command.
-        read_config: Gives the entries of what --config names.
-    """
+    """Read the options of a command called `name`: defaults, then files of --config, then the rest of the arguments."""
     parser = _make_parser(name, command)
     _add_entries(parser, command.Options, arguments)
     try:
@@ -50,6 +42,23 @@ def parse(
     for path, value in given.items():
         _put(values, path, value)
     return build(command.Options, values)
+
+
+def next_line(*words: str) -> str:
+    """What a command prints last: the line that is useful after it."""
+    return f"next: {shlex.join(words)}"
+
+
+def shell_line(command: str, options: Any) -> str:
+    """The line that gives a command, such as "scarlet-search run", these options: its dataclass or a base of it."""
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.metadata.get("positional"):
+            words += [str(item) for item in (value if isinstance(value, list) else [value] if value != "" else [])]
+        elif value != default_of(field):
+            words += _words(flag(field.name), value)
+    return f"{command} {shlex.join(words)}".rstrip()
 
 
 def _make_parser(name: str, command: ModuleType) -> argparse.ArgumentParser:
@@ -128,3 +137,14 @@ def _reader(kind: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
+
+
+def _words(name: str, value: Any) -> Iterator[str]:
+    """An option and its value; each entry of a mapping on its own."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _words(f"{name}.{key}", item)
+    elif isinstance(value, bool) and "." not in name:
+        yield name if value else name.replace("--", "--no-", 1)
+    else:
+        yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"

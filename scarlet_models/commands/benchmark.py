@@ -4,13 +4,12 @@ Every round times every network once, in changing order. Each column is the medi
 the first network. Weights are random, which does not change the time.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
+from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-models benchmark
   scarlet-models benchmark scarlet_a efficientnet_b0 --threads 1 --rounds 20
@@ -21,7 +20,7 @@ PEERS = ["mobilenetv3_large_100", "efficientnet_b0", "mnasnet_100", "fbnetc_100"
 
 
 @dataclass
-class Options(Ranged):
+class Options(DeviceOptions):
     """Options of benchmark.
 
     Args:
@@ -31,9 +30,6 @@ class Options(Ranged):
         batch_size: Images in a batch, for throughput; latency is that of one image.
         rounds: Number of times each network is timed.
         fast: Fold batch norms and use the layout channels_last, as classify does.
-        device: cpu, cuda or cuda:N.
-        threads: CPU threads; 0 leaves torch's choice.
-        json: Print one JSON object.
     """
 
     models: list[str] = option(SCARLET + PEERS, positional=True)
@@ -43,14 +39,10 @@ class Options(Ranged):
     rounds: int = option(5, least=1)
     fast: bool = False
     device: str = option("cpu", free=True)
-    threads: int = option(0, least=0, free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
-    """Print a table of the measurements."""
     from scarlet_models.inspection.timing import cpu_threads
-    from scarlet_models.terminal import output
 
     with cpu_threads(options.threads):
         output(_measure(options), options.json, _show)
@@ -82,8 +74,6 @@ def _measure(options: Options) -> dict[str, Any]:
 
 
 def _show(measured: dict[str, Any]) -> None:
-    from scarlet_models.terminal import console, short, table
-
     out, first = console(), measured["results"][0]["model"]
     out.print(
         f"{measured['input_size']} px on {measured['device']} ({measured['processor']}), "
@@ -92,13 +82,7 @@ def _show(measured: dict[str, Any]) -> None:
     heading = (f">images/s, batches of {measured['batch_size']}", f">/ {first}")
     shown = table("model", ">params", ">MACs", ">ms, 1 image", f">/ {first}", *heading)
     for row in measured["results"]:
-        shown.add_row(
-            row["model"],
-            short(row["params"]),
-            short(row["macs"]),
-            f"{row['latency'] * 1e3:.1f}",
-            f"{row['latency_ratio']:.2f}",
-            f"{row['throughput']:.1f}",
-            f"{row['throughput_ratio']:.2f}",
-        )
+        latency = (f"{row['latency'] * 1e3:.1f}", f"{row['latency_ratio']:.2f}")
+        throughput = (f"{row['throughput']:.1f}", f"{row['throughput_ratio']:.2f}")
+        shown.add_row(row["model"], short(row["params"]), short(row["macs"]), *latency, *throughput)
     out.print(shown)

@@ -7,14 +7,13 @@ install  put safetensors files into the store, such as scarlet_a.c10.safetensors
          run has exported, rounded to float16 but for its batch norms
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import JsonOptions, option
+from scarlet_models.terminal import output
 
 EXAMPLE = """  scarlet-models weights list
   scarlet-models weights install scarlet_a.c10.safetensors
@@ -37,8 +36,6 @@ class Options(JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Run one action."""
-    from scarlet_models.terminal import output
     from scarlet_models.weights.install import available, install_file, verify
     from scarlet_models.weights.store import store_dir
 

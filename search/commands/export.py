@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from scarlet_models.options import option
+from scarlet_models.parsing import next_line
 from scarlet_models.search.scoring.options import HeldOutOptions
-from scarlet_models.shell import next_line
 from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-search export runs/a --out models/a

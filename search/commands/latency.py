@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scarlet_models.options import JsonOptions
+from scarlet_models.parsing import next_line
 from scarlet_models.search.latency.options import LatencyOptions
-from scarlet_models.shell import next_line
 from scarlet_models.terminal import console, output
 from scarlet_models.terminal import table as columns
 

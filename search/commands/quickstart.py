@@ -12,9 +12,9 @@ from typing import Any
 
 from scarlet_models.files import owning
 from scarlet_models.options import option
+from scarlet_models.parsing import next_line, shell_line
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SharedOptions
-from scarlet_models.shell import next_line, shell_line
 from scarlet_models.terminal import output
 
 from . import run

@@ -20,9 +20,9 @@ from datetime import timedelta
 from typing import Any
 
 from scarlet_models.files import owning
+from scarlet_models.parsing import next_line
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SearchOptions as Options
-from scarlet_models.shell import next_line
 from scarlet_models.signals import StopSignals
 from scarlet_models.terminal import console, output, short, table
 

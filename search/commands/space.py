@@ -48,7 +48,7 @@ class Options(CostLimits, JsonOptions):
 def main(options: Options) -> None:
     from scarlet_models.search.evolution.objectives import read_limits
     from scarlet_models.space.space import SearchSpace
-    from scarlet_models.space.survey import Survey
+    from scarlet_models.space.survey import survey
 
     limits, named = read_limits(options), dict[str, Any]()
     if options.add_choices or not (options.space in SearchSpace.names() or Path(options.space).is_file()):
@@ -60,9 +60,8 @@ def main(options: Options) -> None:
         space = SearchSpace.load(options.space)
     if options.out:
         write_text(Path(options.out), space.to_yaml())
-    survey = Survey(space, options.input_size, options.num_classes, options.draws, options.seed, named)
-    facts = {**survey.report(limits), "seed": options.seed}
-    output(facts, options.json, _show)
+    facts = survey(space, limits, named, options.input_size, options.num_classes, options.draws, options.seed)
+    output({**facts, "seed": options.seed}, options.json, _show)
     if facts["limits"] and not facts["limits"]["met"]:
         raise UserError(facts["limits"]["why"])
 

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import flag
+from scarlet_models.options import flag, parse_count
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.space import sampling
 from scarlet_models.space.space import SearchSpace
-from scarlet_models.units import parse_count
 
 from .options import CostLimits, Limits
 
