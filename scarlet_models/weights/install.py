@@ -5,7 +5,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError
@@ -14,6 +13,7 @@ from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
 from scarlet_models.errors import UserError
 from scarlet_models.files import remove, sha256_of, write_bytes
 from scarlet_models.models import refresh
+from scarlet_models.networks import create_on_meta
 from scarlet_models.space.released import GENOTYPES
 
 from . import store
@@ -29,8 +29,7 @@ def tags() -> list[str]:
 @lru_cache
 def shapes(name: str) -> dict[str, torch.Size]:
     """Names and shapes of the tensors of `NAME.TAG`."""
-    with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in timm.create_model(name).state_dict().items()}
+    return {key: tensor.shape for key, tensor in create_on_meta(name).state_dict().items()}
 
 
 def install(data: bytes, name: str) -> Path:

@@ -7,11 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import timm
-import torch
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData
 
 from scarlet_models.errors import UserError
+from scarlet_models.networks import create_on_meta
 
 from .install import tags
 from .resolve import PUBLISHED, PUBLISHED_URL, SHIPPED
@@ -129,8 +128,7 @@ def _tag(name: str, scratch: Path) -> tuple[Any, dict[str, Path]]:
     weights = find_checked(*name.split(".", 1))
     if weights is None:
         raise UserError(f"no weights for {name} here; `scarlet-models weights list` shows what there is")
-    with torch.device("meta"):
-        model = timm.create_model(name)
+    model = create_on_meta(name)
     write_config(model, scratch / CONFIG)
     return model, {CONFIG: scratch / CONFIG, WEIGHTS: weights}
 
