@@ -64,7 +64,7 @@ def main(options: Options) -> None:
 
 
 def _table(runner: Runner) -> Table:
-    from scarlet_models.search.ablation.cells import STAGES
+    from scarlet_models.search.ablation.study import STAGES
     from scarlet_models.terminal import table
 
     shown = table("cell", ">fair steps", *STAGES, "now")

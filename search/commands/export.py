@@ -54,8 +54,7 @@ def main(options: Options) -> None:
             written.
     """
     from scarlet_models.networks import file_stem
-    from scarlet_models.search.retraining.export import time_beside, trained, write
-    from scarlet_models.search.retraining.inherited import inherited
+    from scarlet_models.search.retraining.export import inherited, time_beside, trained, write
     from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
