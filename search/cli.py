@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scarlet_models import training
 from scarlet_models.program import Program
-from scarlet_models.training.progress import log_to_stderr
+from scarlet_models.terminal import log_to_stderr
 
 PROGRAM = Program(
     "scarlet-search",

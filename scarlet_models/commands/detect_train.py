@@ -19,8 +19,8 @@ EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar -
 
 def main(options: Options) -> None:
     from scarlet_models.detection.training import train_detector
+    from scarlet_models.terminal import log_to_stderr
     from scarlet_models.training.distributed import start_training
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     with start_training(options.device, options.threads) as world:

@@ -17,9 +17,9 @@ EXAMPLE = """  scarlet-models train --model scarlet_a.c10 --data-dir my_images -
 
 
 def main(options: Options) -> None:
+    from scarlet_models.terminal import log_to_stderr
     from scarlet_models.training.classification import train_by_options
     from scarlet_models.training.distributed import start_training
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     with start_training(options.device, options.threads) as world:

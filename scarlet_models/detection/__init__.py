@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,4 +14,6 @@ def __getattr__(name: str) -> Any:
     """Imports what needs torch when it is first used, so that options of commands are read without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(".models", __name__), name)
+    from . import models
+
+    return getattr(models, name)

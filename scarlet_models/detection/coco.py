@@ -1,14 +1,7 @@
 """Images with boxes in COCO's format: an instances JSON, and a folder or tar that holds the images.
 
-What is not as it should be is dealt with as COCO's own tools do, or refused before anything runs:
-
-- An image that is missing, or whose size is not the annotated one, is refused.
-- Images without boxes stay: there is nothing to find on them.
-- Crowd boxes are not trained on; in evaluation what is found inside them counts neither way.
-- Boxes without extent are not trained on, with a warning; in evaluation they count as missed.
-- Greyscale, CMYK, palette and 16-bit images are read as RGB.
-- An image is turned as its EXIF says, unless only the stored one has the annotated size.
-- Category ids may have gaps: labels count from 1 in the order of ids, as 0 is torchvision's background.
+Flawed data are refused before anything runs, or dealt with as COCO's own tools do: docs/detection.md lists the cases.
+Category ids may have gaps: labels count from 1 in the order of ids, as 0 is torchvision's background.
 """
 
 from __future__ import annotations
@@ -162,9 +155,8 @@ def _records(content: Mapping[str, Any], path: str, split: str) -> list[dict[str
     if split:
         splits = content.get("splits") or {}
         if not isinstance(splits, dict) or split not in splits:
-            named = ", ".join(map(str, splits))
-            there = f"it has {named}" if named else "it has no splits: give --split '' for all its images"
-            raise UserError(f"{path} has no split {split!r}; {there}")
+            there = ", ".join(map(str, splits)) or "no splits: give --split '' for all its images"
+            raise UserError(f"{path} has no split {split!r}; it has {there}")
         if not isinstance(splits[split], list) or not all(isinstance(name, str) for name in splits[split]):
             raise UserError(f"{path}: split {split} is no list of file names")
         names = set(splits[split])

@@ -39,15 +39,11 @@ class Found:
 
 
 class Detector:
-    """A detector of torchvision over a network, its categories, and how images are resized for it.
+    """A detector of torchvision over a network, its categories, and how images, and boxes with them, are resized.
 
     Args:
-        config: As `describe` gives it and config.json has it.
+        config: As `describe` gives it and config.json has it. Label i is its i-th category, from 1.
         weights_from: Name of the network whose weights the backbone starts from; random ones if empty.
-
-    Attributes:
-        categories: id and name of each; label i is the i-th, from 1.
-        resize: For PIL images, and boxes with them.
     """
 
     def __init__(self, config: Mapping[str, Any], weights_from: str = "") -> None:

@@ -58,14 +58,13 @@ def build_features(
         raise UserError(f"there are 0 to {STAGES} trainable stages, not {trainable_stages}")
     chosen: Any = space
     net = create(name, chosen, pretrained=weights_backbone, features_only=True, out_indices=tuple(taps))
-    _freeze_stages(net, STAGES - trainable_stages)
+    if frozen := STAGES - trainable_stages:
+        _freeze_stages(net, frozen)
     return freeze_batch_norm_2d(net) if frozen_norm else net
 
 
 def _freeze_stages(net: Any, count: int) -> None:
     """Freeze everything up to the tap of the last of the first `count` stages."""
-    if not count:
-        return
     last = net.feature_info.info[count - 1]["module"]
     layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
     end = max(number for number, name in enumerate(layers) if name.startswith(f"{last}."))

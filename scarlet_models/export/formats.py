@@ -90,24 +90,22 @@ def traced(model: nn.Module, batch: Tensor, dynamic_shapes: Any = None) -> Expor
 
 
 @contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """A block without the warnings that exporters print about themselves."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
-    for logger in levels:
-        logger.setLevel(logging.ERROR)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
+        logging.disable(before)
 
 
 def onnx_file(program: ExportedProgram, facts: str, threads: int) -> Exported:
     """The content of an .onnx file: input "pixels", output "logits"."""
     try:
-        with quiet("torch.onnx", "onnxscript", "onnx_ir"):
+        with quiet():
             written: Any = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -163,7 +161,7 @@ def quantized(data: bytes, calibration: Tensor, keep: Sequence[str], threads: in
     parts = ({"pixels": part.numpy()} for part in calibration.split(_PART))
     reader: Any = SimpleNamespace(get_next=lambda: next(parts, None))
     kept = [node.name for node in model.graph.node if is_kept(node.name.partition(":")[0], keep)]
-    with tempfile.TemporaryDirectory() as folder, quiet("root"):
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
             model,
@@ -203,7 +201,7 @@ def pte_file(
     model: nn.Module, images: Tensor, facts: str, calibration: Tensor | None, keep: Sequence[str], threads: int
 ) -> Exported:
     """The content of a .pte file; int8 with calibration images. Its method "forward" gives the outputs of images."""
-    with quiet("root", "executorch", "torchao"):
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -240,7 +238,7 @@ def _quantized(model: nn.Module, calibration: Tensor, batch_size: int, keep: Seq
 
 def run_pte(data: bytes, batch_size: int, threads: int) -> Run:
     """A call that runs a program on images, as many at a time as it was made for."""
-    with quiet("root"):
+    with quiet():
         from executorch.extension.pybindings.portable_lib import _threadpool_get_thread_count, _unsafe_reset_threadpool
         from executorch.runtime import Runtime
 

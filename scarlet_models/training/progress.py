@@ -6,7 +6,6 @@ import logging
 import sys
 import time
 from datetime import timedelta
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,26 +14,6 @@ from rich.progress import Progress as Bars
 _EVERY = 30.0  # seconds between plain lines
 
 _logger = logging.getLogger(__name__)
-
-
-class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the moment: while a bar is shown, rich puts lines above it."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # the base has an attribute
-        return sys.stderr
-
-
-def log_to_stderr() -> None:
-    """Sends log messages with the time of day to stderr."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Stderr()], force=True
-    )
-    for chatty in ("timm", "faster_coco_eval"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class Progress:

@@ -58,7 +58,7 @@ def main(options: Options) -> None:
 
 
 def _table(runner: Runner) -> Table:
-    from scarlet_models.search.ablation.cells import STAGES
+    from scarlet_models.search.ablation.study import STAGES
 
     shown = table("cell", ">fair steps", *STAGES, "now")
     for cell in runner.study.cells:

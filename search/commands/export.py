@@ -44,8 +44,7 @@ class Options(HeldOutOptions):
 
 def main(options: Options) -> None:
     from scarlet_models.networks import file_stem
-    from scarlet_models.search.retraining.export import time_beside, trained, write
-    from scarlet_models.search.retraining.inherited import inherited
+    from scarlet_models.search.retraining.export import inherited, time_beside, trained, write
 
     if options.supernet:
         network = inherited(options.network, options.supernet, options, options.calibration_images)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
 from typing import Any
@@ -14,30 +16,28 @@ import numpy as np
 import torch
 from torch import nn
 
+from scarlet_models.errors import UserError
 from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
 from scarlet_models.models import scarlet_net
+from scarlet_models.search.scoring.ranking import bootstrap, spearman
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.environment import describe_machine, processor
 from scarlet_models.training.progress import Progress
 
-from .additivity import compare, stratified
 from .block_times import PASSES, Samples, as_program, parts, samples_of, time_blocks, time_programs
 from .options import LatencyOptions
 from .table import LatencyTable
 
 _VERSIONS = {"torch": (), "onnxruntime": ("onnxruntime",), "executorch": ("executorch", "torchao")}
+RESAMPLES = 1000  # behind each interval of a rank correlation
 
 Run = Callable[[], Any]
 
 
 def measure(options: LatencyOptions) -> LatencyTable:
-    """The table of the options' space, with facts and validation.
-
-    Raises:
-        UserError: No such space or device, or a package is missing.
-    """
+    """The table of the options' space, with facts and validation; a UserError if a device or package is missing."""
     with cpu_threads(options.threads):
         bench = Bench(SearchSpace.load(options.space), options)
         started = time.monotonic()
@@ -58,7 +58,6 @@ class Bench:
         self.images = self._place(torch.randn(options.batch_size, 3, self.image_size, self.image_size))
 
     def _place(self, item: Any) -> Any:
-        """Images or a model on the device, in the memory layout."""
         layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
         return item.to(self.device, memory_format=layout)
 
@@ -132,3 +131,39 @@ class Bench:
             "rounds": options.rounds,
             "seed": options.seed,
         }
+
+
+def stratified(space: SearchSpace, count: int, seed: int) -> list[Genotype]:
+    """Distinct networks spread over the range of MACs: one at random from each of `count` equal slices that has one."""
+    rng, table = np.random.default_rng(seed), space.cost_table()
+    edges = np.linspace(table.smallest.macs, table.largest.macs, count + 1)
+    networks: dict[Genotype, None] = {}
+    for low, high in itertools.pairwise(edges):
+        with contextlib.suppress(UserError):  # a small space has gaps
+            networks[space.sample(rng, min_macs=int(low), max_macs=int(high)).canonical()] = None
+    return list(networks)
+
+
+def compare(table: LatencyTable, networks: Sequence[Genotype], measured: np.ndarray, rounds: int) -> dict[str, Any]:
+    """What the table predicts against measured milliseconds (N,), as plain data.
+
+    Rank correlations with bootstrap intervals; the one of MACs alone is what a table has to beat. `mape` is the mean
+    absolute error in percent of what was measured. `scale` is the median of measured over predicted: the table does not
+    use it, and `mape_scaled` is what would remain if it did.
+    """
+    genotypes = np.array([network.choices for network in networks])
+    predicted = table.sum(genotypes)
+    macs = table.space.costs(genotypes, table.facts["image_size"])[0]
+    scale = float(np.median(measured / predicted))
+    errors = [100 * np.abs(factor * predicted / measured - 1) for factor in (1.0, scale)]
+    rows = zip(map(str, networks), macs.tolist(), predicted.round(4).tolist(), measured.round(4).tolist(), strict=True)
+    return {
+        "networks": len(networks),
+        "rounds": rounds,
+        "spearman": asdict(bootstrap(spearman, predicted, measured, RESAMPLES, 0)),
+        "spearman_of_macs": asdict(bootstrap(spearman, macs, measured, RESAMPLES, 0)),
+        "mape": float(errors[0].mean()),
+        "scale": scale,
+        "mape_scaled": float(errors[1].mean()),
+        "measured": [dict(zip(("genotype", "macs", "predicted", "measured"), row, strict=True)) for row in rows],
+    }

@@ -58,14 +58,10 @@ class Samples:
 
 @torch.inference_mode()
 def time_blocks(net: Supernet, images: Tensor, rounds: int, seed: int, advance: Callable[[], None]) -> Samples:
-    """Times every block in `rounds` fair steps of paths, after one that does not count.
+    """Time every block of a supernet with plain skips in `rounds` fair steps of paths, after one that does not count.
 
-    Args:
-        net: The supernet with plain skips, in eval mode on the device.
-        images: The batch (N, channels, H, W), on the device and in the memory format of the net.
-        rounds: Fair steps; a layer's choices are each timed once in one, and layers of one shape share their times.
-        seed: Of the paths.
-        advance: Called after each fair step.
+    A fair step times each of a layer's choices once, and layers of one shape share their times. The images
+    (N, channels, H, W) are on the device and in the memory format of the net. `advance` is called after each fair step.
     """
     sampler, places, samples = FairSampler(net.space, seed), layer_units(net.space, images.shape[-1]), Samples()
     for number in range(rounds + 1):
@@ -107,11 +103,7 @@ def _pass_on_gpu(parts: Sequence[nn.Module], images: Tensor) -> list[float]:
 
 
 def as_program(model: nn.Module, images: Tensor, options: LatencyOptions) -> Exported:
-    """A model as a program of the options' runtime and dtype; int8 ranges come from random images, for their time only.
-
-    Raises:
-        UserError: The extra is not installed, or the model cannot be exported.
-    """
+    """A model as a program of the options' runtime and dtype; ranges of int8 are those of random images."""
     kind = program_format(options.runtime, options.dtype)
     calibration = torch.randn(2 * len(images), *images.shape[1:]) if options.dtype == "int8" else None
     return export(kind, model, images, calibration=calibration, threads=options.threads)

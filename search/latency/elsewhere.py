@@ -17,8 +17,7 @@ from scarlet_models.files import write_bytes, write_json, write_text
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.progress import Progress
 
-from .additivity import compare, stratified
-from .bench import Bench
+from .bench import Bench, compare, stratified
 from .block_times import as_program, parts, samples_of
 from .options import LatencyOptions
 from .table import LatencyTable
@@ -38,11 +37,7 @@ _PATTERNS = {
 
 
 def emit(options: LatencyOptions) -> Path:
-    """Write every program of the options' space, networks to compare with, manifest, script and instructions.
-
-    Returns:
-        The folder.
-    """
+    """Write programs of the options' space, networks to compare with, manifest, script and instructions to a folder."""
     bench = Bench(SearchSpace.load(options.space), options)
     folder, suffix = Path(options.emit), SUFFIXES[program_format(options.runtime, options.dtype)]
     networks = stratified(bench.space, options.validate, options.seed) if options.validate else []
@@ -71,11 +66,7 @@ def emit(options: LatencyOptions) -> Path:
 def read_table(path: Path) -> LatencyTable:
     """The table of times measured elsewhere; rows of one program give their median.
 
-    Args:
-        path: A CSV of programs and milliseconds, in the folder that `emit` wrote.
-
-    Raises:
-        UserError: The CSV or the folder's manifest cannot be read, or times are missing.
+    `path` is a CSV of programs and milliseconds in the folder that `emit` wrote. A UserError says what is missing.
     """
     times: dict[str, list[float]] = defaultdict(list)
     try:
@@ -86,7 +77,10 @@ def read_table(path: Path) -> LatencyTable:
             if rows.fieldnames != _COLUMNS:
                 raise UserError(f"{path}: its columns are not {', '.join(_COLUMNS)}")
             for row in rows:
-                times[row["program"]].append(_positive(row["milliseconds"]))
+                milliseconds = float(row["milliseconds"])
+                if not 0 < milliseconds < float("inf"):
+                    raise ValueError(f"{milliseconds} is no time in milliseconds")
+                times[row["program"]].append(milliseconds)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -102,10 +96,3 @@ def read_table(path: Path) -> LatencyTable:
     genotypes = [Genotype.parse(name.removeprefix(_NETWORK).replace("-", ","), space) for name in networks]
     measured = np.array([np.median(of_one) for of_one in networks.values()])
     return replace(table, validation=compare(table, genotypes, measured, min(map(len, networks.values()))))
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{text} is no time in milliseconds")
-    return value

@@ -32,11 +32,9 @@ def layer_units(space: SearchSpace, image_size: int) -> list[dict[int, Unit]]:
 
     An identity that keeps the shape has none: a network that has it there has no block, and spends no time.
     """
-    units = []
-    for layer, size in zip(space.layers, space.map_sizes(image_size), strict=False):
-        shape = (layer.in_channels, layer.out_channels, layer.stride, size)
-        units.append({choice: Unit(*shape, choice) for choice in layer.choices if space.has_block(layer, choice)})
-    return units
+    places = zip(space.layers, space.map_sizes(image_size), strict=False)
+    shapes = [(layer, (layer.in_channels, layer.out_channels, layer.stride, size)) for layer, size in places]
+    return [{i: Unit(*shape, i) for i in layer.choices if space.has_block(layer, i)} for layer, shape in shapes]
 
 
 def head_input(space: SearchSpace, image_size: int) -> tuple[int, int, int]:
@@ -53,21 +51,13 @@ def distinct_units(space: SearchSpace, image_size: int) -> dict[Unit, int]:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Latencies of a space's parts in milliseconds for one batch.
-
-    Attributes:
-        space: The space.
-        base: Stem and head, which all networks share.
-        blocks: (layers, choices), float64; not a number where the layer does not allow the choice.
-        facts: Device, runtime, image size, batch size, threads and versions that the latencies hold for.
-        validation: How well the sums predict whole networks, as `additivity.compare` says it; None if not measured.
-    """
+    """Latencies of a space's parts in milliseconds for one batch."""
 
     space: SearchSpace
-    base: float
-    blocks: np.ndarray
-    facts: dict[str, Any] = field(default_factory=dict)
-    validation: dict[str, Any] | None = None
+    base: float  # stem and head, which all networks share
+    blocks: np.ndarray  # float64 (layers, choices); not a number where the layer does not allow the choice
+    facts: dict[str, Any] = field(default_factory=dict)  # device, runtime, image size, ... that the latencies hold for
+    validation: dict[str, Any] | None = None  # of the sums by whole networks, as `bench.compare` gives it
 
     @staticmethod
     def of_units(space: SearchSpace, base: float, times: Mapping[Unit, float], facts: dict[str, Any]) -> LatencyTable:

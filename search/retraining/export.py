@@ -1,24 +1,36 @@
-"""Exports a network to a folder: config.json and model.safetensors for timm, and a model card."""
+"""Exports a network to a folder: config.json and model.safetensors for timm, and a model card.
+
+It is trained, or a path of a supernet: recalibrated, scored on held-out images, stabilizers folded.
+"""
 
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
+from torch import nn
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.timing import cpu_threads
-from scarlet_models.networks import create, is_genotype
+from scarlet_models.networks import create, genotype_of, is_genotype
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.latency.table import LatencyTable
-from scarlet_models.training.split import KEY, read_record, read_trained
+from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
+from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator
+from scarlet_models.search.supernet.stabilizer import FoldingError
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.training.device import to_device
+from scarlet_models.training.split import KEY, read_record, read_trained, record, trained_images
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.publish import CARD, card
 from scarlet_models.weights.source import LOCAL, locate
@@ -26,6 +38,10 @@ from scarlet_models.weights.source import LOCAL, locate
 LATENCY = "latency.json"
 ROUNDS = 20  # of timing a network beside a latency table
 TIMED_BY = ("runtime", "dtype", "image_size", "batch_size", "threads", "channels_last")  # facts of a table
+_NO_IMAGES = (
+    "batch norm keeps the supernet's running statistics, which mix all paths: the network will be poor; give the "
+    "images (--data-dir) to recalibrate it, or retrain the genotype"
+)
 
 
 @dataclass
@@ -44,11 +60,7 @@ class Network:
 
 
 def trained(name: str) -> Network:
-    """A network that has weights, by the name of a model, by its folder, or by that of the run that exported it.
-
-    Raises:
-        UserError: There is none, or it has no weights here.
-    """
+    """A network that has weights, by the name of a model, by its folder, or by that of the run that exported it."""
     if is_genotype(name):
         raise UserError("a genotype has no weights: give --supernet FOLDER to inherit them, or a folder of retrain")
     where = locate(name)
@@ -82,14 +94,74 @@ def _test_figures(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     return {"Top-1": text}, {"test_top1": final["top1"]}
 
 
-def time_beside(network: Network, latency_table: str) -> None:
-    """Put what a latency table predicts beside what the network takes, timed as the table's blocks were.
+def inherited(name: str, supernet: str, images: HeldOutOptions, calibration_images: int) -> Network:
+    """The network of a path of a supernet, named by its genotype or by a network of that, with the supernet's weights.
 
-    It is timed only on the device of the table.
-
-    Raises:
-        UserError: There is no such table, or it is of another space.
+    Batch norm is recalibrated on so many training images; without `images` it keeps its running statistics.
     """
+    net, info = load_supernet(supernet)
+    genotype = find_genotype(name, net.space)
+    held = HeldOut(images, info) if images.data_dir or images.dataset else None
+    facts = {"Weights": f"of a path of the supernet with sha256 `{info.sha256}`, {info.steps:,} fair steps of training"}
+    figures: dict[str, Any] = {"supernet": info.sha256}
+    with one_process(images) as device:
+        to_device(net, device, fast_depthwise=False)
+        if held:
+            batches, figures["calibration"] = held.calibration(calibration_images, device)
+            recalibrate(net, genotype, batches)
+            facts["Batch norm"] = f"recalibrated on {sum(len(labels) for _, labels in batches):,} training images"
+        else:
+            warnings.warn(_NO_IMAGES, stacklevel=2)
+        arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}
+        network = Network(extract(net, genotype), arguments, info.data_config, info.classes, facts, figures)
+        if held and held.recognised:  # no figure from images it was trained on
+            figures["holdout_top1"], count = _top1(network.model, held.batches(device))
+            facts["Top-1"] = f"{figures['holdout_top1']:.2f}% of {count:,} held-out images"
+            network.notes = record(held.split, held.images)
+            network.files = trained_images(held.split, held.images)
+    network.model = to_device(network.model, torch.device("cpu"), channels_last=False, fast_depthwise=False)
+    return network
+
+
+def find_genotype(name: str, space: SearchSpace) -> Genotype:
+    """The genotype in the space that is asked for: by its choices, or by the name or folder of a network of one."""
+    genotype = Genotype.parse(name, space) if is_genotype(name) else genotype_of(name)
+    if genotype is None:
+        raise UserError(f"{name} is no genotype and no network of one: give choice indices such as 2,4,1,8,...")
+    if genotype.space != space:
+        own = genotype.space.name
+        raise UserError(f"{name} is a network of space {own!r}, the supernet is of space {space.name!r}")
+    return genotype
+
+
+def recalibrate(net: Supernet, genotype: Genotype, batches: Batches) -> None:
+    """Give the path in the supernet the batch-norm statistics that `PopulationEvaluator` scores it with."""
+    node = PopulationEvaluator(net, batches, batches).trie([genotype]).root
+    net.stem.load_state_dict(node.module.state_dict())
+    for layer, choice in enumerate(genotype):
+        node = node.children[choice]
+        net.choice(layer, choice).load_state_dict(node.module.state_dict())
+    net.head.load_state_dict(node.children[HEAD].module.state_dict())
+
+
+def extract(net: Supernet, genotype: Genotype) -> nn.Module:
+    """The path's standalone network, for people at a command line."""
+    try:
+        return net.extract(genotype)
+    except FoldingError as error:
+        raise UserError(f"{error.reason}; retrain {genotype} on its own, and export that") from error
+
+
+@torch.inference_mode()
+def _top1(model: Any, batches: Batches) -> tuple[float, int]:
+    """Top-1 in percent, and the number of images."""
+    hits = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches)
+    count = sum(len(labels) for _, labels in batches)
+    return 100 * hits / count, count
+
+
+def time_beside(network: Network, latency_table: str) -> None:
+    """Put what a latency table predicts beside what the network takes, timed as its blocks were, on its device only."""
     genotype = getattr(network.model, "genotype", None)
     if genotype is None:
         raise UserError("--latency-table is for networks of a search space, and this one has no genotype")
@@ -106,11 +178,7 @@ def time_beside(network: Network, latency_table: str) -> None:
 
 
 def write(network: Network, folder: Path) -> dict[str, Any]:
-    """Write the folder, whole or not at all; return what is in it.
-
-    Raises:
-        UserError: The folder cannot be written or holds other files.
-    """
+    """Write the folder, whole or not at all; return what is in it. A UserError if it holds other files."""
     model = network.model
     text = network.card or card(model, "local-dir:PATH/TO/THIS/FOLDER", network.facts, network.data_config)
     more = {**network.files, CARD: text.encode()}

@@ -27,7 +27,6 @@ class Sampler(ABC):
         return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a state."""
         self._rng.bit_generator.state = state["rng"]
 
 

@@ -20,8 +20,7 @@ from scarlet_models.models import scarlet_net
 from scarlet_models.space.space import Genotype, SearchSpace
 
 from .file import SupernetInfo, read_supernet, shipped_names
-from .folding import FoldingError, fold_stabilizers
-from .stabilizer import DEFAULT_INIT, check_variant, identity_module
+from .stabilizer import DEFAULT_INIT, VARIANTS, FoldingError, Stabilizer, fold_stabilizers, identity_module
 
 
 class Supernet(nn.Module):
@@ -60,7 +59,9 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = SearchSpace.load(space)
         self.num_classes = self.space.num_classes if num_classes is None else num_classes
-        self.stabilizer = check_variant(stabilizer)
+        if stabilizer not in VARIANTS:
+            raise UserError(f"stabilizer {stabilizer!r} is not one of {', '.join(VARIANTS)}")
+        self.stabilizer = stabilizer
         self.in_chans = in_chans
         self.info: SupernetInfo | None = None
         layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]
@@ -94,7 +95,7 @@ class Supernet(nn.Module):
             source: The name of a supernet that ships, such as "nas_bench_macro.c10", or the folder of a training run.
 
         Raises:
-            UserError: there is no such supernet, or it is damaged; the message lists those that ship.
+            UserError: There is no such supernet, or it is damaged; the message lists those that ship.
         """
         try:
             network, tensors, info = read_supernet(source)
@@ -135,13 +136,11 @@ class Supernet(nn.Module):
         In eval mode it computes the path's logits: bit for bit if the path has no stabilizer, up to rounding if
         stabilizers were folded (see `fold_stabilizers`). Training it follows another trajectory than training the path.
 
-        Args:
-            genotype: The path.
-            fold: False keeps the stabilizers as layers; then no genotype describes the model, and
-                `timm.create_model` cannot rebuild it.
+        `fold=False` keeps the stabilizers as layers; then no genotype describes the model, and `timm.create_model`
+        cannot rebuild it.
 
         Raises:
-            UserError: the genotype is not in the space, or (FoldingError) a stabilizer cannot be folded.
+            UserError: The genotype is not in the space, or (FoldingError) a stabilizer cannot be folded.
         """
         parsed = Genotype.parse(genotype, self.space)
         copies: list[Any] = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
@@ -150,7 +149,10 @@ class Supernet(nn.Module):
         if self.space.stem.separable:
             links.insert(0, ("separable convolution", stem.separable))
         if fold:
-            self._check_foldable(parsed)
+            for name, module in links:
+                if not _is_block(module) and not isinstance(module, Stabilizer):
+                    kind = f"a {self.stabilizer!r} stabilizer"
+                    raise FoldingError(f"{name}: {kind} cannot be folded, only a linear one can")
             links = fold_stabilizers([*links, ("head", head.conv_head)])[:-1]
         with torch.device("meta"):  # no memory, and no random number is drawn
             model = self._standalone(parsed)
@@ -167,15 +169,6 @@ class Supernet(nn.Module):
 
     def _standalone(self, genotype: Genotype | Sequence[int]) -> Any:
         return scarlet_net(genotype=genotype, space=self.space, num_classes=self.num_classes, in_chans=self.in_chans)
-
-    def _check_foldable(self, genotype: Genotype) -> None:
-        if self.stabilizer not in ("bn", "relu"):
-            return
-        for layer, index in zip(self.space.layers, genotype, strict=True):
-            if not self.space.has_block(layer, index):
-                raise FoldingError(
-                    f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can"
-                )
 
 
 def load_supernet(source: Path | str) -> tuple[Supernet, SupernetInfo]:

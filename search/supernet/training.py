@@ -30,13 +30,15 @@ from scarlet_models.training.trainer import Trainer
 from scarlet_models.training.transforms import eval_transform, train_transform
 from scarlet_models.weights.inherit import fill_block, fill_end, load_donor
 
-from .fair_step import add_gradients, batch_statistics, shared_parameters
+from .fair_step import add_gradients, batch_statistics
 from .file import SupernetInfo, save_supernet
 from .options import SupernetOptions
 from .sampler import FairSampler, Sampler, UniformSampler
 from .supernet import Supernet, load_supernet
 
 _logger = logging.getLogger(__name__)
+
+Pair = tuple[Tensor, Tensor]
 
 
 def train_supernet(space: str | Path, data_dir: str | Path = "", **options: Any) -> Supernet:
@@ -147,23 +149,22 @@ class FairSteps(Task):
     def begin_step(self) -> None:
         self._paths.append(self.sampler.fair_step())
 
-    def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
+    def add_gradients(self, batch: Pair, scale: Scale) -> dict[str, Tensor]:
         losses, hits = self._add_gradients(self._paths[-1], batch, scale)
         return {"loss": losses / self.options.accumulate, "hits": hits}
 
-    def try_step(self, batch: tuple[Tensor, Tensor]) -> None:
+    def try_step(self, batch: Pair) -> None:
         """The gradients of two paths, which cost in proportion what a fair step does."""
         self._add_gradients(FairSampler(self.space).fair_step()[:2], batch, lambda loss: loss)
 
-    def _add_gradients(
-        self, paths: Sequence[Genotype], batch: tuple[Tensor, Tensor], scale: Scale
-    ) -> tuple[Tensor, Tensor]:
+    def _add_gradients(self, paths: Sequence[Genotype], batch: Pair, scale: Scale) -> Pair:
         precision = autocast(self.options.amp, self.world.device)
         return add_gradients(self.model, paths, *move(batch, self.world.device), self.loss, scale, precision)
 
     def finish_gradients(self) -> None:
         """Averages over the paths what all of them add to. Blocks that no path uses get no gradient and stay."""
-        for parameter in shared_parameters(self.model) if self.options.average_shared else ():
+        shared = [*self.model.stem.parameters(), *self.model.head.parameters()]
+        for parameter in shared if self.options.average_shared else ():
             if parameter.grad is not None:
                 parameter.grad /= len(self._paths[-1])
 

@@ -17,8 +17,8 @@ from helpers.images import COLOURS, random_image
 from torch import Tensor
 
 from scarlet_models.errors import UserError
-from scarlet_models.export.checking import Check, check_files, largest_difference
 from scarlet_models.export.formats import Exported, is_kept
+from scarlet_models.export.network import Check, check_files, largest_difference
 
 CLASSIFY = Path(__file__).parents[2] / "examples" / "deploy" / "classify.py"
 

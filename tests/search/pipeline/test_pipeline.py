@@ -18,7 +18,7 @@ from scarlet_models.search.pipeline.digits import write_digits
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
 from scarlet_models.search.pipeline.pipeline import Pipeline
 from scarlet_models.search.pipeline.stage import Stage
-from scarlet_models.training.progress import log_to_stderr
+from scarlet_models.terminal import log_to_stderr
 
 
 @pytest.fixture(scope="module")
