@@ -132,7 +132,7 @@ def _calibration_images(options: ExportOptions, config: dict[str, Any]) -> Tenso
 
 
 def _labelled(model: Any, options: ExportOptions, config: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:
-    images = LabelledImages(TrainData(data_dir=options.data_dir, train_split=options.split), options.split)
+    images = LabelledImages(TrainData(data_dir=options.data_dir), options.split, "--split")
     check_classes(options.model, model, images, "")
     dataset = Transformed(images, eval_transform(config["input_size"][-1], config))
     batches = load_batches(dataset, shard(range(len(images)), 0, 1, _BATCH), workers=0)

@@ -149,6 +149,13 @@ def test_a_file_that_loses_too_much_is_not_written(
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
 
 
+def test_a_split_that_is_not_there_is_asked_for(
+    network: Path, colours: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(network), "--format", "pt2", "--data-dir", str(colours), "--split", "nosuch"]
+    assert fails(capsys, *arguments).endswith("name the split by --split")
+
+
 def test_what_differs_is_refused(network: Path) -> None:
     model, images = load(network), torch.randn(3, 3, 32, 32)
     assert largest_difference(model, model, images) == 0

@@ -49,8 +49,8 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         size: Width and height of the images, if all have the same.
     """
 
-    def __init__(self, options: TrainData, split: str) -> None:
-        self._source = _open(options, split)
+    def __init__(self, options: TrainData, split: str, flag: str = "") -> None:
+        self._source = _open(options, split, flag)
         self.where = f"{options.dataset or options.data_dir}, split {split}"
         is_listing = isinstance(self._source, Listing)
         self.ids = self._source.names if is_listing else _ids(self._source)
@@ -180,14 +180,17 @@ def check_test_split(options: DataOptions, train: LabelledImages) -> LabelledIma
     return test
 
 
-def _open(options: TrainData, split: str) -> Any:
-    """A listing of files for folders and tars; for named data sets what timm makes, streams as a list."""
+def _open(options: TrainData, split: str, flag: str) -> Any:
+    """A listing of files for folders and tars; for named data sets what timm makes, streams as a list.
+
+    Errors name the option `flag` that gives the split.
+    """
     if not options.dataset:
         if not Path(options.data_dir or "-").exists():
             where = options.data_dir or "(empty)"
             raise UserError(f"--data-dir {where} does not exist; give a folder of class folders or a tar")
-        flag = "--train-split" if split == options.train_split else "--test-split, or do without (--no-final)"
-        return list_images(options.data_dir, split, flag)
+        usual = "--train-split" if split == options.train_split else "--test-split, or do without (--no-final)"
+        return list_images(options.data_dir, split, flag or usual)
     name, root = options.dataset, options.data_dir
     where = f"{name} {root}".strip()
     if not root and not name.startswith(_ONLINE):
