@@ -40,7 +40,7 @@ from .transforms import eval_transform, train_transform
 
 _logger = logging.getLogger(__name__)
 
-_LR, _LR_FROM_WEIGHTS = 0.1 / 256, 0.02 / 256  # of each image in a batch
+_LR, _LR_FROM_WEIGHTS = 0.1 / 256, 0.08 / 256  # of each image in a batch
 _NO_SUMS = (0.0, 0.0, 0)  # of an epoch: losses times images, images that were right, images
 _NOT_EXPORTED = ("drop_rate", "drop_path_rate", "pretrained_cfg_overlay")  # arguments that only training needs
 

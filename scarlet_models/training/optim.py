@@ -31,8 +31,8 @@ _LENGTHS = ("decay_epochs", "decay_milestones", "cooldown_epochs", "stable_times
 
 
 def automatic_batch_size(images: int, parts: int) -> int:
-    """A batch size that divides into `parts`: a power of two from 16 to 256 that gives an epoch 8 updates if it can."""
-    size = min(2 ** int(math.log2(min(max(images / 8, 16), 256))), max(images, 1))
+    """A batch size that divides into `parts`: a power of two from 16 to 256 that gives an epoch 32 updates if it can."""
+    size = min(2 ** int(math.log2(min(max(images / 32, 16), 256))), max(images, 1))
     return max(size // parts, 1) * parts
 
 

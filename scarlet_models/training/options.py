@@ -138,8 +138,8 @@ class ClassifierOptions(ScheduleOptions, CropOptions, TrainData, RunOptions):  #
 
     Args:
         batch_size: Images of an update, over all processes and accumulated parts. 0 is a power of two from 16 to 256
-            that gives an epoch 8 updates if it can.
-        lr: Peak learning rate, after warm-up. 0 is 0.1 for every 256 images of a batch, and 0.02 from trained weights.
+            that gives an epoch 32 updates if it can.
+        lr: Peak learning rate, after warm-up. 0 is 0.1 for every 256 images of a batch, and 0.08 from trained weights.
         model_args: More arguments for timm.create_model, such as {drop_rate: 0.2, drop_path_rate: 0.1}.
         epochs: Passes over the training images.
         image_size: Side of the images in pixels, 0 for the model's own; or a list of [EPOCH, SIZE], the size from each
