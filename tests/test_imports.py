@@ -31,7 +31,7 @@ LAYERS = """
     {from_timm networks models weights}
     space
     program
-    parsing shell
+    parsing shell plotting
     options
     values
     terminal files signals documents units

@@ -21,16 +21,19 @@ class Options(NetworkOptions):
 
     Args:
         out: File to write: .png, .svg or .pdf. MODEL.png by default.
+        dark: Draw for dark pages.
     """
 
     out: str = option("", free=True)
+    dark: bool = False
 
 
 def main(options: Options) -> None:
     """Write the drawing and print where it is."""
-    from scarlet_models.inspection.drawing import draw, save
+    from scarlet_models.inspection.drawing import draw
     from scarlet_models.inspection.layout import layout
     from scarlet_models.networks import create_on_meta, file_stem, genotype_of, image_size, is_genotype
+    from scarlet_models.plotting import DARK, LIGHT, save, using
     from scarlet_models.terminal import short
 
     genotype, model = genotype_of(options.model, options.space), create_on_meta(options.model, options.space)
@@ -43,5 +46,6 @@ def main(options: Options) -> None:
     stem = file_stem(options.model)
     path = Path(options.out or f"{stem}.png")
     title = f"A network of space {genotype.space.name}" if genotype and is_genotype(options.model) else stem
-    save(draw(blocks, title, "   ·   ".join(facts)), path)
+    figure = using(DARK if options.dark else LIGHT, draw, blocks, title, "   ·   ".join(facts))
+    save(figure, path)
     print(path)

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import torch
 
-from scarlet_models.inspection import drawing
+from scarlet_models.inspection.drawing import draw
 from scarlet_models.inspection.layout import layout
 from scarlet_models.models import scarlet_net
+from scarlet_models.plotting import Image, render
 from scarlet_models.search.pipeline.networks import pick
 from scarlet_models.space.space import Genotype
 from scarlet_models.terminal import short
 
 from .context import Context, Setting
 from .sections import Figure, Section
-from .theme import Image, png
 
 
 def drawings(context: Context) -> Section | None:
@@ -48,10 +48,9 @@ def _chosen(context: Context) -> Iterator[tuple[str, str, Genotype, Setting]]:
 
 
 def _drawing(title: str, genotype: Genotype, setting: Setting) -> Image:
-    """On white only."""
     with torch.device("meta"):
         model = scarlet_net(genotype=genotype, space=setting.space, num_classes=setting.num_classes)
     cost = setting.cost(genotype)
     facts = [f"{setting.image_size} px", f"{short(cost.macs)} MACs", f"{short(cost.params)} params", str(genotype)]
     blocks = layout(model, setting.image_size, genotype)
-    return Image(png(drawing.draw(blocks, title, "   ·   ".join(facts))))
+    return render(draw, blocks, title, "   ·   ".join(facts))

@@ -1,4 +1,4 @@
-"""Curves and plots of a page, in the colours of matplotlib's current settings."""
+"""Curves and plots of a page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scarlet_models.inspection.drawing import TIMES
-from scarlet_models.search.scoring.figures import new_axes
+from scarlet_models.plotting import TIMES, annotate_cells, new_axes, theme, themed
 from scarlet_models.search.scoring.ranking import Estimate
 
 from .runs import Table
@@ -32,18 +30,20 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
+@themed
 def supernet_loss(table: Table) -> Figure:
     """Loss of a supernet's paths over the steps of its training."""
-    figure, axes = new_axes("Loss of the paths", "step")
+    figure, axes = new_axes("Loss of the paths", "step", "cross-entropy (nats)")
     x, y = _present(table, "loss")
     axes.plot(x, y, "C0", alpha=0.25, lw=0.8)
     axes.plot(x, smooth(y, len(table["step"]) // 50 or 1), "C0", lw=1.8)
     return figure
 
 
+@themed
 def supernet_top1(table: Table) -> Figure:
     """Top-1 of a supernet's paths over the steps of its training: means, and their deviation as bands and bars."""
-    figure, axes = new_axes("Top-1 of the paths (%)", "step")
+    figure, axes = new_axes("Top-1 of the paths", "step", "top-1 (%)")
     x, y = _present(table, "top1")
     window = len(table["step"]) // 50 or 1
     mean, spread = (smooth(values, window) for values in (y, _present(table, "top1_std")[1]))
@@ -59,48 +59,46 @@ def supernet_top1(table: Table) -> Figure:
     return figure
 
 
-def epoch_curves(table: Table, title: str, labels: Mapping[str, str]) -> Figure:
+@themed
+def epoch_curves(table: Table, title: str, y: str, labels: Mapping[str, str]) -> Figure:
     """Columns of a training's metrics over its epochs, each with its label; no legend for a single one."""
-    figure, axes = new_axes(title, "epoch")
+    figure, axes = new_axes(title, "epoch", y)
     for number, (key, label) in enumerate(labels.items()):
-        x, y = _present(table, key, "epoch")
-        if len(x):
-            axes.plot(x, y, f"C{number}.-", lw=1.8, label=label)
+        epochs, values = _present(table, key, "epoch")
+        if len(epochs):
+            axes.plot(epochs, values, f"C{number}.-", lw=1.8, label=label)
     if len(labels) > 1:
         axes.legend(loc="lower right")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
+@themed
 def choice_frequency(genotypes: np.ndarray, allowed: np.ndarray, names: Sequence[str]) -> Figure:
     """Percent of networks (N, layers) with each choice in each layer; crosses where not `allowed` (layers, choices)."""
     layers, count = allowed.shape
     share = 100 * np.array([np.bincount(column, minlength=count) for column in genotypes.T]).T / len(genotypes)
     figure, axes = new_axes(x="layer", size=(max(5.0, 2.0 + 0.42 * layers), 1.1 + 0.32 * count))
-    image = axes.imshow(np.where(share, share, np.nan), cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    axes.grid(False)
+    image = axes.imshow(np.ma.masked_equal(share, 0), vmin=0, vmax=100, aspect="auto")
     axes.spines[:].set_visible(False)
     axes.set_yticks(range(count), list(names))
     axes.set_xticks(range(layers))
     axes.tick_params(length=0)
-    centred: dict[str, Any] = {"size": 7.5, "ha": "center", "va": "center"}
-    for choice, layer in zip(*np.nonzero(share), strict=True):
-        value = share[choice, layer]
-        axes.text(layer, choice, f"{value:.0f}", color="black" if value > 55 else "white", **centred)
+    annotate_cells(axes, image, ".0f", size=7.5)
     for choice, layer in zip(*np.nonzero(~allowed.T), strict=True):
-        axes.text(layer, choice, TIMES, color=rcParams["axes.edgecolor"], **centred)
+        axes.text(layer, choice, TIMES, color=theme().muted, size=7.5, ha="center", va="center")
     figure.colorbar(image, label="% of the networks", aspect=25).outline.set_visible(False)
     return figure
 
 
+@themed
 def latency_check(validation: Mapping[str, Any]) -> Figure:
     """Measured latency of whole networks against the table's sums, MACs as colour."""
     rows = validation["measured"]
     predicted, measured, macs = (np.array([row[key] for row in rows]) for key in ("predicted", "measured", "macs"))
     title = f"Spearman {Estimate(**validation['spearman'])}"
     figure, axes = new_axes(title, "sum of the table (ms)", "measured (ms)")
-    ends = [min(predicted.min(), measured.min()), max(predicted.max(), measured.max())]
-    axes.plot(ends, ends, color=rcParams["axes.edgecolor"], lw=1, ls="--", label="equal")
+    axes.axline((predicted.min(),) * 2, slope=1, color=theme().muted, lw=1, ls="--", label="equal")
     points = axes.scatter(predicted, measured, c=macs / 1e6, s=22, linewidths=0)
     axes.legend(loc="lower right")
     figure.colorbar(points, label="MACs (millions)").outline.set_visible(False)

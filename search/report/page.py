@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scarlet_models.files import write_bytes, write_text
+from scarlet_models.plotting import DARK, LIGHT
 from scarlet_models.version import __version__
 
 from . import sections
@@ -43,9 +44,10 @@ def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
     runs = find_runs(folders)
     context = Context(runs)
     shown = [section_of(run, context) for run in runs]
+    half = sum(KINDS.index(run.kind) <= KINDS.index("run") for run in runs)
     if drawn := drawings(context):
-        before = [run for run in runs if KINDS.index(run.kind) <= KINDS.index("run")]
-        shown.insert(len(before), drawn)
+        shown.insert(half, drawn)
+        half += 1
     tiles, genotype = summarize(context)
     page = TEMPLATES.get_template("report.html.j2").render(
         title=folders[0].resolve().name,
@@ -53,7 +55,10 @@ def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
         version=__version__,
         tiles=tiles,
         genotype=genotype,
-        sections=shown,
+        before=shown[:half],
+        after=shown[half:],
+        light=LIGHT,
+        dark=DARK,
         commands=commands(folders, runs),
         configurations=configurations(runs),
     )

@@ -78,6 +78,12 @@ class Run:
         done = self.json("search.json")
         return done["front"] if done else self.generation(-1)["front"] if self.generations() else []
 
+    def images(self) -> int:
+        """Images whose share that is right is a path's score; 0 if the search had a table of accuracies."""
+        file = self.path / "evaluations.jsonl"
+        first = next(iter(read_text(file, MAX_JSON).splitlines()), "") if file.is_file() else ""
+        return int(parse_json(first, str(file))["images"]) if first else 0
+
     def holdout_top1(self) -> float | None:
         """Top-1 of a trained network after the last epoch: of its weights or their moving average, the better one."""
         columns = [values for key, values in self.table("metrics.csv").items() if key.endswith("holdout_top1")]

@@ -47,10 +47,11 @@ def _figures(
     count, marks = len(run.generations()), _marks(found, setting)
     drawn = np.unique(np.linspace(0, count - 1, min(count, DRAWN)).round().astype(int)).tolist()
     asked = {number + 1: run.generation(number)["asked"] for number in drawn}
+    images = run.images()
     for cost in ("macs", "latency"):
         if cost in front[0]:
-            caption = say("fronts", len(drawn), count, bool(picked), bool(marks) and cost == "macs")
-            yield draw(run, f"front_{cost}", caption, draw_fronts, asked, fronts, marks, cost, picked)
+            caption = say("fronts", len(drawn), count, bool(picked), bool(marks) and cost == "macs", images)
+            yield draw(run, f"front_{cost}", caption, draw_fronts, asked, fronts, marks, cost, picked, images)
     curves = {label: (found.get(key) or {}).get("hypervolume", ()) for key, label in LABELS.items()}
     table = run.table("metrics.csv")
     own = np.stack([table["evaluations"], table["hypervolume"]], axis=1)

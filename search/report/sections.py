@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure as Plot
 
+from scarlet_models.plotting import Image, render
 from scarlet_models.search.retraining.export import LATENCY
 from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.scoring.ranking import Estimate
@@ -19,12 +21,11 @@ from scarlet_models.terminal import short
 from . import figures
 from .context import Context
 from .runs import Run
-from .theme import Image, render
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An image with the stem of its PNG's name and a caption. A wide one gets a row of its own."""
+    """An image with the stem of its PNG's name and a caption. A wide one gets a row, and scrolls."""
 
     name: str
     image: Image
@@ -74,6 +75,7 @@ TEMPLATES = Environment(
 TEMPLATES.filters["amount"] = amount
 TEMPLATES.filters["estimate"] = lambda found: str(Estimate(**found))
 TEMPLATES.filters["data_uri"] = _data_uri
+TEMPLATES.filters["sha256"] = lambda text: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def say(what: str, *facts: Any) -> Markup:
@@ -134,10 +136,10 @@ def training(run: Run, _: Context) -> Section:
     epochs = len(table.get("epoch", ()))
     text = say("training", run.config(), epochs, run.holdout_top1(), run.json("final.json"))
     labels = {"train_top1": "training", "holdout_top1": "held out", "ema_holdout_top1": "held out, moving average"}
-    loss = ("Training loss", {"train_loss": "training"})
+    loss = ("Training loss", "cross-entropy (nats)", {"train_loss": "training"})
     drawn = [
         draw(run, "loss", "Mean loss of the training images by epoch.", figures.epoch_curves, table, *loss),
-        draw(run, "top1", say("training_top1"), figures.epoch_curves, table, "Top-1 (%)", labels),
+        draw(run, "top1", say("training_top1"), figures.epoch_curves, table, "Top-1", "top-1 (%)", labels),
     ]
     return Section("Training", run.label, text, drawn if epochs else [])
 
