@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
@@ -79,12 +80,23 @@ _current: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
 theme = _current.get
 
 
+@contextmanager
+def using(wanted: Theme) -> Iterator[None]:
+    """Draw and save in a theme inside the block."""
+    before = _current.set(wanted)
+    try:
+        with matplotlib.rc_context(wanted.settings()):
+            yield
+    finally:
+        _current.reset(before)
+
+
 def themed(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Let a function draw in the current theme, which is light outside of `render`."""
+    """Let a function draw in the current theme, which is the light one outside of `using`."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with matplotlib.rc_context(theme().settings()):
+        with using(theme()):
             return draw(*args, **kwargs)
 
     return drawn
@@ -135,22 +147,13 @@ class Image:
 
 def render(draw: Callable[P, Figure], *args: P.args, **kwargs: P.kwargs) -> Image:
     """What a themed function draws, light and dark; the same figure gives the same bytes."""
-    return Image(*(_png(using(one, draw, *args, **kwargs)) for one in (LIGHT, DARK)))
-
-
-def using(wanted: Theme, draw: Callable[P, Figure], *args: P.args, **kwargs: P.kwargs) -> Figure:
-    """What a themed function draws in a theme."""
-    before = _current.set(wanted)
-    try:
-        return draw(*args, **kwargs)
-    finally:
-        _current.reset(before)
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-    return file.getvalue()
+    files = []
+    for wanted in (LIGHT, DARK):
+        file = io.BytesIO()
+        with using(wanted):
+            draw(*args, **kwargs).savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+        files.append(file.getvalue())
+    return Image(*files)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -159,6 +162,6 @@ def save(figure: Figure, path: Path) -> None:
     if kind not in FORMATS:
         raise UserError(f"{path}: the name must end in {', '.join(FORMATS)}, which says what to write")
     undated = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[kind]
-    with matplotlib.rc_context({"svg.hashsalt": "scarlet-models"}):
+    with using(theme()), matplotlib.rc_context({"svg.hashsalt": "scarlet-models"}):
         metadata = {undated: None}
         write_atomically(path, lambda file: figure.savefig(file, format=kind[1:], dpi=DPI, metadata=metadata))

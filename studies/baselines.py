@@ -207,9 +207,8 @@ def draw(rows: Rows, anchors: Rows) -> Figure:
     """Tau of everything that ranks the study's networks."""
     groups: dict[str, list[tuple[str, list[float]]]] = {"no training": [], "supernets": [], "regressions": []}
     for row in rows:
-        source = (
-            f"{spelled(row['ranked_by'])}; {row['statistics']} statistics" if row["statistics"] else row["ranked_by"]
-        )
+        kind = row["statistics"]
+        source = f"{spelled(row['ranked_by'])}; {kind} statistics" if kind else row["ranked_by"]
         ends = [float(row[key]) for key in ("tau", "tau_low", "tau_high")]
         groups["supernets" if kind else "no training"].append((source, ends))
     for number in NUMBERS:

@@ -21,10 +21,10 @@ SMALLEST_GROUP = 20  # networks of equal depth, to be ranked among themselves
 
 NAMES = {  # of variants, as figures say them
     "skip": "plain skips",
-    "torch": "stabilizers, random weights first",
-    "identity": "stabilizers, identity first",
-    "orthogonal": "stabilizers, orthogonal first",
-    "identity_noise": "stabilizers, identity and noise first",
+    "torch": "stabilizers, random initialisation",
+    "identity": "stabilizers, identity initialisation",
+    "orthogonal": "stabilizers, orthogonal initialisation",
+    "identity_noise": "stabilizers, identity with noise",
     "bn": "stabilizers with batch norm",
     "relu": "stabilizers with batch norm and ReLU",
     "uniform": "stabilizers, uniform sampling",

@@ -46,6 +46,6 @@ def main(options: Options) -> None:
     stem = file_stem(options.model)
     path = Path(options.out or f"{stem}.png")
     title = f"A network of space {genotype.space.name}" if genotype and is_genotype(options.model) else stem
-    figure = using(DARK if options.dark else LIGHT, draw, blocks, title, "   ·   ".join(facts))
-    save(figure, path)
+    with using(DARK if options.dark else LIGHT):
+        save(draw(blocks, title, "   ·   ".join(facts)), path)
     print(path)

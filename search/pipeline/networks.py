@@ -98,8 +98,7 @@ def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genot
 
 def measured(trained: Path) -> dict[str, float]:
     """What a training measured: the last row of metrics.csv, and the test figures if there are some."""
-    with (trained / "metrics.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
+    last = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))[-1]
     held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
     figures = {"holdout_top1": max(held_out)} if held_out else {}
     if (trained / "final.json").exists():

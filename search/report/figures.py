@@ -15,7 +15,7 @@ from scarlet_models.search.scoring.ranking import Estimate
 from .runs import Table
 
 
-def _present(table: Table, key: str, step: str = "step") -> tuple[np.ndarray, np.ndarray]:
+def _present(table: Table, key: str, step: str) -> tuple[np.ndarray, np.ndarray]:
     """x and y of a column where it has a value."""
     values = table.get(key, np.empty(0))
     known = np.isfinite(values)
@@ -31,42 +31,27 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 @themed
-def supernet_loss(table: Table) -> Figure:
-    """Loss of a supernet's paths over the steps of its training."""
-    figure, axes = new_axes("Loss of the paths", "step", "cross-entropy (nats)")
-    x, y = _present(table, "loss")
-    axes.plot(x, y, "C0", alpha=0.25, lw=0.8)
-    axes.plot(x, smooth(y, len(table["step"]) // 50 or 1), "C0", lw=1.8)
-    return figure
+def curves(table: Table, step: str, title: str, y: str, labels: Mapping[str, str]) -> Figure:
+    """Columns of a training's metrics over its steps or epochs, each with its label; no legend for a single one.
 
-
-@themed
-def supernet_top1(table: Table) -> Figure:
-    """Top-1 of a supernet's paths over the steps of its training: means, and their deviation as bands and bars."""
-    figure, axes = new_axes("Top-1 of the paths", "step", "top-1 (%)")
-    x, y = _present(table, "top1")
-    window = len(table["step"]) // 50 or 1
-    mean, spread = (smooth(values, window) for values in (y, _present(table, "top1_std")[1]))
-    axes.plot(x, mean, "C0", lw=1.8, label="training")
-    if len(spread) == len(mean):
-        axes.fill_between(x, mean - spread, mean + spread, color="C0", alpha=0.18, lw=0)
-    x, y = _present(table, "holdout_top1")
-    if len(x):
-        spread = _present(table, "holdout_top1_std")[1]
-        bars = spread if len(spread) == len(y) else None
-        axes.errorbar(x, y, bars, fmt="C1o-", ms=3.5, lw=1.4, capsize=2, elinewidth=0.8, label="held out")
-    axes.legend(loc="lower right")
-    return figure
-
-
-@themed
-def epoch_curves(table: Table, title: str, y: str, labels: Mapping[str, str]) -> Figure:
-    """Columns of a training's metrics over its epochs, each with its label; no legend for a single one."""
-    figure, axes = new_axes(title, "epoch", y)
-    for number, (key, label) in enumerate(labels.items()):
-        epochs, values = _present(table, key, "epoch")
-        if len(epochs):
-            axes.plot(epochs, values, f"C{number}.-", lw=1.8, label=label)
+    Long ones are running means. Where a column's deviation is known, it is a band or bars.
+    """
+    figure, axes = new_axes(title, step, y)
+    for (key, label), colour in zip(labels.items(), theme().colours, strict=False):
+        x, values = _present(table, key, step)
+        spread, window = _present(table, f"{key}_std", step)[1], len(values) // 50
+        look: dict[str, Any] = {"color": colour, "lw": 1.8, "label": label}
+        if window > 1:
+            mean = smooth(values, window)
+            axes.plot(x, mean, **look)
+            if len(spread) == len(mean):
+                low, high = (mean + side * smooth(spread, window) for side in (-1, 1))
+                axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+            else:
+                axes.plot(x, values, color=colour, alpha=0.25, lw=0.8)
+        elif len(values):
+            bars = spread if len(spread) == len(values) else None
+            axes.errorbar(x, values, bars, marker="o", ms=3.5, capsize=2, elinewidth=0.8, **look)
     if len(labels) > 1:
         axes.legend(loc="lower right")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

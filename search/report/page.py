@@ -12,9 +12,8 @@ from scarlet_models.version import __version__
 from . import sections
 from .commands import commands, configurations
 from .context import Context
-from .drawings import drawings
 from .runs import KINDS, Run, find_runs, readable
-from .search_section import search
+from .search_section import drawings, search
 from .sections import TEMPLATES, Section
 from .summary import summarize
 
@@ -33,10 +32,11 @@ _SECTIONS = {
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
     """Write the page and its figures as PNG; return the files, the page first."""
     page, images = build(folders)
-    for name, image in images.items():
-        write_bytes(out / f"{name}.png", image)
+    files = {out / f"{name}.png": image for name, image in images.items()}
+    for path, image in files.items():
+        write_bytes(path, image)
     write_text(out / PAGE, page)
-    return [out / PAGE, *(out / f"{name}.png" for name in images)]
+    return [out / PAGE, *files]
 
 
 def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:

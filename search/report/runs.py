@@ -81,14 +81,17 @@ class Run:
     def images(self) -> int:
         """Images whose share that is right is a path's score; 0 if the search had a table of accuracies."""
         file = self.path / "evaluations.jsonl"
-        first = next(iter(read_text(file, MAX_JSON).splitlines()), "") if file.is_file() else ""
-        return int(parse_json(first, str(file))["images"]) if first else 0
+        if not file.is_file():
+            return 0
+        with file.open(encoding="utf-8") as lines:
+            first = lines.readline()
+        return int(parse_json(first, str(file))["images"]) if first.endswith("\n") else 0
 
     def holdout_top1(self) -> float | None:
         """Top-1 of a trained network after the last epoch: of its weights or their moving average, the better one."""
-        columns = [values for key, values in self.table("metrics.csv").items() if key.endswith("holdout_top1")]
-        last = [float(values[-1]) for values in columns if len(values) and np.isfinite(values[-1])]
-        return max(last, default=None)
+        columns = {key: values for key, values in self.table("metrics.csv").items() if len(values)}
+        last = [float(values[-1]) for key, values in columns.items() if key.endswith("holdout_top1")]
+        return max(filter(np.isfinite, last), default=None)
 
     def _once(self, key: Any, read: Callable[[], Any]) -> Any:
         if key not in self._read:
@@ -117,18 +120,12 @@ def readable(run: Run) -> Iterator[None]:
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, TemplateRuntimeError) as error:
-        raise UserError(
-            f"{run.path} is no run of {run.kind} that can be read ({type(error).__name__}: {error}): a file is damaged "
-            "or of another version"
-        ) from error
+        what = f"{run.path} is no run of {run.kind} that can be read ({type(error).__name__}: {error})"
+        raise UserError(f"{what}: a file is damaged or of another version") from error
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """All runs in the folders and up to two levels below, in a pipeline's order.
-
-    Raises:
-        UserError: A folder is not there, or nothing was found.
-    """
+    """All runs in the folders and up to two levels below, in a pipeline's order; a UserError if there is none."""
     for root in folders:
         if not root.is_dir():
             raise UserError(f"there is no folder {root}")
@@ -140,10 +137,8 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             for kind in _kinds(folder):
                 runs.setdefault((kind, folder.resolve()), Run(kind, folder, str(label)))
     if not runs:
-        raise UserError(
-            f"nothing to report in {', '.join(map(str, folders))}: give the folder of a run of train, evolve, rank, "
-            "latency, retrain or export, or one that holds such folders"
-        )
+        advice = "give the folder of a run of train, evolve, rank, latency, retrain or export, or one that holds such"
+        raise UserError(f"nothing to report in {', '.join(map(str, folders))}: {advice} folders")
     return sorted(runs.values(), key=lambda run: KINDS.index(run.kind))
 
 

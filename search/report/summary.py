@@ -17,8 +17,6 @@ from .runs import Run
 
 Tile = tuple[str, str, str]  # what a figure is, the figure, and a remark
 
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
 
 def summarize(context: Context) -> tuple[list[Tile], str]:
     """Tiles about the first run of each kind, and the genotype that was trained, else the front's best, else none."""
@@ -48,7 +46,8 @@ def _count(number: int) -> str:
     if number < 1e6:
         return f"{number:,}"
     mantissa, exponent = f"{number:.1e}".split("e+")
-    return f"{mantissa} {TIMES} 10{exponent.translate(_RAISED)}"
+    raised = exponent.translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} {TIMES} 10{raised}"
 
 
 def _data(first: Mapping[str, Run], info: Mapping[str, Any]) -> Iterator[Tile]:

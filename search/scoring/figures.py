@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from scarlet_models.plotting import annotate_cells, new_axes, ramp, themed
+from scarlet_models.plotting import annotate_cells, new_axes, ramp, theme, themed
 from scarlet_models.space.space import SearchSpace
 
 
@@ -45,9 +45,9 @@ def draw_similarity(labels: Sequence[str], tables: Mapping[str, np.ndarray], tit
 def draw_similarity_by_layer(space: SearchSpace, lines: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Figure:
     """Mean similarities layer by layer; `lines` has each layer's value, or None, by supernet and label."""
     figure, axes = new_axes(x="layer", y="mean cosine similarity", size=(7, 4))
-    for number, (name, values) in enumerate(lines.items()):
+    for (name, values), colour in zip(lines.items(), theme().colours, strict=False):
         for style, (label, means) in zip(("o-", "x--"), values.items(), strict=True):
-            axes.plot(np.array(means, float), style, color=f"C{number}", label=f"{name}: {label}")
+            axes.plot(np.array(means, float), style, color=colour, label=f"{name}: {label}")
     axes.set_xticks(range(len(space.layers)))
     figure.legend(loc="outside lower center", ncols=2)
     return figure

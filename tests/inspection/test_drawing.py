@@ -89,7 +89,8 @@ def test_a_key_explains_numbers_and_brackets() -> None:
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_texts_stand_out_from_what_they_stand_on(theme: Theme) -> None:
-    figure = using(theme, draw, _blocks("scarlet_b", "scarlet"), "scarlet_b", "a subtitle")
+    with using(theme):
+        figure = draw(_blocks("scarlet_b", "scarlet"), "scarlet_b", "a subtitle")
     assert to_hex(figure.get_facecolor()) == theme.paper
     boxes = _boxes(figure)
     for text in figure.axes[0].texts:

@@ -24,9 +24,9 @@ from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
 from scarlet_models.search.commands import evolve, export, latency, rank, retrain, train
+from scarlet_models.search.pipeline.journal import Stage
 from scarlet_models.search.pipeline.networks import write_networks
 from scarlet_models.search.pipeline.pipeline import Pipeline
-from scarlet_models.search.pipeline.stage import Stage
 from scarlet_models.search.report import page as report
 from scarlet_models.search.report import runs as report_runs
 from scarlet_models.search.report.context import Context
