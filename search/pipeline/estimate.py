@@ -6,7 +6,6 @@ Reading and varying images is not in it, nor is what other programs take of the 
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scarlet_models.errors import UserError
-from scarlet_models.inspection.timing import cpu_threads, wait
+from scarlet_models.inspection.timing import cpu_threads, median_seconds
 from scarlet_models.models import scarlet_net
 from scarlet_models.search.latency.additivity import time_networks
 from scarlet_models.search.latency.bench import Bench
@@ -125,19 +124,16 @@ class Estimator:
     def _per_batch(self, step: Callable[[Tensor, Tensor], object], size: int, batch: int) -> float:
         generator = torch.Generator().manual_seed(0)
 
-        def timed(count: int) -> float:
+        def seconds(count: int, rounds: int = 1) -> float:
             images = torch.randn(count, 3, size, size, generator=generator)
             images = images.to(self.device, memory_format=torch.channels_last)
             labels = torch.randint(self.classes, (count,), generator=generator).to(self.device)
-            started = time.perf_counter()
-            step(images, labels)
-            wait(self.device)
-            return time.perf_counter() - started
+            return median_seconds(lambda: step(images, labels), rounds, self.device)
 
         few = min(batch, IMAGES)
-        timed(few)  # warms up
-        count = batch if timed(few) * batch / few < SECONDS else few
-        return statistics.median(timed(count) for _ in range(ROUNDS)) * batch / count
+        seconds(few)  # warms up
+        count = batch if seconds(few) * batch / few < SECONDS else few
+        return seconds(count, ROUNDS) * batch / count
 
 
 def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:

@@ -32,12 +32,10 @@ def scored_networks(search: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def pick(front: Sequence[Mapping[str, Any]], rule: str) -> Mapping[str, Any]:
-    """The network of a front to train.
+    """The network of a front to train, of records with genotype, accuracy and macs.
 
-    Args:
-        front: Records with genotype, accuracy and macs.
-        rule: "accuracy" is the most accurate, with fewest MACs among equals; "knee" the farthest above the line from
-            the cheapest to the most accurate, after both axes are scaled to their range.
+    By the rule "accuracy" the most accurate, with fewest MACs among equals; by "knee" the farthest above the line from
+    the cheapest to the most accurate, after both axes are scaled to their range.
     """
     best = max(front, key=lambda record: (record["accuracy"], -record["macs"]))
     if rule == "accuracy":
@@ -113,11 +111,7 @@ def write_anchors(path: Path, trained: Mapping[str, Path]) -> None:
 
 
 def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]]) -> None:
-    """Write networks.json unless it says the same already.
-
-    Args:
-        networks: Records with a role ("picked", "random", "largest"), the stage that trains it, and its genotype.
-    """
+    """Write networks.json unless it says the same: each has a role, the stage that trains it, and its genotype."""
     content = {"rule": rule, "networks": [dict(network) for network in networks]}
     path = folder / NAME
     if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != content:

@@ -46,11 +46,7 @@ class Stages:
         return [*timing, *anchoring, self.training(), self._evolving(needs, **more)]
 
     def training_of(self, networks: Sequence[Mapping[str, Any]]) -> list[Stage]:
-        """Training of networks on their own, each stage once.
-
-        Args:
-            networks: Records with "role", "stage" and "genotype", which is empty as long as it is not known.
-        """
+        """Training of networks on their own, each stage once; their genotypes are empty until they are known."""
         stages = {network["stage"]: network for network in reversed(networks)}
         return [self._retraining(network) for network in reversed(stages.values())]
 

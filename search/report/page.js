@@ -1,6 +1,9 @@
 // Tables of more than a few rows sort by a click on a heading; what scrolls fades where there is more.
 const units = { K: 1e3, M: 1e6, G: 1e9 };
-const number = (text) => parseFloat(text.replaceAll(",", "")) * (units[text.trim().slice(-1)] || 1);
+const number = (text) => {
+  const [, digits, unit] = text.match(/([-\d.,]+)\s*([KMG]?)/) || [text, "-Infinity", ""];
+  return parseFloat(digits.replaceAll(",", "")) * (units[unit] || 1);
+};
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
   if (body.rows.length < 4) continue;
