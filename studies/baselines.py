@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from resampling import Interval, Pairs, bca, crossed, holm, markdown, once, p_value, student
 from study import HERE, STATISTICS, Rows, Study, figures, labels_of, results, spelled, write
 
-from scarlet_models.plotting import new_axes, save, theme, themed
+from scarlet_models.inspection.plotting import new_axes, save, theme, themed
 from scarlet_models.search.evolution.hypervolume import against_front
 from scarlet_models.search.evolution.nsga import nondominated
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from resampling import Interval, Pairs, crossed, markdown, once, student
 from study import STATISTICS, Rows, Study, figures, results, spelled, write
 
-from scarlet_models.plotting import save, theme, themed
+from scarlet_models.inspection.plotting import save, theme, themed
 
 VARIANTS = ("torch", "identity")  # each is compared with plain skips
 

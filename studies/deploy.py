@@ -27,9 +27,9 @@ from scarlet_models.export.formats import export
 from scarlet_models.export.network import about, export_network
 from scarlet_models.export.onnx_files import run_onnx
 from scarlet_models.export.options import SUFFIXES, ExportOptions
+from scarlet_models.inspection.plotting import save, themed
 from scarlet_models.inspection.timing import interleaved, median_seconds
 from scarlet_models.networks import create
-from scarlet_models.plotting import save, themed
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "deploy"

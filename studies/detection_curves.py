@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import HERE, columns, read
 
-from scarlet_models.plotting import save, themed
+from scarlet_models.inspection.plotting import save, themed
 
 RUNS = {"bccd_c10": "from scarlet_a.c10", "bccd_random": "from random weights"}
 PANELS = {"loss": "training loss (sum of the detector's losses)", "val_AP50": "AP50 on the validation split"}

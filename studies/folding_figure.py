@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from scarlet_models.plotting import LIGHT, save, themed
+from scarlet_models.inspection.plotting import LIGHT, save, themed
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "folding.png"
 INK, BLOCK, STABILIZER, CHANGED = LIGHT.ink, LIGHT.line, "#f9c74f", "#90d5a5"

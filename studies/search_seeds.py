@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from study import HERE, labels_of
 
-from scarlet_models.plotting import new_axes, save, theme, themed
+from scarlet_models.inspection.plotting import new_axes, save, theme, themed
 from scarlet_models.search.evolution.nsga import nondominated
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace

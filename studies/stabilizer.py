@@ -16,7 +16,7 @@ from stabilizer_figures import draw_curves, draw_depth, draw_scatter, draw_simil
 from stabilizer_tables import tables
 from study import NAME, STATISTICS, Study, figures, read, results, write
 
-from scarlet_models.plotting import save
+from scarlet_models.inspection.plotting import save
 from scarlet_models.search.ablation.cells import BATCH_NORMS, Cell, find_cells
 from scarlet_models.search.supernet.file import load_supernet
 from scarlet_models.search.supernet.stabilizer import Stabilizer

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from study import STATISTICS, Study, spelled
 
-from scarlet_models.plotting import themed
+from scarlet_models.inspection.plotting import themed
 
 SMOOTH = 25  # fair steps whose mean the curves show
 

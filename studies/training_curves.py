@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from study import HERE, columns, read
 
-from scarlet_models.plotting import save, theme, themed
+from scarlet_models.inspection.plotting import save, theme, themed
 
 PANELS = {
     "cross-entropy (nats)": {"train_loss": "training images, varied"},

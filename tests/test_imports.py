@@ -31,7 +31,7 @@ LAYERS = """
     {from_timm networks models weights}
     space
     program
-    parsing shell plotting
+    parsing shell
     options
     values
     terminal files signals documents units

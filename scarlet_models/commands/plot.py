@@ -32,8 +32,8 @@ def main(options: Options) -> None:
     """Write the drawing and print where it is."""
     from scarlet_models.inspection.drawing import draw
     from scarlet_models.inspection.layout import layout
+    from scarlet_models.inspection.plotting import DARK, LIGHT, save, using
     from scarlet_models.networks import create_on_meta, file_stem, genotype_of, image_size, is_genotype
-    from scarlet_models.plotting import DARK, LIGHT, save, using
     from scarlet_models.terminal import short
 
     genotype, model = genotype_of(options.model, options.space), create_on_meta(options.model, options.space)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically
 from scarlet_models.images import find_images, read_image
-from scarlet_models.plotting import ink_on, label_colour
+from scarlet_models.inspection.plotting import ink_on, label_colour
 
 from .detector import Detector, Found
 

@@ -17,9 +17,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 from matplotlib.textpath import TextPath
 
-from scarlet_models.plotting import TIMES, ink_on, theme, themed
-
 from .layout import Block
+from .plotting import TIMES, ink_on, theme, themed
 
 KERNELS = {3: "#a6d5e8", 5: "#4f9fcf", 7: "#24619c"}
 SE = "#f08a24"
@@ -48,7 +47,8 @@ def draw(blocks: Sequence[Block], title: str, subtitle: str = "") -> Figure:
     notes = max(_text_length(note, 7.5) for note in NOTES)
     texts = _text_length(title, 15, "bold"), _text_length(subtitle, 8.5), notes, sum(map(_length, key))
     width, height = 2 * MARGIN + max(row_width, *texts), LEGEND + 0.7 + tallest + LABELS + HEADING
-    figure = Figure(figsize=(width, height), layout="none")
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     axes.text(MARGIN, height - 0.42, title, size=15, weight="bold", va="center")
@@ -155,13 +155,14 @@ def _key(blocks: Sequence[Block]) -> dict[str, Callable[[Axes, float, float], No
         key["depthwise before expansion"] = partial(_box, height=SAMPLE * 1.2, colour=KERNELS[3], width=STRIP, lw=0)
     for expand in sorted({block.expand for block in searched}):
         key[f"expansion {expand:g}"] = partial(_box, height=SAMPLE * expand / 4, colour=grey, width=SAMPLE, lw=0)
-    outlined = {"colour": theme().paper, "edgecolor": SE, "lw": 2}
-    more = {
-        "squeeze-and-excitation": (partial(_box, height=SAMPLE, width=SAMPLE, **outlined), lambda block: block.se),
-        "identity": (_dot, lambda block: block.kind == "identity"),
-        "shortcut": (partial(_bracket, reach=SAMPLE / 2, depth=SAMPLE / 2), lambda block: block.shortcut),
-    }
-    return key | {label: sample for label, (sample, wanted) in more.items() if any(map(wanted, blocks))}
+    if any(block.se for block in blocks):
+        outlined = partial(_box, height=SAMPLE, colour=theme().paper, width=SAMPLE, edgecolor=SE, lw=2)
+        key["squeeze-and-excitation"] = outlined
+    if any(block.kind == "identity" for block in blocks):
+        key["identity"] = _dot
+    if any(block.shortcut for block in blocks):
+        key["shortcut"] = partial(_bracket, reach=SAMPLE / 2, depth=SAMPLE / 2)
+    return key
 
 
 def _length(label: str) -> float:

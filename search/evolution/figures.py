@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scarlet_models.plotting import new_axes, ramp, theme, themed
+from scarlet_models.inspection.plotting import new_axes, ramp, theme, themed
 
 Record = Mapping[str, Any]  # a network as plain data: `ScoredNetwork.record`
 

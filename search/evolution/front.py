@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from scarlet_models.plotting import save
+from scarlet_models.inspection.plotting import save
 from scarlet_models.search.scoring.trained import open_supernet
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.training.options import from_keywords

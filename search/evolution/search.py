@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
+from scarlet_models.inspection.plotting import save
 from scarlet_models.models import GENOTYPES
-from scarlet_models.plotting import save
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores

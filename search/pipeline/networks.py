@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from scarlet_models.documents import read_csv
 from scarlet_models.files import write_json, write_text
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.comparison import LABELS
@@ -96,7 +96,7 @@ def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genot
 
 def measured(trained: Path) -> dict[str, float]:
     """What a training measured: the last row of metrics.csv, and the test figures if there are some."""
-    last = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))[-1]
+    last = read_csv(trained / "metrics.csv", ())[1][-1]
     held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
     figures = {"holdout_top1": max(held_out)} if held_out else {}
     if (trained / "final.json").exists():

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scarlet_models.plotting import TIMES, annotate_cells, new_axes, theme, themed
+from scarlet_models.inspection.plotting import TIMES, annotate_cells, new_axes, theme, themed
 from scarlet_models.search.scoring.ranking import Estimate
 
 from .runs import Table

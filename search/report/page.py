@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scarlet_models.files import write_bytes, write_text
-from scarlet_models.plotting import DARK, LIGHT
+from scarlet_models.inspection.plotting import DARK, LIGHT
 from scarlet_models.version import __version__
 
 from . import sections

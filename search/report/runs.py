@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from jinja2 import TemplateRuntimeError
 
-from scarlet_models.documents import MAX_JSON, parse_json, parse_yaml, read_json, read_text
+from scarlet_models.documents import MAX_JSON, parse_json, parse_yaml, read_csv, read_json, read_text
 from scarlet_models.errors import UserError
 from scarlet_models.search.latency import table as latency_table
 from scarlet_models.search.pipeline.networks import NAME as NETWORKS
@@ -63,7 +62,7 @@ class Run:
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""
-        return self._once((csv, name), lambda: _columns(self.text(name)))
+        return self._once((read_csv, name), lambda: _columns(self.path / name))
 
     def generations(self) -> list[Path]:
         """The files that evolve wrote of each generation, in order."""
@@ -99,16 +98,12 @@ class Run:
         return self._read[key]
 
 
-def _columns(text: str) -> Table:
-    # The last line may be torn by a kill, or by a run that goes on.
-    header, *rows = csv.reader([line for line in text.splitlines(keepends=True) if line.endswith("\n")] or [""])
-    rows = [row for row in rows if len(row) == len(header)]
+def _columns(path: Path) -> Table:
+    names, rows = read_csv(path, ()) if path.is_file() else ([], [])
     columns = {}
-    for name, cells in zip(header, zip(*rows, strict=True), strict=False):
-        try:
-            columns[name] = np.array([float(cell or "nan") for cell in cells])
-        except ValueError:  # text
-            continue
+    for name in names:
+        with suppress(ValueError):  # text
+            columns[name] = np.array([float(row[name] or "nan") for row in rows])
     return columns
 
 

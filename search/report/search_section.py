@@ -10,8 +10,8 @@ import torch
 
 from scarlet_models.inspection.drawing import draw as draw_network
 from scarlet_models.inspection.layout import layout
+from scarlet_models.inspection.plotting import render
 from scarlet_models.models import scarlet_net
-from scarlet_models.plotting import render
 from scarlet_models.search.evolution.comparison import LABELS, compare_searches
 from scarlet_models.search.evolution.figures import Mark, draw_fronts, draw_hypervolume
 from scarlet_models.search.pipeline.networks import pick

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure as Plot
 
-from scarlet_models.plotting import Image, render
+from scarlet_models.inspection.plotting import Image, render
 from scarlet_models.search.retraining.export import LATENCY
 from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.scoring.ranking import Estimate

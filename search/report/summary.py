@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.plotting import TIMES
+from scarlet_models.inspection.plotting import TIMES
 from scarlet_models.search.pipeline.networks import pick
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import SearchSpace

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from scarlet_models.plotting import annotate_cells, new_axes, ramp, theme, themed
+from scarlet_models.inspection.plotting import annotate_cells, new_axes, ramp, theme, themed
 from scarlet_models.space.space import SearchSpace
 
 

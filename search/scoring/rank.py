@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_csv, write_json
-from scarlet_models.plotting import save
+from scarlet_models.inspection.plotting import save
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_csv
-from scarlet_models.plotting import save
+from scarlet_models.inspection.plotting import save
 from scarlet_models.search.supernet.fair_step import batch_statistics
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace

@@ -16,8 +16,8 @@ from PIL import Image
 from scarlet_models import UserError
 from scarlet_models.inspection.drawing import EXPANDING, EXPANSION, KERNELS, SE, STRIP, WIDTH, draw
 from scarlet_models.inspection.layout import Block, layout
+from scarlet_models.inspection.plotting import DARK, LIGHT, TIMES, Theme, ink_on, label_colour, save, using
 from scarlet_models.networks import create_on_meta, genotype_of
-from scarlet_models.plotting import DARK, LIGHT, TIMES, Theme, ink_on, label_colour, save, using
 
 SPACES = [("scarlet_b", "scarlet"), ("0,1,2,3,0", "mini"), ("0,0,1,2,0,1,2,0", "nas_bench_macro"), ("scarlet_a4", "")]
 SPACES += [("10,11,10,12,5,7,3,8,9,1,5,4,2,4,1,2,11", "mobilenetv4"), ("mobilenetv4_conv_small", "")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +15,13 @@ from typing import Any, ParamSpec
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, hsv_to_rgb, to_hex, to_rgb
+from matplotlib.colors import ListedColormap, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.rcsetup import cycler
 
-from .errors import UserError
-from .files import write_atomically
+from scarlet_models.errors import UserError
+from scarlet_models.files import write_atomically
 
 FORMATS = (".png", ".svg", ".pdf")
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -42,7 +43,7 @@ class Theme:
     colours: tuple[str, ...]
     ramp: str
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Any:
         """The theme as matplotlib's settings."""
         inked = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
         return {
@@ -129,7 +130,7 @@ def ink_on(colour: Any) -> str:
 
 def label_colour(label: int) -> str:
     """The colour of a class by its number: neighbours are far apart."""
-    return to_hex(hsv_to_rgb((label * 0.618 % 1, 1, 0.85)))
+    return to_hex(colorsys.hsv_to_rgb(label * 0.618 % 1, 1, 0.85))
 
 
 @dataclass(frozen=True)
