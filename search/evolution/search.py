@@ -208,7 +208,9 @@ class EvolutionarySearch:
         born = self.archive.born
         generations = {n + 1: _records(self.archive, np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
         fronts = {LABELS[name]: _records(*side) for name, side in self._sides().items()}
-        return draw_fronts(generations, fronts, self._released())
+        cache = getattr(self.scores, "score_cache", None)  # of a supernet whose scores no anchors correct
+        images = next(iter(cache.known.values())).images if cache and cache.known else 0
+        return draw_fronts(generations, fronts, self._released(), images=images)
 
     def _released(self) -> list[Mark]:
         if self.space != SearchSpace.load("scarlet"):

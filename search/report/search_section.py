@@ -49,10 +49,11 @@ def _figures(run: Run, found: Record, context: Context) -> Iterator[Figure]:
     count, marks = len(run.generations()), _marks(found, setting)
     drawn = np.unique(np.linspace(0, count - 1, min(count, DRAWN)).round().astype(int)).tolist()
     asked = {number + 1: run.generation(number)["asked"] for number in drawn}
+    images = 0 if found.get("anchors") else run.images()
     for cost in ("macs", "latency"):
         if cost in front[0]:
-            caption = say("fronts", len(drawn), count, bool(picked), bool(marks) and cost == "macs", run.images())
-            data = (asked, {LABELS["evolution"]: front} | fronts, marks, cost, picked, run.images())
+            caption = say("fronts", len(drawn), count, bool(picked), bool(marks) and cost == "macs", images)
+            data = (asked, {LABELS["evolution"]: front} | fronts, marks, cost, picked, images)
             yield draw(run, f"front_{cost}", caption, draw_fronts, *data)
     table = run.table("metrics.csv")
     own = {LABELS["evolution"]: np.stack([table["evaluations"], table["hypervolume"]], axis=1)}
