@@ -1,7 +1,5 @@
 """Finding things on image files, and drawing their boxes on copies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """MACs of convolutions and linear layers, and params, of a model that runs on the meta device: nothing is computed."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ A fused block, whose expansion is a dense convolution, is hatched. A universal b
 for the depthwise convolution in front of its expansion or behind its projection; it is grey without one in the middle.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial

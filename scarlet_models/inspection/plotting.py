@@ -1,7 +1,5 @@
 """How all figures look: the colours of a light and a dark theme, axes, and image files."""
 
-from __future__ import annotations
-
 import colorsys
 import io
 from collections.abc import Callable, Iterator

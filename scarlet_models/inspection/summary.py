@@ -1,7 +1,5 @@
 """What is known about networks, as plain data: what `scarlet-models list` and `info` print."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 

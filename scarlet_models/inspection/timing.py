@@ -1,8 +1,6 @@
 """Latency and throughput of networks, measured in turns, so that a busy machine slows all of them equally; and networks
 compared with the first of them."""
 
-from __future__ import annotations
-
 import random
 import statistics
 import time

@@ -3,8 +3,6 @@
 Reading and varying images is not in it, nor is what other programs take of the machine.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """A pipeline's stages, and stages.json: which of them are done, with which options, for what and in how long."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Which networks a search trains, and networks.json, which says what they are for and what was known of them before."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

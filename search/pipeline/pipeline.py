@@ -1,7 +1,5 @@
 """Runs stages one after the other: each once, with its options in a file, and not again if it was done before."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 import subprocess

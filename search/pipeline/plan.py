@@ -1,7 +1,5 @@
 """What a search will do: its stages, which of them are done, and about how long the others take."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from .estimate import Estimator

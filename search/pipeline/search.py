@@ -1,7 +1,5 @@
 """A whole search: trains a supernet, evolves networks, picks one, trains it, exports it and reports."""
 
-from __future__ import annotations
-
 import json
 import logging
 from dataclasses import asdict

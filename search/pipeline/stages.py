@@ -1,7 +1,5 @@
 """The stages of a whole search, as its options make them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any

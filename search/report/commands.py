@@ -1,7 +1,5 @@
 """How runs came about: the commands that made them, and their exact options and environments."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import fields

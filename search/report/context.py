@@ -1,7 +1,5 @@
 """What follows from several runs of a report: the space and the costs of a search, and the networks of its training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page of a report: index.html, which loads nothing from elsewhere, with all figures inside it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

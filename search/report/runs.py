@@ -1,7 +1,5 @@
 """The runs that a report finds in folders, and their files, each read once."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress

@@ -1,7 +1,5 @@
 """What a page shows of an evolutionary search: its fronts, its rivals, and the networks that came of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What a page shows of each run. The sentences are in texts.html.j2."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The top of a page: what was searched, on which images, and what came of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 python -m scarlet_models.search.supernet.ship runs/macro nas_bench_macro.c10
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path
