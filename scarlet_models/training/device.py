@@ -18,11 +18,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST = 2**31 - 1  # bytes, the largest int
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, threads: int = 0) -> torch.device:
     """The torch device of a name, which becomes this process's current one; a UserError says that there is none.
 
-    "auto" is this process's GPU, or the CPU if there is none. A CPU's freed memory is kept.
+    "auto" is this process's GPU, or the CPU if there is none. A CPU's freed memory is kept. `threads` are torch's CPU
+    threads; 0 keeps its own number.
     """
+    if threads:
+        torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
