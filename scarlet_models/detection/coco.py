@@ -27,12 +27,9 @@ Place = tuple[Path, int, int]  # a file, where the content begins, and its bytes
 
 
 class CocoImages:
-    """A split of such a data set.
+    """A split of such a data set: a key of the JSON's own "splits", a list of file names each; empty for all images.
 
-    Args:
-        images: Folder or uncompressed tar; a file name of the JSON may lie in any folder inside.
-        annotations: The JSON.
-        split: Key of the JSON's own "splits", a list of file names for each; empty for all images.
+    `images` is a folder or an uncompressed tar; a file name of the JSON, `annotations`, may lie in any folder inside.
 
     Attributes:
         records: COCO's entry of each image, in the order of their ids.
