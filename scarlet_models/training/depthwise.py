@@ -103,11 +103,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Pair, stride: Pair, padding
     One channel's gradient at tap (y, x) is the sum, over images and output pixels (i, j), of grad[i, j] times
     input[stride * i - padding + y, stride * j - padding + x]. The sums over images are a matrix product of output
     pixels by input pixels, without copying the input once a tap; then the pairs that belong to one tap are added up.
-
-    Args:
-        x: The convolution's input, (N, C, H, W).
-        grad: The gradient of its output, (N, C, H', W').
-        kernel: Height and width; stride and padding likewise, the padding narrower than the kernel.
+    `x` is the input (N, C, H, W), `grad` the output's gradient (N, C, H', W'); padding is narrower than the kernel.
     """
     channels, (height, width), (out_height, out_width) = x.shape[1], x.shape[2:], grad.shape[2:]
     inputs = x.contiguous().flatten(2).transpose(0, 1)  # (C, N, H*W)
