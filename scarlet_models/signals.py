@@ -17,15 +17,11 @@ class StopSignals:
 
     Use as a context manager. While it is `deferring`, a signal is only noted: whoever defers looks at `received` and
     calls `stop`. A second SIGINT ends the process even so.
-
-    Attributes:
-        received: The last signal; None if none came.
-        line: The line that resumes the command; empty if nothing is there to resume.
     """
 
     def __init__(self, line: str = "") -> None:
-        self.received: int | None = None
-        self.line = line
+        self.received: int | None = None  # the last signal
+        self.line = line  # that resumes the command; empty if nothing is there to resume
         self._deferring = False
         self._before: dict[int, Any] = {}
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 Pair = tuple[int, int]
-_Module = TypeVar("_Module", bound=nn.Module)
+Network = TypeVar("Network", bound=nn.Module)
 _PIXELS_PER_PRODUCT = 16  # output pixels of one matrix product: fewer waste the processor, more compute unused pairs
 _LARGEST_MAP = 12  # where torch's fast path overtakes the products (measured with AVX2, batch 128)
 
 
-def accelerate_depthwise(model: _Module) -> _Module:
+def accelerate_depthwise(model: Network) -> Network:
     """Makes a model's depthwise convolutions compute their weight gradient faster on CPUs, in place.
 
     Outputs and, in float32, input gradients are torch's own, bit for bit; weight gradients are the same sum in another

@@ -91,10 +91,8 @@ class World:
 def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
     """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone.
 
-    At the end all folders are released that were locked meanwhile. SIGINT and SIGTERM end the processes in order.
-
-    `threads` are torch's CPU threads; 0 keeps its own number. A UserError says that there is no such device, or that
-    another rank is gone or does not answer.
+    At the end all folders are released that were locked meanwhile. SIGINT and SIGTERM end the processes in order. A
+    UserError says that there is no such device, or that another rank is gone or does not answer.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     place = pick_device(device, threads)
