@@ -48,9 +48,9 @@ def short(count: int) -> str:
 
 def log_to_stderr() -> None:
     """Sends log messages with the time of day to stderr."""
-    current: Any = type(logging.lastResort)()  # looks up sys.stderr for each message: rich's while a bar is shown
+    last: Any = logging.lastResort  # its class looks up sys.stderr for each message: rich's while a bar is shown
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[current], force=True
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[type(last)()], force=True
     )
     for chatty in ("timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
