@@ -13,13 +13,11 @@ that come back. (extras: export for onnxruntime, executorch for executorch)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scarlet_models.options import JsonOptions
 from scarlet_models.parsing import next_line
-from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.latency.options import LatencyOptions as Options
 from scarlet_models.terminal import console, output
 from scarlet_models.terminal import table as columns
 
@@ -31,11 +29,6 @@ EXAMPLE = """  scarlet-search latency --threads 1 --out runs/latency
   scarlet-search latency --runtime onnxruntime --dtype int8 --image-size 96 --validate 20
   scarlet-search latency --runtime executorch --dtype int8 --validate 10 --emit phone
   scarlet-search latency --from phone/times.csv --out runs/latency_phone"""
-
-
-@dataclass
-class Options(LatencyOptions, JsonOptions):
-    """Options of latency."""
 
 
 def main(options: Options) -> None:

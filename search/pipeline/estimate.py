@@ -1,4 +1,4 @@
-"""How long the arithmetic of a stage takes: a few timed steps on random images.
+"""What a search will do, and how long the arithmetic of its stages takes: a few timed steps on random images.
 
 Reading and varying images is not in it, nor is what other programs take of the machine.
 """
@@ -36,6 +36,24 @@ IMAGES = 8  # of a first step; if a whole batch would take longer than SECONDS, 
 SECONDS = 1.0
 ROUNDS = 3
 PATHS = 8
+
+
+def make_plan(search: WholeSearch) -> dict[str, Any]:
+    """A search before it runs: its stages, and seconds of arithmetic in those that are not done; None where few."""
+    estimator, stages = Estimator(search), list[dict[str, Any]]()
+    for stage in search.all_stages():
+        needed = (other["done"] for other in stages if other["stage"] in stage.needs)
+        done = all(needed) and search.pipeline.is_done(stage)
+        about = {"stage": stage.name, "command": stage.command, "why": stage.why, "done": done}
+        stages.append({**about, "seconds": 0.0 if done else estimator.seconds(stage)})
+    return {
+        "space": search.space.name,
+        "images": len(search.split.train),
+        "held_out": len(search.split.holdout),
+        "out": search.options.out,
+        "seconds": sum(stage["seconds"] or 0.0 for stage in stages),
+        "stages": stages,
+    }
 
 
 class Estimator:
