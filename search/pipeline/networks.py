@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scarlet_models.documents import read_csv
+from scarlet_models.documents import read_csv, read_json
 from scarlet_models.files import write_json, write_text
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.rivals import LABELS, pool_of
@@ -92,13 +92,17 @@ def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genot
 
 
 def measured(trained: Path) -> dict[str, float]:
-    """What a training measured: the last row of metrics.csv, and the test figures if there are some."""
-    last = read_csv(trained / "metrics.csv", ())[1][-1]
-    held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
+    """Top-1 in percent of a trained network, where known: of test images, and of held-out ones after the last epoch.
+
+    On held-out images it is that of the weights or of their moving average, the better one.
+    """
+    metrics, final = trained / "metrics.csv", trained / "final.json"
+    rows = read_csv(metrics, ())[1] if metrics.exists() else []
+    held_out = (
+        [float(value) for key, value in rows[-1].items() if key.endswith("holdout_top1") and value] if rows else []
+    )
     figures = {"holdout_top1": max(held_out)} if held_out else {}
-    if (trained / "final.json").exists():
-        figures["test_top1"] = json.loads((trained / "final.json").read_text())["top1"]
-    return figures
+    return figures | ({"test_top1": read_json(final, dict)["top1"]} if final.exists() else {})
 
 
 def write_anchors(path: Path, trained: Mapping[str, Path]) -> None:

@@ -41,11 +41,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WholeSearch:
-    """A search in a folder.
-
-    Raises:
-        UserError: A bad option, an unreadable space or data set, limits that no network meets.
-    """
+    """A search in a folder; a UserError tells of bad options, unreadable images and limits that no network meets."""
 
     def __init__(self, options: SearchOptions, program: Program) -> None:
         self.options = options

@@ -134,7 +134,7 @@ def latency(run: Run, _: Context) -> Section:
 def training(run: Run, _: Context) -> Section:
     """The section of a run of retrain."""
     epochs = len(run.table("metrics.csv").get("epoch", ()))
-    text = say("training", run.config(), epochs, run.holdout_top1(), run.json("final.json"))
+    text = say("training", run.config(), epochs, run.measured().get("holdout_top1"), run.json("final.json"))
     top1 = {"train_top1": "training", "holdout_top1": "held out", "ema_holdout_top1": "held out, moving average"}
     loss = ("Mean loss of the training images by epoch.", "Training loss", {"train_loss": "training"})
     drawn = _curves(run, "epoch", loss=loss, top1=(say("training_top1"), "Top-1", top1))
@@ -160,8 +160,7 @@ def trained(run: Run, context: Context) -> Section:
 def _trained_row(network: Mapping[str, Any], run: Run, context: Context) -> list[str]:
     folder = (run.path / network["stage"]).resolve()
     own = next((other for other in context.of("retrain") if other.path.resolve() == folder), None)
-    tested = (own and own.json("final.json")) or {}
-    measured = [network.get("accuracy"), own.holdout_top1() if own else None, tested.get("top1")]
-    costs = [amount(network.get(key), key) for key in ("macs", "params")]
+    found = {**network, **(own.measured() if own else {})}
+    figures = [amount(found.get(key), key) for key in ("macs", "params", "accuracy", "holdout_top1", "test_top1")]
     within = "" if network["role"] == "picked" else " within the same limits"
-    return [network["role"] + within, *costs, *(amount(value) for value in measured), network["genotype"]]
+    return [network["role"] + within, *figures, network["genotype"]]
