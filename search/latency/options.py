@@ -7,7 +7,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.options import DeviceOptions, option
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LatencyOptions(DeviceOptions):
     """What to time, and how.
 

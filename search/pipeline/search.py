@@ -61,13 +61,9 @@ class WholeSearch:
         if options.final:
             check_test_split(options, self.images)
         if not options.genotype:
-            self._check_limits()
-
-    def _check_limits(self) -> None:
-        """Here a mistake costs no training yet; that of a latency shows once the blocks are timed."""
-        if not self.split.holdout:
-            raise UserError("--holdout 0 leaves no images to search by; 0.1 is usual")
-        self._candidates()
+            if not self.split.holdout:
+                raise UserError("--holdout 0 leaves no images to search by; 0.1 is usual")
+            self._candidates()  # here a limit out of reach costs no training yet
 
     def _candidates(self) -> Candidates:
         """The networks within the limits; those on latency count once the blocks are timed."""
@@ -88,7 +84,7 @@ class WholeSearch:
         for stage in self.stages.searching():
             if stage.command == "latency":
                 self.pipeline.run(stage)
-                self._check_limits()
+                self._candidates()  # now that of latency shows
         stages = [stage for stage in self.stages.searching(self._anchors()) if stage.command != "latency"]
         anchors = [stage for stage in stages if stage.command == "retrain"]
         if trained := {stage.options["genotype"]: self.pipeline.run(stage) for stage in anchors}:

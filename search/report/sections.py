@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Plot
 from scarlet_models.inspection.plotting import Image, render
 from scarlet_models.search.retraining.export import LATENCY
 from scarlet_models.search.scoring.figures import draw_ranking
-from scarlet_models.search.scoring.ranking import Estimate
+from scarlet_models.search.scoring.ranking import WORTH, Estimate
 from scarlet_models.terminal import short
 
 from . import figures
@@ -116,10 +116,8 @@ def ranking(run: Run, _: Context) -> Section:
         caption, title = say("ranking_figure", report), say("tau", report)
         drawn.append(draw(run, path.stem, caption, draw_ranking, *data, report["batch_norm"], title))
         for row in report["top_k"]:
-            values = [amount(row[key]) for key in ("best", "regret", "mean", "mean_regret")]
-            rows.append([f"{report['batch_norm']}, top {row['k']}", *values])
-    columns = ("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
-    return Section("Ranking", run.label, text, drawn, [Listing(columns, rows)])
+            rows.append([f"{report['batch_norm']}, top {row['k']}", *(amount(row[key]) for key in WORTH)])
+    return Section("Ranking", run.label, text, drawn, [Listing(("supernet's best", *WORTH.values()), rows)])
 
 
 def latency(run: Run, _: Context) -> Section:
