@@ -20,7 +20,7 @@ from scarlet_models.weights.save import CONFIG
 
 from . import sections
 from .context import Context
-from .runs import KINDS, Run, find_runs, readable
+from .runs import KINDS, TRAININGS, Run, find_runs, readable
 from .search_section import drawings, search
 from .sections import TEMPLATES, Section
 from .summary import summarize
@@ -35,7 +35,6 @@ _SECTIONS = {
     "retrain": sections.training,
     "export": sections.export,
 }
-_TRAININGS = ("train", "evolve", "retrain")
 
 
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
@@ -101,7 +100,7 @@ def commands(folders: Sequence[Path], runs: Sequence[Run]) -> list[Command]:
 
 
 def _lines(run: Run) -> Iterator[str]:
-    if run.kind in _TRAININGS and run.config():
+    if run.kind in TRAININGS and run.config():
         final = ["--final"] if (run.path / "final.json").is_file() else []
         yield shlex.join(["scarlet-search", run.kind, "--config", str(run.path / "config.yaml"), *final])
     for path in sorted(run.path.glob("rank_*.json")) if run.kind == "rank" else ():
@@ -112,6 +111,6 @@ def _lines(run: Run) -> Iterator[str]:
 
 def configurations(runs: Sequence[Run]) -> dict[str, str]:
     """Text by file: options and environments, as the runs keep them."""
-    names = dict.fromkeys(_TRAININGS, ("config.yaml", "env.json")) | {"run": ("config.yaml",), "export": (CONFIG,)}
+    names = dict.fromkeys(TRAININGS, ("config.yaml", "env.json")) | {"run": ("config.yaml",), "export": (CONFIG,)}
     found = {str(run.path / name): run.text(name) for run in runs for name in names.get(run.kind, ())}
     return {name: text for name, text in found.items() if text}

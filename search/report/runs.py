@@ -21,7 +21,7 @@ DEPTH = 2  # folders below a given one in which runs are looked for
 _OWN_FOLDERS = {"anchors", "checkpoints", "events", "generations", "report"}
 
 KINDS = ("train", "rank", "latency", "evolve", "run", "retrain", "export")  # in a pipeline's order
-_COMMANDS = {f"scarlet-search {kind}": kind for kind in ("train", "evolve", "retrain")}  # in env.json
+TRAININGS = ("train", "evolve", "retrain")  # that keep their options in config.yaml, and their command in env.json
 
 Table = dict[str, np.ndarray]
 
@@ -142,8 +142,8 @@ def _kinds(folder: Path) -> Iterator[str]:
     """The commands whose files a folder holds. Those with an environment have written their name into it."""
     if (path := folder / "env.json").is_file():
         environment = read_json(path)
-        if isinstance(environment, dict) and environment.get("command") in _COMMANDS:
-            yield _COMMANDS[environment["command"]]
+        command = environment.get("command") if isinstance(environment, dict) else ""
+        yield from (kind for kind in TRAININGS if command == f"scarlet-search {kind}")
     if any(folder.glob("rank_*.csv")):
         yield "rank"
     if (folder / latency_table.NAME).is_file():

@@ -1,8 +1,4 @@
-"""Cosine similarity of the outputs of a layer's choices, as in Figure 1 of SCARLET-NAS.
-
-The choices of a layer get the same input: the output of the layer before it on a random path. The outputs of two
-choices for one image are compared as flattened maps. The similarity of a pair is the mean over images and paths.
-"""
+"""Cosine similarity of the outputs of a layer's choices: what `scarlet-search similarity` explains and draws."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
