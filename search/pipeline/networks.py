@@ -1,6 +1,5 @@
 """Which networks a search trains, and networks.json, which says what they are for and what was known of them before."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from scarlet_models.space.space import Genotype
 NAME = "networks.json"
 
 PICKED = "picked"  # the role of the network that is exported; the others stand beside it
+STAGES = {PICKED: "retrain", "random": "retrain_random", "largest": "retrain_largest"}  # of training, by role
 _STARTS = 32
 
 
@@ -115,5 +115,5 @@ def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]
     """Write networks.json unless it says the same: each has a role, the stage that trains it, and its genotype."""
     content = {"rule": rule, "networks": [dict(network) for network in networks]}
     path = folder / NAME
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != content:
+    if not path.exists() or read_json(path) != content:
         write_json(path, content)

@@ -1,6 +1,5 @@
 """A whole search: trains a supernet, evolves networks, picks one, trains it, exports it and reports."""
 
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.options import names_with
@@ -24,6 +24,7 @@ from scarlet_models.training.split import split_holdout
 from .journal import Stage
 from .networks import (
     PICKED,
+    STAGES,
     largest_network,
     measured,
     pick,
@@ -122,13 +123,9 @@ class WholeSearch:
         if all(map(self.pipeline.is_done, searching)):
             networks = self.networks()
         else:
-            networks = [{"role": role, "stage": name, "genotype": ""} for role, name in self._roles().items()]
+            roles = STAGES if self.options.compare else (PICKED,)
+            networks = [{"role": role, "stage": STAGES[role], "genotype": ""} for role in roles]
         return [*searching, *self.stages.training_of(networks), *self.stages.finishing(networks)]
-
-    def _roles(self) -> dict[str, str]:
-        """The networks that are trained: the stage of each."""
-        others = ("random", "largest") if self.options.compare else ()
-        return {PICKED: "retrain", **{role: f"retrain_{role}" for role in others}}
 
     def networks(self) -> list[dict[str, Any]]:
         """The networks to train, the picked one first, with their role, their stage and what is known of them."""
@@ -145,12 +142,9 @@ class WholeSearch:
                 figures = {name: values[0].item() for name, values in costs.items()}
                 found.append({"role": role, "genotype": str(genotype), **figures})
         stages: dict[str, str] = {}  # a network that has two roles is trained once
-        return [
-            {**network, "stage": stages.setdefault(network["genotype"], self._roles()[network["role"]])}
-            for network in found
-        ]
+        return [{**one, "stage": stages.setdefault(one["genotype"], STAGES[one["role"]])} for one in found]
 
     def _scored(self) -> list[dict[str, Any]]:
         if self.options.genotype:
             return []
-        return scored_networks(json.loads((self.pipeline.out / "evolve" / "search.json").read_text(encoding="utf-8")))
+        return scored_networks(read_json(self.pipeline.out / "evolve" / "search.json", dict))
