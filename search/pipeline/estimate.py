@@ -7,7 +7,6 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,9 +66,11 @@ class Estimator:
 
     def seconds(self, stage: Stage) -> float | None:
         """Estimate for a stage that trains or scores; None for others."""
-        options, latency = self.search.pipeline.options_of(stage), partial(seconds_of_latency, self.space)
-        known = {"train": self._train, "latency": latency, "evolve": self._evolve, "retrain": self._retrain}
-        return known[stage.command](options) if stage.command in known else None
+        options = self.search.pipeline.options_of(stage)
+        if stage.command == "latency":
+            return seconds_of_latency(self.space, options)
+        estimates = {"train": self._train, "evolve": self._evolve, "retrain": self._retrain}
+        return estimates[stage.command](options) if stage.command in estimates else None
 
     def _train(self, options: Any) -> float:
         fair_steps = options.steps or options.epochs * self._steps_per_epoch(options)
