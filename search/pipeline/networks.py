@@ -97,10 +97,8 @@ def measured(trained: Path) -> dict[str, float]:
     On held-out images it is that of the weights or of their moving average, the better one.
     """
     metrics, final = trained / "metrics.csv", trained / "final.json"
-    rows = read_csv(metrics, ())[1] if metrics.exists() else []
-    held_out = (
-        [float(value) for key, value in rows[-1].items() if key.endswith("holdout_top1") and value] if rows else []
-    )
+    last = read_csv(metrics, ())[1][-1:] if metrics.exists() else []
+    held_out = [float(value) for row in last for key, value in row.items() if key.endswith("holdout_top1") and value]
     figures = {"holdout_top1": max(held_out)} if held_out else {}
     return figures | ({"test_top1": read_json(final, dict)["top1"]} if final.exists() else {})
 
