@@ -49,14 +49,12 @@ class LatencyOptions(DeviceOptions):
         super().__post_init__()
         if self.validate in (1, 2):
             raise UserError(f"--validate: {self.validate} networks have no rank correlation; give 3 or more, or 0")
-        if self.runtime == "torch":
-            if self.dtype == "int8" or self.emit:
-                raise UserError(
-                    f"{'--emit' if self.emit else '--dtype int8'} needs --runtime onnxruntime or executorch"
-                )
-        elif self.device not in ("auto", "cpu"):
+        eager = self.runtime == "torch"
+        if eager and (self.emit or self.dtype == "int8"):
+            raise UserError(f"{'--emit' if self.emit else '--dtype int8'} needs --runtime onnxruntime or executorch")
+        if not eager and self.device not in ("auto", "cpu"):
             raise UserError(f"--runtime {self.runtime} measures on the CPU only: leave --device out")
-        elif self.channels_last:
+        if not eager and self.channels_last:
             raise UserError(f"--channels-last is a memory layout of PyTorch's: leave it out with {self.runtime}")
         if self.emit and self.from_:
             raise UserError("--emit writes programs and --from reads their times: give one of the two")
