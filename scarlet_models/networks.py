@@ -17,8 +17,7 @@ from torch import nn
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype
-from scarlet_models.weights.source import check_weights, locate, read_config
-from scarlet_models.weights.tensors import not_finite
+from scarlet_models.weights.source import check_weights, locate, not_finite, read_config
 
 # What timm raises for users' mistakes; the last three for a config.json that asks for something unknown.
 MISTAKES = (OSError, RuntimeError, ValueError, AssertionError, SafetensorError, AttributeError, KeyError, TypeError)

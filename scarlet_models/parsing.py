@@ -1,4 +1,4 @@
-"""The command line of one command: its options dataclass becomes an argparse parser.
+"""The command line of one command, read and written: its options dataclass becomes an argparse parser.
 
 As in timm's scripts, YAML files given by --config replace defaults, and the rest of the command line overrides them.
 """
@@ -9,8 +9,10 @@ import argparse
 import dataclasses
 import inspect
 import itertools
+import json
+import shlex
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +52,28 @@ def parse(
     for path, value in given.items():
         _put(values, path, value)
     return build(command.Options, values)
+
+
+def next_line(*words: str) -> str:
+    """What a command prints last: the line that is useful after it."""
+    return f"next: {shlex.join(words)}"
+
+
+def shell_line(command: str, options: Any) -> str:
+    """The line that gives a command these options.
+
+    Args:
+        command: Program and subcommand, such as "scarlet-search run".
+        options: An instance of the command's options dataclass, or of a base of it.
+    """
+    words: list[str] = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.metadata.get("positional"):
+            words += [str(item) for item in (value if isinstance(value, list) else [value] if value != "" else [])]
+        elif value != default_of(field):
+            words += _words(flag(field.name), value)
+    return f"{command} {shlex.join(words)}".rstrip()
 
 
 def _make_parser(name: str, command: ModuleType) -> argparse.ArgumentParser:
@@ -128,3 +152,14 @@ def _reader(kind: Any) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
+
+
+def _words(name: str, value: Any) -> Iterator[str]:
+    """An option and its value; each entry of a mapping on its own."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _words(f"{name}.{key}", item)
+    elif isinstance(value, bool) and "." not in name:
+        yield name if value else name.replace("--", "--no-", 1)
+    else:
+        yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:  # --help need not wait for rich
+    from rich.console import Console
+    from rich.table import Table
 
-T = TypeVar("T")
 
-
-def output(content: T, as_json: bool, show: Callable[[T], None]) -> None:
+def output(content: Any, as_json: bool, show: Callable[[Any], None]) -> None:
     """Print plain data as JSON for programs, or show it to people."""
     if as_json:
         print(json.dumps(content, indent=2))
@@ -23,14 +22,20 @@ def output(content: T, as_json: bool, show: Callable[[T], None]) -> None:
 
 def console() -> Console:
     """A console on standard output. Lines wrap at the width of a terminal, but not in files and pipes."""
+    from rich.console import Console
+
     return Console(highlight=False, soft_wrap=True) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
 
 
-def table(*columns: str) -> Table:
-    """An empty table. A heading that starts with ">" makes its column right-aligned."""
+def table(*columns: str, rows: Iterable[Iterable[str]] = ()) -> Table:
+    """A table. A heading that starts with ">" makes its column right-aligned."""
+    from rich.table import Table
+
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
     return made
 
 

@@ -1,16 +1,20 @@
-"""Values of options: what a text or an entry of YAML means as a value of a type, such as list[int] or float | None."""
+"""Values as people write them: what a text or an entry of YAML means as a type, and counts such as 300M and 1.5G."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import types
 import typing
+from decimal import Decimal
 from typing import Any, Literal
 
 from scarlet_models.documents import parse_yaml
 from scarlet_models.errors import UserError
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12}
+_COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(e\+?\d+)?\s*([kmgbt]?)", re.IGNORECASE)
 
 
 def from_text(text: str, kind: Any) -> Any:
@@ -41,6 +45,17 @@ def check(value: Any, kind: Any) -> Any:
             if origin is tuple and isinstance(value, list | tuple) and len(value) == len(inner):
                 return tuple(map(check, value, inner))
     raise UserError(f"{value!r} is not {_describe(kind)}")
+
+
+def parse_count(text: str | int | float) -> int:
+    """A whole number from text such as 300M, 1.5G, 2e6 or 6,707,720 (powers of ten; B is 10^9 as G is)."""
+    match = _COUNT.fullmatch(str(text).strip().replace(",", "").replace("_", ""))
+    if match:
+        number, exponent, suffix = match.groups()
+        value = Decimal(number + (exponent or "")) * _FACTORS[suffix.lower()]
+        if value == int(value):
+            return int(value)
+    raise UserError(f"{text!r} is not a count, such as 300M, 1.5G or 6707720")
 
 
 def _lacks_spaces(value: Any) -> bool:

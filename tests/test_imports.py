@@ -31,10 +31,10 @@ LAYERS = """
     {from_timm networks models weights}
     space
     program
-    parsing shell
+    parsing
     options
     values
-    terminal files signals documents units
+    terminal files signals documents
     errors version
 """
 SEARCH_LAYERS = """

@@ -10,7 +10,7 @@ import pytest
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import Ranged, build, option
-from scarlet_models.values import check, from_text
+from scarlet_models.values import check, from_text, parse_count
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,27 @@ def test_plain_data_become_options() -> None:
 def test_plain_data_are_checked_as_the_command_line_is(entries: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         build(Training, entries)
+
+
+# Numbers as people write them
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("300M", 300_000_000),
+        ("1.5g", 1_500_000_000),
+        ("6,707,720", 6_707_720),
+        ("2e6", 2_000_000),
+        (7, 7),
+        (".5k", 500),
+    ],
+)
+def test_counts_are_read(text: str | int, value: int) -> None:
+    assert parse_count(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "many", "-3", "0.5", "3MM", "1.2.3M", "nan"])
+def test_what_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is not a count"):
+        parse_count(text)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from scarlet_models.options import option
+from scarlet_models.parsing import shell_line
 from scarlet_models.search.cli import PROGRAM
-from scarlet_models.shell import shell_line
 
 
 @dataclass

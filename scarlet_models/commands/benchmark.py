@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from scarlet_models.options import Ranged, option
+from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-models benchmark
   scarlet-models benchmark scarlet_a efficientnet_b0 --threads 1 --rounds 20
@@ -48,9 +49,7 @@ class Options(Ranged):
 
 
 def main(options: Options) -> None:
-    """Print a table of the measurements."""
     from scarlet_models.inspection.timing import cpu_threads
-    from scarlet_models.terminal import output
 
     with cpu_threads(options.threads):
         output(_measure(options), options.json, _show)
@@ -82,8 +81,6 @@ def _measure(options: Options) -> dict[str, Any]:
 
 
 def _show(measured: dict[str, Any]) -> None:
-    from scarlet_models.terminal import console, short, table
-
     out, first = console(), measured["results"][0]["model"]
     out.print(
         f"{measured['input_size']} px on {measured['device']} ({measured['processor']}), "
@@ -92,13 +89,7 @@ def _show(measured: dict[str, Any]) -> None:
     heading = (f">images/s, batches of {measured['batch_size']}", f">/ {first}")
     shown = table("model", ">params", ">MACs", ">ms, 1 image", f">/ {first}", *heading)
     for row in measured["results"]:
-        shown.add_row(
-            row["model"],
-            short(row["params"]),
-            short(row["macs"]),
-            f"{row['latency'] * 1e3:.1f}",
-            f"{row['latency_ratio']:.2f}",
-            f"{row['throughput']:.1f}",
-            f"{row['throughput_ratio']:.2f}",
-        )
+        latency = (f"{row['latency'] * 1e3:.1f}", f"{row['latency_ratio']:.2f}")
+        throughput = (f"{row['throughput']:.1f}", f"{row['throughput_ratio']:.2f}")
+        shown.add_row(row["model"], short(row["params"]), short(row["macs"]), *latency, *throughput)
     out.print(shown)

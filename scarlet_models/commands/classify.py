@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import DeviceOptions, option
+from scarlet_models.terminal import console
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,10 +44,9 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    """Print the classes of each image as they come; fail at the end if some could not be read."""
     import torch
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import track
 
     from scarlet_models.images import find_images
     from scarlet_models.inference import Classifier, classify_named
@@ -58,25 +58,21 @@ def main(options: Options) -> None:
         torch.set_num_threads(options.threads)
     device = pick_device(options.device)
     classifier = Classifier(create(options.model, pretrained=True), device)
+    results = classify_named(classifier, names, _read, options.batch_size, options.top_k)
+    hidden = sys.stdout.isatty() or not sys.stderr.isatty()  # results on a terminal show the progress themselves
     bad = 0
-    hidden = (  # results on a terminal show the progress themselves
-        sys.stdout.isatty() or not sys.stderr.isatty() or len(names) <= options.batch_size
-    )
-    with Progress(console=Console(stderr=True), disable=hidden) as progress:
-        task = progress.add_task("images", total=len(names))
-        for result in classify_named(classifier, names, _read, options.batch_size, options.top_k):
-            name = "stdin" if result.image == "-" else result.image
-            name = name if name.isprintable() else repr(name)  # which would disturb a terminal
-            if result.error and len(names) == 1:
-                raise UserError(f"{name}: {result.error}")
-            if result.error:
-                bad += 1
-                print(f"scarlet-models classify: {name}: {result.error}", file=sys.stderr, flush=True)
-            if options.json:
-                print(json.dumps({key: value for key, value in (asdict(result) | {"image": name}).items() if value}))
-            elif not result.error:
-                _show_bars(name, result.predictions)
-            progress.advance(task)
+    for result in track(results, "images", len(names), console=Console(stderr=True), disable=hidden):
+        name = "stdin" if result.image == "-" else result.image
+        name = name if name.isprintable() else repr(name)  # which would disturb a terminal
+        if result.error and len(names) == 1:
+            raise UserError(f"{name}: {result.error}")
+        if result.error:
+            bad += 1
+            print(f"scarlet-models classify: {name}: {result.error}", file=sys.stderr, flush=True)
+        if options.json:
+            print(json.dumps({key: value for key, value in (asdict(result) | {"image": name}).items() if value}))
+        elif not result.error:
+            _show_bars(name, result.predictions)
     if bad:
         raise UserError(f"{bad} of {len(names)} images could not be read")
 
@@ -91,8 +87,6 @@ def _show_bars(name: str, predictions: list[Prediction]) -> None:
     from rich.bar import Bar
     from rich.table import Table
     from rich.text import Text
-
-    from scarlet_models.terminal import console
 
     out, bars = console(), Table.grid(padding=(0, 2))
     for prediction in predictions:

@@ -29,14 +29,13 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Convert, then write the files that the options name."""
     from hashlib import sha256
     from pathlib import Path
 
     import safetensors.torch
 
     from scarlet_models.files import write_bytes
-    from scarlet_models.shell import next_line
+    from scarlet_models.parsing import next_line
     from scarlet_models.weights.convert import convert
     from scarlet_models.weights.install import install
     from scarlet_models.weights.resolve import PUBLISHED

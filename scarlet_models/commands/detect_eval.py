@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scarlet_models.options import DeviceOptions, option
+from scarlet_models.terminal import console, output, table
 
 EXAMPLE = """  scarlet-models detect eval runs/bccd/exported/bccd --images bccd.tar --annotations bccd.json --split test
   torchrun --nproc-per-node 8 --no-python scarlet-models detect eval runs/coco/exported/coco \\
@@ -41,12 +42,10 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    """Score the detector and print the figures on the first process."""
     from scarlet_models.detection.coco import CocoImages
     from scarlet_models.detection.data import score
     from scarlet_models.detection.detector import load
     from scarlet_models.files import write_text
-    from scarlet_models.terminal import output
     from scarlet_models.training import distributed
 
     with distributed.start(options.device, options.threads) as world:
@@ -64,17 +63,12 @@ def main(options: Options) -> None:
 
 def _show(report: dict[str, Any]) -> None:
     from scarlet_models.detection.average_precision import FIGURES
-    from scarlet_models.terminal import console, table
 
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.1f}"
 
     out = console()
     out.print(f"{report['model']}: {report['images']} images, {report['detections']} detections")
-    figures = table(*(f">{name}" for name in FIGURES))
-    figures.add_row(*(percent(report[name]) for name in FIGURES))
-    out.print(figures)
-    by_category = table("category", ">AP50")
-    for name, value in report["AP50_of"].items():
-        by_category.add_row(name, percent(value))
-    out.print(by_category)
+    out.print(table(*(f">{name}" for name in FIGURES), rows=[[percent(report[name]) for name in FIGURES]]))
+    by_category = [(name, percent(value)) for name, value in report["AP50_of"].items()]
+    out.print(table("category", ">AP50", rows=by_category))

@@ -37,7 +37,6 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    """Draw and print what is found on each image; fail at the end if some could not be read."""
     import torch
 
     from scarlet_models.detection.detector import load

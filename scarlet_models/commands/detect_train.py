@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from scarlet_models.detection.options import DetectOptions as Options
-from scarlet_models.shell import next_line
+from scarlet_models.parsing import next_line
 
 EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar --annotations bccd.json --out runs/bccd
   scarlet-models detect train --config runs/bccd/config.yaml --resume
@@ -20,7 +20,6 @@ EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar -
 
 
 def main(options: Options) -> None:
-    """Train, export, and print where the detector is."""
     from scarlet_models.detection.training import train_detector
     from scarlet_models.training.distributed import start_training
     from scarlet_models.training.progress import log_to_stderr

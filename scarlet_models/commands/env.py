@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from scarlet_models.options import JsonOptions as Options
+from scarlet_models.terminal import output
 
 EXAMPLE = """  scarlet-models env
   scarlet-models env --json"""
 
 
 def main(options: Options) -> None:
-    """Print what is known about this installation."""
-    from scarlet_models.terminal import output
     from scarlet_models.training.environment import describe_machine
 
     output(describe_machine(), options.json, _show)

@@ -17,7 +17,6 @@ EXAMPLE = """  scarlet-models evaluate runs/mine/exported/mine --data-dir my_ima
 
 
 def main(options: Options) -> None:
-    """Score the network and print the figures."""
     from scarlet_models.training.distributed import start
     from scarlet_models.training.evaluation import append_result, evaluate_classifier, provenance
     from scarlet_models.training.progress import log_to_stderr

@@ -10,9 +10,11 @@ as a folder for timm, from a supernet too; this command takes that folder.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from scarlet_models.export.options import ExportOptions as Options
+from scarlet_models.terminal import console, output, table
 
 if TYPE_CHECKING:
     from scarlet_models.export.network import Result
@@ -24,11 +26,7 @@ EXAMPLE = """  scarlet-models export scarlet_a.c10
 
 
 def main(options: Options) -> None:
-    """Write the files and print the table."""
-    from dataclasses import asdict
-
     from scarlet_models.export.network import export_network
-    from scarlet_models.terminal import output
 
     result = export_network(options)
     if options.json:
@@ -43,8 +41,6 @@ def main(options: Options) -> None:
 
 
 def _show(result: Result) -> None:
-    from scarlet_models.terminal import console, table
-
     scored = any(check.images for check in result.checks.values())
     top1 = (">top-1 %", ">PyTorch's", ">difference [95% CI]") if scored else ()
     shown = table("file", *top1, ">largest logit difference", ">MB", ">ms", ">/ PyTorch")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scarlet_models.options import JsonOptions, NetworkOptions
+from scarlet_models.terminal import console, output, table
 
 EXAMPLE = """  scarlet-models info scarlet_a
   scarlet-models info scarlet_a4 --input-size 224 --json
@@ -23,16 +24,12 @@ class Options(NetworkOptions, JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Print what is known about a network."""
     from scarlet_models.inspection.summary import describe
-    from scarlet_models.terminal import output
 
     output(describe(options.model, options.space, options.input_size), options.json, _show)
 
 
 def _show(facts: dict[str, Any]) -> None:
-    from scarlet_models.terminal import console, table
-
     out = console()
     out.print(f"[bold]{facts['model']}[/]  {facts['input_size']} px, {facts['num_classes']} classes")
     if facts["genotype"]:
@@ -47,16 +44,13 @@ def _show(facts: dict[str, Any]) -> None:
         blocks.add_row(*numbers, _title(block), str(block["stride"]), channels, sizes, *cost, block["module"])
     out.print(blocks)
     out.print()
-    costs = table("counted", ">MACs", ">params")
-    for counter, label in (("genotype", "from the genotype"), ("torch", "by torch"), ("thop", "by thop")):
-        if cost := facts["cost"][counter]:
-            costs.add_row(label, f"{cost['macs']:,}", f"{cost['params']:,}")
-    out.print(costs)
+    labels = {"genotype": "from the genotype", "torch": "by torch", "thop": "by thop"}
+    costs = {labels[counter]: cost for counter, cost in facts["cost"].items() if cost}
+    rows = [(label, f"{cost['macs']:,}", f"{cost['params']:,}") for label, cost in costs.items()]
+    out.print(table("counted", ">MACs", ">params", rows=rows))
     out.print("\nfeature taps (features_only=True)")
-    taps = table(">reduction", ">channels", "module")
-    for tap in facts["feature_taps"]:
-        taps.add_row(str(tap["reduction"]), str(tap["channels"]), tap["module"])
-    out.print(taps)
+    taps = [(str(tap["reduction"]), str(tap["channels"]), tap["module"]) for tap in facts["feature_taps"]]
+    out.print(table(">reduction", ">channels", "module", rows=taps))
 
 
 def _title(block: dict[str, Any]) -> str:

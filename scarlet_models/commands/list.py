@@ -9,22 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 from scarlet_models.options import JsonOptions as Options
+from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-models list
   scarlet-models list --json"""
 
 
 def main(options: Options) -> None:
-    """Print a table of models and tags."""
     from scarlet_models.inspection.summary import summarise_released
-    from scarlet_models.terminal import output
 
     output(summarise_released(), options.json, _show)
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    from scarlet_models.terminal import console, short, table
-
     shown = table("model", ">px", ">classes", ">params", ">MACs", "weights")
     for row in rows:
         cost = (short(row["params"]), short(row["macs"]))

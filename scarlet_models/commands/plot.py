@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scarlet_models.options import NetworkOptions, option
+from scarlet_models.terminal import short
 
 EXAMPLE = """  scarlet-models plot scarlet_a
   scarlet-models plot scarlet_c --out c.svg
@@ -27,11 +28,9 @@ class Options(NetworkOptions):
 
 
 def main(options: Options) -> None:
-    """Write the drawing and print where it is."""
     from scarlet_models.inspection.drawing import draw, save
     from scarlet_models.inspection.layout import layout
     from scarlet_models.networks import create_on_meta, file_stem, genotype_of, image_size, is_genotype
-    from scarlet_models.terminal import short
 
     genotype, model = genotype_of(options.model, options.space), create_on_meta(options.model, options.space)
     size = options.input_size or image_size(model)

@@ -30,7 +30,6 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Push and print the address."""
     from scarlet_models.weights.publish import publish
 
     print(publish(options.source, options.repo, options.private))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from scarlet_models.shell import next_line
+from scarlet_models.parsing import next_line
 from scarlet_models.training.options import TrainOptions as Options
 
 EXAMPLE = """  scarlet-models train --model scarlet_a.c10 --data-dir my_images --epochs 10 --out runs/mine
@@ -19,7 +19,6 @@ EXAMPLE = """  scarlet-models train --model scarlet_a.c10 --data-dir my_images -
 
 
 def main(options: Options) -> None:
-    """Train, export, and print where the network is."""
     from scarlet_models.training.classification import train_by_options
     from scarlet_models.training.distributed import start_training
     from scarlet_models.training.progress import log_to_stderr

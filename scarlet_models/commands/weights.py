@@ -15,6 +15,7 @@ from typing import Literal
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import JsonOptions, option
+from scarlet_models.terminal import output
 
 EXAMPLE = """  scarlet-models weights list
   scarlet-models weights install scarlet_a.c10.safetensors
@@ -37,8 +38,6 @@ class Options(JsonOptions):
 
 
 def main(options: Options) -> None:
-    """Run one action."""
-    from scarlet_models.terminal import output
     from scarlet_models.weights.install import available, install_file, verify
     from scarlet_models.weights.store import store_dir
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from importlib.resources import files
 from pathlib import Path
+from reprlib import repr as shown  # in one line, however long the value is
 from typing import Any, TypeVar
 
 from scarlet_models.documents import MAX_YAML, Keys, parse_yaml_and_lines, read_text
@@ -35,44 +35,37 @@ def read_space(source: str | Path | Mapping[str, Any], kind: type[S]) -> S:
     """A space of class `kind` by name, from a YAML file, or from a mapping of the same content."""
     if isinstance(source, Mapping):
         return _checked(dict(source), "space", {}, kind)
-    if str(source) in names():
-        return _parse((_SPACES / f"{source}.yaml").read_text(encoding="utf-8"), f"{source}.yaml", kind)
+    where = str(source)
     try:
-        text = read_text(str(source), MAX_YAML)
+        shipped = where in names()
+        text = (_SPACES / f"{where}.yaml").read_text(encoding="utf-8") if shipped else read_text(where, MAX_YAML)
     except UserError as error:
-        known = ", ".join(names())
-        reason = str(error).removeprefix(f"{source}: ")
-        hint = f"give one of {known}, a YAML file or a network of timm"
-        raise UserError(f"no search space {str(source)!r} ({reason}): {hint}") from None
-    return _parse(text, str(source), kind)
-
-
-class _Bad(Exception):
-    """A bad entry; `_checked` turns it into a UserError that names the line."""
-
-    def __init__(self, keys: Keys, message: str) -> None:
-        super().__init__(message)
-        self.keys = keys
-
-
-def _parse(text: str, where: str, kind: type[S]) -> S:
+        reason = str(error).removeprefix(f"{where}: ")
+        hint = f"give one of {', '.join(names())}, a YAML file or a network of timm"
+        raise UserError(f"no search space {where!r} ({reason}): {hint}") from None
+    where = f"{where}.yaml" if shipped else where
     data, lines = parse_yaml_and_lines(text, where)
     if not isinstance(data, dict):
         raise UserError(f"{where}:1: a search space is a mapping with the keys {', '.join(_SPACE)}")
     return _checked(data, where, lines, kind)
 
 
+class _Bad(Exception):
+    """The keys of a bad entry, and what is wrong; `_checked` turns it into a UserError that names the line."""
+
+
 def _checked(data: dict[str, Any], where: str, lines: dict[Keys, int], kind: type[S]) -> S:
     try:
         if (at := data.pop("identity_at_reduction", None)) is not None:  # what spaces of earlier studies say
             data["identity_at"] = {"absent": "same_shape", "project": "everywhere"}.get(str(at), at)
-        space = kind(**_indexed(_fields(data, (), _SPACE, _OPTIONAL)))
+        space = kind(**_indexed(_fields(data, (), _SPACE, ["choices", *_defaults(kind)])))
         _check_layers(space)
         return space
     except _Bad as bad:
-        line = next((lines[bad.keys[:n]] for n in range(len(bad.keys), 0, -1) if bad.keys[:n] in lines), 1)
+        keys, message = bad.args
+        line = next((lines[keys[:n]] for n in range(len(keys), 0, -1) if keys[:n] in lines), 1)
         position = f"{where}:{line}" if lines else where
-        raise UserError(f"{position}: {'.'.join(map(str, bad.keys)) or 'space'}: {bad}") from None
+        raise UserError(f"{position}: {'.'.join(map(str, keys)) or 'space'}: {message}") from None
 
 
 def _indexed(given: dict[str, Any]) -> dict[str, Any]:
@@ -118,10 +111,10 @@ def _check_layers(space: Structure) -> None:
 def _fields(entry: Any, keys: Keys, readers: Mapping[str, Reader], optional: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of a mapping, each by its reader. An optional one that is absent or null is left to its default."""
     if not isinstance(entry, Mapping):
-        raise _Bad(keys, f"{_shown(entry)} is not a mapping with the keys {', '.join(readers)}")
+        raise _Bad(keys, f"{shown(entry)} is not a mapping with the keys {', '.join(readers)}")
     for key in entry:
         if key not in readers:
-            raise _Bad((*keys, _shown(key).strip("'")), f"unknown key; known are {', '.join(readers)}")
+            raise _Bad((*keys, shown(key).strip("'")), f"unknown key; known are {', '.join(readers)}")
     for key in readers:
         if key not in entry and key not in optional:
             raise _Bad(keys, f"key {key!r} is missing")
@@ -140,23 +133,12 @@ def _list_of(read: Reader, most: int) -> Reader:
     return read_list
 
 
-def _positive(most: int) -> Reader:
-    def read(value: Any, keys: Keys) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise _Bad(keys, f"{_shown(value)} is not a positive whole number")
-        if value > most:
-            raise _Bad(keys, f"{_shown(value)} is more than {most}")
-        return value
-
-    return read
-
-
 def _must_be(what: str, good: Callable[[Any], bool]) -> Reader:
     """Reads a value as it is, if it is good."""
 
     def read(value: Any, keys: Keys) -> Any:
         if not good(value):
-            raise _Bad(keys, f"{_shown(value)} is not {what}")
+            raise _Bad(keys, f"{shown(value)} is not {what}")
         return value
 
     return read
@@ -173,35 +155,32 @@ _name = _must_be(
     lambda value: isinstance(value, str) and value.isprintable() and 0 < len(value) <= 100,
 )
 _share = _must_be("a ratio between 0 and 1", lambda value: type(value) in (int, float) and 0 <= value <= 1)
+_whole = _must_be("a positive whole number", lambda value: type(value) is int and value > 0)
 
 
-def _channels(value: Any, keys: Keys) -> int:
-    if _positive(MAX_CHANNELS)(value, keys) % 8:
-        raise _Bad(keys, f"{value} is not a multiple of 8, to which timm rounds channels")
-    return int(value)
+def _positive(most: int, good: Callable[[int], bool] = bool, wrong: str = "") -> Reader:
+    """Reads a positive whole number that is good; `wrong` says what others are."""
+
+    def read(value: Any, keys: Keys) -> int:
+        if _whole(value, keys) > most:
+            raise _Bad(keys, f"{shown(value)} is more than {most}")
+        if not good(value):
+            raise _Bad(keys, wrong.format(value))
+        return int(value)
+
+    return read
 
 
-def _expand(value: Any, keys: Keys) -> int:
-    if _positive(MAX_EXPAND)(value, keys) == 1:
-        raise _Bad(keys, "must be 2 or more; without an expansion it is the block string ds_k3")
-    return int(value)
-
-
-def _ratio(value: Any, keys: Keys) -> float:
-    return float(_share(value, keys))
-
-
-def _shown(value: Any) -> str:
-    """A bad value as a message shows it: in one line, however long it is."""
-    return reprlib.repr(value)
+_channels = _positive(MAX_CHANNELS, lambda n: n % 8 == 0, "{} is not a multiple of 8, to which timm rounds channels")
+_expand = _positive(MAX_EXPAND, lambda n: n > 1, "must be 2 or more; without an expansion it is the block string ds_k3")
 
 
 def _choice(entry: Any, keys: Keys) -> Choice:
     if isinstance(entry, Mapping):
-        readers = {"kernel": _one_of(*KERNELS), "expand": _expand, "se": _ratio}
+        readers = {"kernel": _one_of(*KERNELS), "expand": _expand, "se": _share}
         return Choice.inverted_residual(**_fields(entry, keys, readers, optional=("se",)))
     try:
-        return Choice.parse(entry if isinstance(entry, str) else _shown(entry))
+        return Choice.parse(entry if isinstance(entry, str) else shown(entry))
     except ValueError as error:
         raise _Bad(keys, str(error)) from None
 
@@ -214,17 +193,19 @@ def _choices(entries: Any, keys: Keys) -> tuple[Choice, ...]:
     return choices
 
 
-def _part(kind: type, optional: Sequence[str], **readers: Reader) -> Reader:
-    return lambda entry, keys: kind(**_fields(entry, keys, readers, optional))
+def _defaults(kind: type) -> list[str]:
+    return [field.name for field in fields(kind) if field.default is not MISSING]
 
 
-_act = _one_of(*ACTIVATIONS)
-_stem = _part(Stem, ("act", "separable"), channels=_channels, stride=_one_of(1, 2), act=_act, separable=_channels)
-_stage = _part(
-    Stage, ("choices",), channels=_channels, depth=_positive(MAX_LAYERS), stride=_one_of(1, 2), choices=_choices
-)
-_head = _part(Head, ("act", "pool_first", "norm"), channels=_channels, act=_act, pool_first=_flag, norm=_flag)
-_gate = _part(SqueezeExcite, ("gate", "act", "divisor"), gate=_one_of(*GATES), act=_act, divisor=_one_of(1, 8))
+def _part(kind: type, **readers: Reader) -> Reader:
+    return lambda entry, keys: kind(**_fields(entry, keys, readers, _defaults(kind)))
+
+
+_act, _stride = _one_of(*ACTIVATIONS), _one_of(1, 2)
+_stem = _part(Stem, channels=_channels, stride=_stride, act=_act, separable=_channels)
+_stage = _part(Stage, channels=_channels, depth=_positive(MAX_LAYERS), stride=_stride, choices=_choices)
+_head = _part(Head, channels=_channels, act=_act, pool_first=_flag, norm=_flag)
+_gate = _part(SqueezeExcite, gate=_one_of(*GATES), act=_act, divisor=_one_of(1, 8))
 _SPACE: dict[str, Reader] = {
     "name": _name,
     "stem": _stem,
@@ -233,10 +214,9 @@ _SPACE: dict[str, Reader] = {
     "act": _act,
     "head": _head,
     "se": _gate,
-    "norm_eps": _ratio,
+    "norm_eps": _share,
     "pad": _one_of("", "same"),
     "identity_at": _one_of(*IDENTITY_AT),
     "input_size": _positive(MAX_INPUT_SIZE),
     "num_classes": _positive(MAX_CLASSES),
 }
-_OPTIONAL = ("choices", "se", "norm_eps", "pad", "identity_at", "input_size", "num_classes")

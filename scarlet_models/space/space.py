@@ -68,33 +68,27 @@ class SearchSpace(Structure):
         self,
         seed: int | np.random.Generator,
         *,
-        min_macs: int | None = None,
-        max_macs: int | None = None,
-        min_params: int | None = None,
-        max_params: int | None = None,
         input_size: int | None = None,
         num_classes: int | None = None,
+        **limits: int | None,
     ) -> Genotype:
-        """A random genotype whose cost lies within the limits, ends included: uniform, unless only a search finds any.
+        """A random genotype whose cost lies within limits: uniform, unless only a search finds any.
 
         Bounded: a limit that nothing meets is reported, never looped on (`sampling.sample_within` says how).
 
         Args:
             seed: The same seed gives the same genotype. A generator gives another one at each call.
-            min_macs: Fewest MACs; None is no limit, here and below.
-            max_macs: Most MACs.
-            min_params: Fewest trainable parameters.
-            max_params: Most trainable parameters.
             input_size: Side in px of the images that MACs are counted for; None is the space's own.
             num_classes: Outputs of the classifier; None is the space's own.
+            **limits: min_macs, max_macs, min_params, max_params, ends included; None is no limit.
 
         Raises:
             UserError: No network meets the limits, or none was found.
         """
-        rng, limits = np.random.default_rng(seed), Limits(min_macs, max_macs, min_params, max_params)
-        if limits == Limits():
+        rng, bounds = np.random.default_rng(seed), Limits(**limits)
+        if bounds == Limits():
             return Genotype(tuple(self.sample_array(rng, 1)[0].tolist()), self)
-        return Genotype(sample_within(self, rng, limits, self.cost_table(input_size, num_classes)), self)
+        return Genotype(sample_within(self, rng, bounds, self.cost_table(input_size, num_classes)), self)
 
     def sample_array(self, seed: int | np.random.Generator, count: int) -> np.ndarray:
         """Genotypes drawn uniformly from the space, int64 of shape (count, layers)."""

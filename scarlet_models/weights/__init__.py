@@ -1,1 +1,1 @@
-"""Where weights come from and go to: resolve, source, hub, store, install, convert, save, publish."""
+"""Where weights come from and go to: resolve, source, store, install, convert, save, publish."""

@@ -15,7 +15,7 @@ from scarlet_models.space.space import Genotype
 
 from .install import shapes
 from .resolve import PUBLISHED
-from .tensors import mismatch
+from .source import mismatch
 
 # Modules of the published networks -> modules of timm's. The separable convolution is timm's first block.
 _OUTSIDE = {

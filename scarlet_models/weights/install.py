@@ -20,7 +20,7 @@ from scarlet_models.space.released import GENOTYPES
 
 from . import store
 from .save import half_precision, load
-from .tensors import mismatch
+from .source import mismatch
 
 
 def tags() -> list[str]:

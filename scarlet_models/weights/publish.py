@@ -1,22 +1,54 @@
-"""Publishing networks on the Hugging Face Hub in timm's layout: config.json, model.safetensors and a model card."""
+"""Model cards, and publishing networks on the Hugging Face Hub in timm's layout with such a card."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import timm
 import torch
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, ModelCardData
 
 from scarlet_models.errors import UserError
 
-from .card import CARD, card
-from .hub import hub_reason
 from .install import tags
+from .resolve import PUBLISHED, PUBLISHED_URL, SHIPPED
 from .save import load, write_config
-from .source import CONFIG, LOCAL, WEIGHTS, locate
+from .source import CONFIG, LOCAL, WEIGHTS, hub_reason, locate
 from .store import find_checked
+
+CARD = "README.md"
+
+_ABOUT = {
+    PUBLISHED: "The ImageNet-1k weights that the authors of SCARLET-NAS published, in timm's layout. They come from "
+    f"{PUBLISHED_URL}, which states no licence for them.",
+    SHIPPED: "Trained on CIFAR-10 by the project scarlet-models, for trying things out.",
+}
+_DATASETS = {PUBLISHED: ["imagenet-1k"], SHIPPED: ["cifar10"]}
+
+_CARD = """---
+{front}
+---
+# {title}
+
+{about}
+
+{facts}
+
+## Use
+
+```python
+import scarlet_models  # pip install . in a clone of scarlet-models; registers the architecture with timm
+import timm
+
+model = timm.create_model({source}, pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+```
+"""
 
 
 def publish(source: str, repo_id: str, private: bool = False) -> str:
@@ -31,7 +63,10 @@ def publish(source: str, repo_id: str, private: bool = False) -> str:
         UserError: There are no such weights, or the Hub refuses or cannot be reached. Nothing is committed then.
     """
     with TemporaryDirectory() as scratch:
-        files = (_tag_files if source in tags() else _folder_files)(source, repo_id, Path(scratch))
+        model, files = _tag(source, Path(scratch)) if source in tags() else _folder(source)
+        if CARD not in files:
+            files[CARD] = Path(scratch, CARD)
+            files[CARD].write_text(card(model, f"hf-hub:{repo_id}"), encoding="utf-8")
         try:
             api = HfApi()
             repo = api.create_repo(repo_id, private=private or None, exist_ok=True)
@@ -42,36 +77,73 @@ def publish(source: str, repo_id: str, private: bool = False) -> str:
             api.create_commit(repo.repo_id, operations, commit_message=message)
             return str(repo)
         except Exception as error:  # the client also raises what its HTTP library does, and which that is has changed
-            raise UserError(f"cannot publish to {repo_id}: {_reason(error)}") from error
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            login = "you may not write there: log in with `hf auth login`, or set HF_TOKEN to a token that may"
+            reason = login if status in (401, 403) else hub_reason(error)
+            raise UserError(f"cannot publish to {repo_id}: {reason}") from error
 
 
-def _tag_files(name: str, repo_id: str, scratch: Path) -> dict[str, Path]:
-    """The files of a released tag. Its weights are not changed, so that their sha256 stays the listed one."""
+def card(
+    model: Any, source: str, more: Mapping[str, str] | None = None, data_config: Mapping[str, Any] | None = None
+) -> str:
+    """A model card in Markdown, with the Hub's front matter: what the network is and how to load it.
+
+    Args:
+        model: A timm model.
+        source: What `timm.create_model` takes to load it, such as hf-hub:USER/NAME.
+        more: Further facts, in Markdown; names in them need `escaped`.
+        data_config: Entries of the model's data config that are others than in `pretrained_cfg`.
+    """
+    cfg: dict[str, Any] = {**model.pretrained_cfg, **(data_config or {})}
+    tag, size, genotype = cfg.get("tag") or "", cfg["input_size"][-1], getattr(model, "genotype", None)
+    data = ModelCardData(
+        tags=["image-classification", "timm", "scarlet-nas"],
+        pipeline_tag="image-classification",
+        library_name="timm",
+        license=cfg.get("license"),
+        datasets=_DATASETS.get(tag),
+    )
+    facts = {}
+    if genotype:
+        macs = genotype.cost(size, model.num_classes).macs
+        space = escaped(genotype.space.name)
+        facts = {"Search space": space, "Genotype": f"`{genotype}`", "MACs": f"{macs:,}"}
+    facts |= {
+        "Params": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+        "Input": f"{size} x {size}",
+        "Classes": str(model.num_classes),
+        "Paper": "SCARLET-NAS, https://arxiv.org/abs/1908.06022",
+        **(more or {}),
+    }
+    return _CARD.format(
+        front=data.to_yaml(),
+        title=escaped(".".join(filter(None, (cfg["architecture"], tag)))),
+        about=_ABOUT.get(tag, ""),
+        facts="\n".join(f"- **{key}:** {value}" for key, value in facts.items()),
+        source=json.dumps(source),
+    )
+
+
+def escaped(text: str) -> str:
+    """A name as Markdown shows it: in one line, and with nothing in it that is markup, HTML or a link."""
+    return re.sub(r"([\\`*_\[\]()<>#&|~!])", r"\\\1", " ".join(str(text).split()))
+
+
+def _tag(name: str, scratch: Path) -> tuple[Any, dict[str, Path]]:
+    """Model and files of a released tag. Its weights are not changed, so that their sha256 stays the listed one."""
     weights = find_checked(*name.split(".", 1))
     if weights is None:
         raise UserError(f"no weights for {name} here; `scarlet-models weights list` shows what there is")
     with torch.device("meta"):
         model = timm.create_model(name)
     write_config(model, scratch / CONFIG)
-    (scratch / CARD).write_text(card(model, f"hf-hub:{repo_id}"), encoding="utf-8")
-    return {CONFIG: scratch / CONFIG, WEIGHTS: weights, CARD: scratch / CARD}
+    return model, {CONFIG: scratch / CONFIG, WEIGHTS: weights}
 
 
-def _folder_files(source: str, repo_id: str, scratch: Path) -> dict[str, Path]:
-    """The files of a saved folder, with its own model card if it has one."""
+def _folder(source: str) -> tuple[Any, dict[str, Path]]:
+    """Model and files of a saved folder, with its own model card if it has one."""
     folder = Path(locate(source).removeprefix(f"{LOCAL}:"))
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+    files = {name: folder / name for name in (CONFIG, WEIGHTS, CARD) if (folder / name).is_file()}
+    if CONFIG not in files or WEIGHTS not in files:
         raise UserError(f"{source} is neither a folder with {CONFIG} and {WEIGHTS} nor one of {', '.join(tags())}")
-    written = folder / CARD
-    model = load(folder)
-    if not written.is_file():
-        written = scratch / CARD
-        written.write_text(card(model, f"hf-hub:{repo_id}"), encoding="utf-8")
-    return {CONFIG: folder / CONFIG, WEIGHTS: folder / WEIGHTS, CARD: written}
-
-
-def _reason(error: Exception) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if status in (401, 403):
-        return "you may not write there: log in with `hf auth login`, or set HF_TOKEN to a token that may"
-    return hub_reason(error)
+    return load(folder), files

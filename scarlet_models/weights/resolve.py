@@ -15,9 +15,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
 
 from . import store
-from .hub import discard, download
-from .source import HUB, LOCAL, WEIGHTS, check_weights, read_config
-from .tensors import not_finite
+from .source import HUB, LOCAL, WEIGHTS, check_weights, discard, download, not_finite, read_config
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 PUBLISHED, SHIPPED = "xiaomi_in1k", "c10"

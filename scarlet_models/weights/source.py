@@ -11,15 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import torch
+from torch import Tensor
+
 from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
+from scarlet_models.files import remove, sha256_of
 from scarlet_models.space.reading import MAX_CLASSES, MAX_INPUT_SIZE, names
-
-from .hub import download
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LOCAL, HUB = "local-dir", "hf-hub"  # timm's names of sources
 MAX_CONFIG = 16 << 20  # bytes: ImageNet-21k's classes and their descriptions take 3 MB
+
+# Complex, quantized and 8-bit numbers, which float32 does not simply take, are refused.
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64)
 
 
 def locate(name: str) -> str:
@@ -56,6 +62,62 @@ def check_weights(source: str, where: str, cache_dir: Any = None, filename: str 
         download(where, filename, cache_dir)
     elif not (Path(where) / WEIGHTS).is_file():
         raise UserError(f"{where} holds no {WEIGHTS}, the one file that weights are loaded from in a folder")
+
+
+def download(hub_id: str, filename: str, cache_dir: Any = None) -> Path:
+    """A file of a Hub repository (`user/repo` or `user/repo@revision`), from the Hub's cache or the network.
+
+    The Hub names large files in its cache by their sha256, so that a damaged download is noticed. It is then removed.
+    """
+    repo, _, revision = hub_id.partition("@")
+    try:
+        path = Path(huggingface_hub.hf_hub_download(repo, filename, revision=revision or None, cache_dir=cache_dir))
+    except Exception as error:  # the client also raises what its HTTP library does, and which that is has changed
+        reason = hub_reason(error)
+        raise UserError(f"cannot download {filename} of {repo} from the Hugging Face Hub: {reason}") from error
+    expected = _blob(path).name
+    if len(expected) == 64 and sha256_of(path) != expected:
+        discard(path)
+        raise UserError(f"{filename} of {repo} came damaged from the Hugging Face Hub (wrong sha256): try again")
+    return path
+
+
+def hub_reason(error: Exception) -> str:
+    """What an error of the Hub's client says, as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2]) or type(error).__name__
+
+
+def discard(path: Path) -> None:
+    """Remove a file from the Hub's cache, so that the next download starts anew."""
+    remove(_blob(path))
+    remove(path)
+
+
+def _blob(path: Path) -> Path:
+    """What a file in the Hub's cache links to; that may itself be a link, into a store that goes by other hashes."""
+    return path.parent / path.readlink() if path.is_symlink() else path
+
+
+def mismatch(tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> str:
+    """How tensors differ from the expected keys and shapes; empty if they do not and all are finite as float32."""
+    missing, extra = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    for keys, what in (missing, "is missing"), (extra, "is too much"):
+        if keys:
+            return f"{min(keys)} {what}" + (f", and {len(keys) - 1} more" if len(keys) > 1 else "")
+    for key, shape in expected.items():
+        tensor = tensors[key]
+        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_meta:
+            return f"{key} is no plain tensor of numbers"
+        if tensor.shape != shape:
+            return f"{key} has shape {tuple(tensor.shape)}, not {tuple(shape)}"
+    return not_finite(tensors)
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Which tensor holds NaN or infinity, or would as float32; empty if none does."""
+    wrong = (key for key, tensor in tensors.items() if not tensor.float().isfinite().all())
+    return next((f"{key} is not finite in float32" for key in wrong), "")
 
 
 def _problem(config: Mapping[str, Any]) -> str:

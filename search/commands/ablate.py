@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import owning
+from scarlet_models.parsing import shell_line
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions as Options
-from scarlet_models.shell import shell_line
 from scarlet_models.signals import StopSignals
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import Any
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import option
+from scarlet_models.parsing import shell_line
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SharedOptions
-from scarlet_models.shell import shell_line
 from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
 
 from . import run

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from scarlet_models.errors import UserError
 from scarlet_models.options import flag
 from scarlet_models.space import sampling
-from scarlet_models.units import parse_count
+from scarlet_models.values import parse_count
 
 from .objectives import Costs, Range
 from .options import CostLimits, Limits

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from scarlet_models.parsing import shell_line
 from scarlet_models.search.pipeline.journal import Journal
 from scarlet_models.search.scoring.options import RankOptions
-from scarlet_models.shell import shell_line
 
 from .runs import Run
 

@@ -21,7 +21,7 @@ from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.training.split import KEY, read_record, read_trained
 from scarlet_models.weights import save as saving
-from scarlet_models.weights.card import CARD, card
+from scarlet_models.weights.publish import CARD, card
 
 LATENCY = "latency.json"
 ROUNDS = 20  # of timing a network beside a latency table

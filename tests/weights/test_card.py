@@ -6,7 +6,7 @@ import timm
 import yaml
 
 from scarlet_models.space.space import SearchSpace
-from scarlet_models.weights.card import card, escaped
+from scarlet_models.weights.publish import card, escaped
 
 NAME = "<script>alert(1)</script> [x](javascript:y) `a` **b** \\ # | &amp;"
 
