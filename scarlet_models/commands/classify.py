@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from scarlet_models.inference import Prediction
 
-EXAMPLE = """  scarlet-models classify cat.jpg holiday/ --model scarlet_a.c10
+EXAMPLE = """  scarlet-models classify cat.jpg holiday/ --model scarlet_a.tiny_in
   curl -s https://example.org/cat.jpg | scarlet-models classify - --top-k 3
   scarlet-models classify photos/ --model local-dir:runs/a/exported/a --json > classes.jsonl"""
 
