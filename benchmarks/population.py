@@ -35,7 +35,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import scarlet_models  # noqa: F401  # registers the models with timm
-from scarlet_models.search.evolution.genotypes import mutate, two_point_crossover
+from scarlet_models.search.evolution.candidates import mutate, two_point_crossover
 from scarlet_models.search.scoring.population import PopulationEvaluator
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.supernet.supernet import Supernet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = {"scarlet-models": "scarlet_models", "scarlet-search": "search"}
+_logger = logging.getLogger("mkdocs.hooks")  # a warning fails the strict build
 _SUBCOMMANDS = {"detect": ("train", "eval", "predict")}
 
 
@@ -49,6 +51,8 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -
         target = (here / match[1]).resolve()
         parts = target.relative_to(ROOT).parts
         left_out = parts[0] != "docs" or "results" in parts or target.is_dir() or target.suffix in (".yaml", ".txt")
+        if left_out and not target.exists():
+            _logger.warning("%s links to %s, which does not exist", page.file.src_uri, match[1])
         return f"]({config.repo_url}/blob/main/{'/'.join(parts)}" if left_out else match[0]
 
     return re.sub(r"\]\((?!https?:|#)([^)#\s]+)", mend, markdown)

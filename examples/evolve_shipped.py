@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from scarlet_models.search import Supernet, evolve
-from scarlet_models.search.evolution.front import Front
+from scarlet_models.search.evolution.search import Front
 
 
 def main(images: Path, out: Path, population: int = 20, generations: int = 5, scored: int = 500) -> Front:

@@ -1,25 +1,22 @@
-"""python -m scarlet_models SCRIPT [ARGS]: runs a Python script, such as timm's train.py, with the models registered."""
-
-from __future__ import annotations
-
-import runpy
-import sys
-from pathlib import Path
-
-USAGE = """usage: python -m scarlet_models SCRIPT [ARGS]
+"""usage: python -m scarlet_models SCRIPT [ARGS]
 
 Runs a Python script with the SCARLET networks registered in timm, for scripts that know nothing of them.
 
 example:
   python -m scarlet_models train.py --model scarlet_a --data-dir imagenet
-  torchrun --nproc-per-node 8 -m scarlet_models train.py --model scarlet_a --data-dir imagenet"""
+  torchrun --nproc-per-node 8 -m scarlet_models train.py --model scarlet_a --data-dir imagenet
+"""
+
+import runpy
+import sys
+from pathlib import Path
 
 
 def main() -> int:
     """Run the script as if it had been started by itself; its exit status and tracebacks are its own."""
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
+        print(__doc__)
         return 0 if arguments else 2
     script = Path(arguments[0])
     if not script.is_file():

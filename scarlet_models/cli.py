@@ -1,7 +1,5 @@
 """scarlet-models: the table of its subcommands."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,12 +1,8 @@
-"""JSON, YAML and CSV files as input: read within limits, so that a damaged or hostile one gives one line, at once.
-
-A limit holds for the size of the file, for the nesting, and for what the aliases of a YAML file stand for.
-"""
-
-from __future__ import annotations
+"""JSON, YAML and CSV files as input, within limits: a damaged or hostile one gives one line, at once."""
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -62,13 +58,9 @@ def read_json(path: Path | str, expect: type = object, limit: int = MAX_JSON) ->
 
 
 def parse_json(text: str, where: str, expect: type = object) -> Any:
-    """The content of a JSON text. NaN and infinite numbers are refused, also those that only overflow, such as 1e999.
-
-    Raises:
-        UserError: Not JSON, nested too deeply, or of another type; the message starts with `where`.
-    """
+    """The content of a JSON text named `where`. NaN and infinite numbers are refused, also overflows such as 1e999."""
     try:
-        content = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        content = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}:{error.lineno}: not valid JSON ({error.msg})") from None
     except ValueError as error:
@@ -79,30 +71,28 @@ def parse_json(text: str, where: str, expect: type = object) -> Any:
     return _expected(content, where, expect)
 
 
-def read_yaml(path: Path | str, expect: type = object, limit: int = MAX_YAML) -> Any:
-    """The content of a YAML file of at most `limit` bytes, checked to be of a type; None if it is empty."""
-    return parse_yaml(read_text(path, limit), str(path), expect)
+def read_yaml(path: Path | str, expect: type = object) -> Any:
+    """The content of a YAML file, checked to be of a type; None if it is empty."""
+    return parse_yaml(read_text(path, MAX_YAML), str(path), expect)
 
 
 def parse_yaml(text: str, where: str, expect: type = object) -> Any:
-    """The content of a YAML text; None if it is empty.
-
-    Raises:
-        UserError: Not YAML, nested too deeply, too large with its aliases written out, a key that stands twice in one
-            mapping, or content of another type. The message starts with `where`, and names the line.
-    """
+    """The content of a YAML text, checked to be of a type; None if it is empty."""
     return _expected(parse_yaml_and_lines(text, where)[0], where, expect)
 
 
 def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
-    """What `parse_yaml` gives, and the line of each entry by its keys."""
+    """The content of a YAML text named `where`, None if it is empty; and the line of each entry by its keys.
+
+    Refuses what is nested too deeply, too large with its aliases written out, or has a key twice in one mapping.
+    """
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None, {}
         lines: dict[Keys, int] = {}
-        for keys, line in _entries(node, where):
+        for keys, line in _entries(node, where, itertools.count(1)):
             if keys in lines:
                 raise UserError(f"{where}:{line}: {'.'.join(map(str, keys))}: stands at line {lines[keys]} already")
             lines[keys] = line
@@ -146,8 +136,8 @@ def read_csv(path: Path | str, numbers: Collection[str] | None = None) -> tuple[
     return columns, rows
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number of JSON")
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def _finite(text: str) -> float:
@@ -167,39 +157,30 @@ def _too_deep(where: str) -> UserError:
     return UserError(f"{where}: nested more than {MAX_DEPTH} levels deep")
 
 
-def _check_depth(content: Any, where: str) -> None:
-    """Refuse plain data that is nested too deeply, level by level: a recursion would itself be too deep."""
-    level = [content] if isinstance(content, dict | list) else []
-    for _ in range(MAX_DEPTH):
-        children = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [child for items in children for child in items if isinstance(child, dict | list)]
-    if not level:
-        return
-    raise _too_deep(where)
-
-
-def _entries(root: yaml.Node, where: str) -> Iterator[tuple[Keys, int]]:
-    """The keys and the line of each entry, aliases written out. Refuses what is too deep, too large or endless."""
-    count = 0
-
-    def walk(node: yaml.Node, keys: Keys, above: tuple[yaml.Node, ...]) -> Iterator[tuple[Keys, int]]:
-        nonlocal count
-        count += 1
-        line = 1 + max(other.start_mark.line for other in (*above, node))  # an alias has its anchor's line
-        if count > MAX_NODES:
-            raise UserError(f"{where}:{line}: more than {MAX_NODES:,} entries with the aliases written out")
-        if isinstance(node, yaml.ScalarNode):
-            return
-        if node in above:
-            raise UserError(f"{where}:{node.start_mark.line + 1}: an entry that contains itself by an alias")
-        if len(above) == MAX_DEPTH:
+def _check_depth(content: Any, where: str, left: int = MAX_DEPTH) -> None:
+    if isinstance(content, dict | list):
+        if not left:
             raise _too_deep(where)
-        children = node.value if isinstance(node, yaml.MappingNode) else enumerate(node.value)
-        for key, value in children:
-            if not isinstance(key, int | yaml.ScalarNode):
-                raise UserError(f"{where}:{line}: not valid YAML (a key that is no text)")
-            mark, inner = (value, key) if isinstance(key, int) else (key, key.value)
-            yield (*keys, inner), mark.start_mark.line + 1
-            yield from walk(value, (*keys, inner), (*above, node))
+        for child in content.values() if isinstance(content, dict) else content:
+            _check_depth(child, where, left - 1)
 
-    yield from walk(root, (), ())
+
+def _entries(
+    node: yaml.Node, where: str, count: Iterator[int], keys: Keys = (), above: tuple[yaml.Node, ...] = ()
+) -> Iterator[tuple[Keys, int]]:
+    """The keys and the line of each entry, aliases written out. Refuses what is too deep, too large or endless."""
+    line = 1 + max(other.start_mark.line for other in (*above, node))  # an alias has its anchor's line
+    if next(count) > MAX_NODES:
+        raise UserError(f"{where}:{line}: more than {MAX_NODES:,} entries with the aliases written out")
+    if isinstance(node, yaml.ScalarNode):
+        return
+    if node in above:
+        raise UserError(f"{where}:{node.start_mark.line + 1}: an entry that contains itself by an alias")
+    if len(above) == MAX_DEPTH:
+        raise _too_deep(where)
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else enumerate(node.value):
+        if not isinstance(key, int | yaml.ScalarNode):
+            raise UserError(f"{where}:{line}: not valid YAML (a key that is no text)")
+        mark, inner = (value, key) if isinstance(key, int) else (key, key.value)
+        yield (*keys, inner), mark.start_mark.line + 1
+        yield from _entries(value, where, count, (*keys, inner), (*above, node))

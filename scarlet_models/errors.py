@@ -1,7 +1,5 @@
 """The exception for users' mistakes, which every function that reads what a user gave may raise, and what to advise."""
 
-from __future__ import annotations
-
 import json
 from importlib import metadata
 from pathlib import Path
@@ -22,17 +20,9 @@ def how_to_add(extra: str) -> str:
     """The command that installs an extra of scarlet-models, such as "search", beside what is there."""
     if (_CLONE / "pyproject.toml").is_file():  # a clone, installed with -e or not at all
         return f'pip install -e ".[{extra}]" in {_CLONE}'
-    source = _source()
-    if source:
-        return f'pip install "scarlet-models[{extra}] @ {source}"'
-    return f"install scarlet-models again, with its extra [{extra}]"
-
-
-def _source() -> str:
-    """Where pip took the installed package from, as a requirement spells it; empty if that is not on record."""
-    try:
-        record = json.loads(metadata.distribution("scarlet-models").read_text("direct_url.json") or "{}")
+    try:  # where pip took the installed package from, if that is on record
+        record = json.loads(metadata.distribution("scarlet-models").read_text("direct_url.json") or "")
     except (metadata.PackageNotFoundError, ValueError):
-        return ""
-    vcs = record.get("vcs_info")
-    return f"{vcs['vcs']}+{record['url']}" if vcs else str(record.get("url", ""))
+        return f"install scarlet-models again, with its extra [{extra}]"
+    system = f"{record['vcs_info']['vcs']}+" if "vcs_info" in record else ""
+    return f'pip install "scarlet-models[{extra}] @ {system}{record["url"]}"'

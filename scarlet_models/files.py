@@ -1,7 +1,5 @@
 """Files that survive crashes: written whole or not at all, in folders that one process owns at a time."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import errno
@@ -28,11 +26,7 @@ _UNFINISHED = re.compile(r"\..+\.\d+(\.tmp|\.old)?")  # what a killed process wa
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Create or replace a file. After a crash at any moment, either the old or the new file is there, whole.
-
-    Raises:
-        UserError: The disk is full or the folder cannot be written. The old file is untouched.
-    """
+    """Create or replace a file. After an error or a crash at any moment, the old or the new file is there, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,11 +69,7 @@ def write_json(path: Path, content: Any, indent: int = 2) -> None:
 
 
 def append(path: Path, text: str, durable: bool = False) -> None:
-    """Append to a file; with `durable`, the text survives a power cut from now on.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
+    """Append to a file; with `durable`, the text survives a power cut from now on."""
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -126,10 +116,7 @@ def lock(folder: Path) -> None:
     """Make this process the owner of a folder, and remove what killed owners left unfinished in it.
 
     The folder is made if there is none. The kernel holds the lock, so it ends with the process, however that ends;
-    `owning` ends it earlier. A process may lock a folder that it owns again.
-
-    Raises:
-        UserError: Another process owns the folder, or it cannot be made.
+    `owning` ends it earlier. A process may lock a folder that it owns again; one that another owns is a UserError.
     """
     folder = folder.resolve()
     if folder in _held or os.name != "posix":
@@ -164,11 +151,7 @@ def lock(folder: Path) -> None:
 
 @contextlib.contextmanager
 def owning(*folders: Path) -> Iterator[None]:
-    """Lock folders; at the end release them and all that were locked meanwhile.
-
-    Raises:
-        UserError: As for `lock`.
-    """
+    """Lock folders; at the end release them and all that were locked meanwhile."""
     before = set(_held)
     try:
         for folder in folders:

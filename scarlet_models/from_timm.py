@@ -1,7 +1,5 @@
 """A network of timm's EfficientNet family as a search space and a genotype in it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from torch import nn
 
 from scarlet_models.errors import UserError
 from scarlet_models.models import scarlet_net
-from scarlet_models.networks import create_on_meta
+from scarlet_models.networks import create_on_meta, image_size
 from scarlet_models.space.blocks import ACTIVATIONS, Choice, divisible
 from scarlet_models.space.space import Genotype, SearchSpace
 
@@ -57,7 +55,7 @@ def space_of(network: str | nn.Module, add_choices: str | Sequence[str] = ()) ->
     Raises:
         UserError: No such network, or one that block strings cannot describe.
     """
-    model: Any = create_on_meta(source_name(network)) if isinstance(network, str) else network
+    model: Any = create_on_meta(network) if isinstance(network, str) else network
     name = network if isinstance(network, str) else model.pretrained_cfg["architecture"]
     texts = add_choices.split(",") if isinstance(add_choices, str) else add_choices
     try:
@@ -76,23 +74,11 @@ def space_of(network: str | nn.Module, add_choices: str | Sequence[str] = ()) ->
     return genotype.space, genotype
 
 
-def source_name(source: str) -> str:
-    """What `networks.create` takes for a folder, a file of weights beside its config.json, or timm's name."""
-    path = Path(source)
-    return f"local-dir:{path if path.is_dir() else path.parent}" if path.exists() else source
-
-
 def load_space(source: str, add_choices: str = "") -> tuple[SearchSpace, Genotype | None]:
     """A space by its name or YAML file, or that of a network (timm's name, the folder of a saved one) and itself."""
     if add_choices or Path(source).is_dir() or timm.is_model(split_model_name_tag(source)[0]):
         return space_of(source, add_choices)
     return SearchSpace.load(source), None
-
-
-def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Copy the weights of a network into another of the same architecture whose stages may be cut otherwise."""
-    for theirs, ours in zip(parts_of(source), parts_of(target), strict=True):
-        ours.load_state_dict(theirs.state_dict())
 
 
 def parts_of(model: Any) -> list[nn.Module]:
@@ -138,17 +124,16 @@ def _read(model: Any, name: str, added: list[str]) -> Genotype:
     used = [choice.block for choice in choices if choice.kind not in fixed]
     pool_first, stem_act = isinstance(model, MobileNetV3), _ACTS[type(model.bn1.act).__name__]
     norm = not pool_first or not isinstance(model.norm_head, nn.Identity)
-    gate: dict[str, Any] = {}
-    cfg: Any = model.pretrained_cfg
+    se: dict[str, Any] = {"divisor": 8 if rounded else 1}
     if gates:
-        gate["gate"], gate["act"] = _GATES[type(gates[0].gate).__name__], _ACTS[type(gates[0].act1).__name__]
+        se |= {"gate": _GATES[type(gates[0].gate).__name__], "act": _ACTS[type(gates[0].act1).__name__]}
     space = SearchSpace.load(
         {
             "name": name,
-            "input_size": cfg["input_size"][-1],
+            "input_size": image_size(model),
             "num_classes": model.num_classes or 1000,
             "act": act,
-            "se": gate | {"divisor": 8 if rounded else 1},
+            "se": se,
             "norm_eps": model.bn1.eps,
             "pad": "" if type(model.conv_stem) is nn.Conv2d else "same",
             "stem": {"channels": model.conv_stem.out_channels, "stride": 2, "act": stem_act},
@@ -167,22 +152,15 @@ def _choice(block: Any, rounded: bool, act: str) -> Choice:
     kind, steps = _BLOCKS[name][0], steps_of(block)
     kind = "dsa" if kind == "ds" and block.has_pw_act else kind
     kernels = {step: part.conv.kernel_size[0] for step, part in steps.items()}
-    before = next(iter(steps.values())).conv.in_channels
+    kernel = kernels.get("middle", 0) if kind in ("ir", "ds", "dsa", "uir") else next(iter(kernels.values()))
+    before, own = next(iter(steps.values())).conv.in_channels, _act(block)
     expand = float(f"{steps['project'].conv.in_channels / before:.4g}") if "expand" in steps else 1.0
     se = 0.0
     if isinstance(getattr(block, "se", None), SqueezeExcite):
-        se = expand / 4 if rounded else block.se.conv_reduce.out_channels / before
-    usual = kind not in ("cn", "dsa")
-    choice = Choice(
-        kind,
-        kernels.get("middle", 0) if kind in ("ir", "ds", "dsa", "uir") else kernels.get("expand", kernels["project"]),
-        expand,
-        float(f"{se:.4g}"),
-        kernels.get("start", 0),
-        kernels.get("end", 0),
-        "" if _act(block) == act else _act(block),
-        block.has_skip if _stride(block) == 1 and before == _channels(block) else usual,
-    )
+        se = float(f"{expand / 4 if rounded else block.se.conv_reduce.out_channels / before:.4g}")
+    skip = block.has_skip if _stride(block) == 1 and before == _channels(block) else kind not in ("cn", "dsa")
+    ends = kernels.get("start", 0), kernels.get("end", 0)
+    choice = Choice(kind, kernel, expand, se, *ends, "" if own == act else own, skip)
     return Choice.parse(choice.block)  # which checks it
 
 

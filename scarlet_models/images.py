@@ -1,7 +1,5 @@
 """Reading images of any common kind as 8-bit RGB. An image that cannot be read gives one line that says why."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Inference: batch norms folded into convolutions; classification of images with a timm model and its classes."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,15 +25,6 @@ class Prediction:
     label: str
     index: int
     probability: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """An image's most probable classes, or what is wrong with it."""
-
-    image: str
-    predictions: list[Prediction]
-    error: str | None = None
 
 
 class Classifier:
@@ -112,15 +101,14 @@ def class_names(model: nn.Module) -> list[str]:
 
 def classify_named(
     classifier: Classifier, names: Sequence[str], read: Callable[[str], Image], batch_size: int, top_k: int = 5
-) -> Iterator[Result]:
-    """Classify images by name, a batch at a time; one for which `read` raises UserError does not stop the others."""
+) -> Iterator[tuple[str, list[Prediction], str]]:
+    """Each image's name, its most probable classes, and what is wrong with it: why `read` raised UserError."""
     for start in range(0, len(names), batch_size):
-        images, errors = dict[str, Image](), dict[str, str]()
-        for name in names[start : start + batch_size]:
+        batch, images, errors = names[start : start + batch_size], dict[str, Image](), dict[str, str]()
+        for name in batch:
             try:
                 images[name] = read(name)
             except UserError as error:
                 errors[name] = str(error)
         predictions = dict(zip(images, classifier(list(images.values()), top_k) if images else [], strict=True))
-        for name in names[start : start + batch_size]:
-            yield Result(name, predictions.get(name, []), errors.get(name))
+        yield from ((name, predictions.get(name, []), errors.get(name, "")) for name in batch)

@@ -1,10 +1,4 @@
-"""SCARLET networks as timm models: timm's own `EfficientNet` or `MobileNetV3`, built from a genotype's block strings.
-
-Paper: SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing Neural Architecture Search,
-https://arxiv.org/abs/1908.06022
-"""
-
-from __future__ import annotations
+"""SCARLET networks (arXiv 1908.06022) as timm models: timm's `EfficientNet` or `MobileNetV3`, by block strings."""
 
 import operator
 import warnings
@@ -107,7 +101,7 @@ def _create(
         raise UserError(f"multipliers {channel_multiplier!r} and {depth_multiplier!r}: the most is {MAX_MULTIPLIER}")
     if pretrained:
         kwargs = weights.resolve(variant, kwargs)
-    space = genotype.space
+    space, full_size = genotype.space, genotype.space.stem.stride == 1
     features_only = kwargs.pop("features_only", False)
     wrapped = features_only and not kwargs.keys().isdisjoint(("feature_cls", "feature_cfg"))  # by a class of timm's
     own_features = features_only and not wrapped
@@ -118,8 +112,10 @@ def _create(
     if kwargs.setdefault("output_stride", 32) not in OUTPUT_STRIDES:
         raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, not {kwargs['output_stride']!r}")
     round_channels_by = partial(round_channels, multiplier=channel_multiplier)
-    classifier, features = _classes(space)
+    classifier: type[nn.Module] = ScarletNet if full_size else EfficientNet
+    features: type[nn.Module] = ScarletFeatures if full_size else EfficientNetFeatures
     if space.head.pool_first:
+        classifier, features = MobileNetV3, MobileNetV3Features
         kwargs |= {"se_from_exp": False, "head_norm": space.head.norm, "head_bias": not space.head.norm}
         if not own_features and kwargs.pop("output_stride") != OUTPUT_STRIDES[-1]:
             raise ValueError("output_stride must be 32: the head of this space's networks is behind the pooling")
@@ -153,12 +149,6 @@ def _create(
     if channel_multiplier == depth_multiplier == 1:
         model.genotype = genotype  # what a saved folder needs to build the network again
     return model
-
-
-def _classes(space: SearchSpace) -> tuple[type[nn.Module], type[nn.Module]]:
-    if space.head.pool_first:
-        return MobileNetV3, MobileNetV3Features
-    return (ScarletNet, ScarletFeatures) if space.stem.stride == 1 else (EfficientNet, EfficientNetFeatures)
 
 
 def _with_small_head(model_cls: Callable[..., nn.Module], **kwargs: Any) -> nn.Module:
@@ -254,13 +244,7 @@ def scarlet_net(
         space = genotype.space if isinstance(genotype, Genotype) else "scarlet"
     parsed = Genotype.parse(genotype, space)
     if not kwargs.get("pretrained_cfg"):
-        kwargs = _with_space_defaults(parsed.space, kwargs)
+        size, pool = parsed.space.input_size, parsed.space.map_sizes(parsed.space.input_size)[-1]
+        own = {"input_size": (3, size, size), "num_classes": parsed.space.num_classes, "pool_size": (pool, pool)}
+        kwargs["pretrained_cfg_overlay"] = own | dict(kwargs.get("pretrained_cfg_overlay") or {})
     return _create("scarlet_net", pretrained, parsed, **kwargs)
-
-
-def _with_space_defaults(space: SearchSpace, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with a space's input size, number of classes and pool size, unless the caller gives others."""
-    size = space.input_size
-    pool = space.map_sizes(size)[-1]
-    overlay = {"input_size": (3, size, size), "num_classes": space.num_classes, "pool_size": (pool, pool)}
-    return {**kwargs, "pretrained_cfg_overlay": overlay | dict(kwargs.get("pretrained_cfg_overlay") or {})}

@@ -1,7 +1,5 @@
 """Building a network from what a user types: a name that timm knows, a genotype, a folder or a Hub repository."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator
@@ -61,9 +59,8 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
         return Genotype.parse(name, space)
     with _mistakes_in_one_line(name):
         source, where = parse_model_name(locate(name))
-        config: dict[str, Any] = {"architecture": split_model_name_tag(where)[0]}
-        if source:
-            config = read_config(source, where)
+        named: dict[str, Any] = {"architecture": split_model_name_tag(where)[0]}
+        config = read_config(source, where) if source else named
         architecture, arguments = config["architecture"], config.get("model_args") or {}
         if architecture == "scarlet_net":
             return Genotype.parse(arguments.get("genotype", GENOTYPES["scarlet_a"]), arguments.get("space", "scarlet"))

@@ -3,8 +3,6 @@
 As in timm's scripts, YAML files given by --config replace defaults, and the rest of the command line overrides them.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import inspect
@@ -19,21 +17,13 @@ from typing import Any
 import docstring_parser
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import build, checked, default_of, did_you_mean, flag, names_with
-from scarlet_models.values import from_text
+from scarlet_models.options import build, checked, default_of, did_you_mean, flag, from_text, names_with
 
 
 def parse(
     name: str, command: ModuleType, arguments: Sequence[str], read_config: Callable[[str], Mapping[str, Any]]
 ) -> Any:
-    """Read a command's options: defaults, then files of --config, then the rest of the command line.
-
-    Args:
-        name: The command as the user types it.
-        command: Its module.
-        arguments: What follows the command.
-        read_config: Gives the entries of what --config names.
-    """
+    """Read the options of a command called `name`: defaults, then files of --config, then the rest of the arguments."""
     parser = _make_parser(name, command)
     _add_entries(parser, command.Options, arguments)
     try:
@@ -60,12 +50,7 @@ def next_line(*words: str) -> str:
 
 
 def shell_line(command: str, options: Any) -> str:
-    """The line that gives a command these options.
-
-    Args:
-        command: Program and subcommand, such as "scarlet-search run".
-        options: An instance of the command's options dataclass, or of a base of it.
-    """
+    """The line that gives a command, such as "scarlet-search run", these options: its dataclass or a base of it."""
     words: list[str] = []
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)

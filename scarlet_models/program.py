@@ -1,11 +1,9 @@
-"""A program of subcommands: finds a subcommand's module by name, reads its options, and turns mistakes into one line.
+"""A program of subcommands. It turns mistakes into one line.
 
 A subcommand is a module with a docstring (its help), a string EXAMPLE, a dataclass Options whose docstring describes
 every field under "Args:", and main(options). It imports what needs torch inside main, so that help and mistakes in
 options are answered at once. A module with a PROGRAM instead is a subcommand that has subcommands of its own.
 """
-
-from __future__ import annotations
 
 import importlib
 import io
@@ -19,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, how_to_add
 from scarlet_models.version import __version__
 
 
@@ -86,10 +84,7 @@ class Program:
         raise UserError(f"{wrong}; recipes of {command}: {', '.join(own) or 'none'}")
 
     def resolve(self, command: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Some options of a subcommand by name, as YAML and JSON give them back.
-
-        A recipe's name under "config" gives those that are not named.
-        """
+        """Options of a subcommand by name, as YAML and JSON give them back, and those of the recipe under "config"."""
         values = {name.replace("-", "_"): value for name, value in given.items()}  # --train.batch-size
         if recipe := values.pop("config", ""):
             values = {**self.read_config(command, recipe), **values}
@@ -140,8 +135,6 @@ class Program:
         except ModuleNotFoundError as error:
             if not self.extra or str(error.name).startswith("scarlet_models"):
                 raise
-            from scarlet_models.errors import how_to_add
-
             return _fail(f"{who}: needs {error.name}: {how_to_add(self.extra)}")
         except KeyboardInterrupt:
             return _fail(f"{who}: interrupted", status=130)

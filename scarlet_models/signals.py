@@ -1,7 +1,5 @@
 """SIGINT and SIGTERM: what ends a command at once, and what lets a training finish its step first."""
 
-from __future__ import annotations
-
 import logging
 import os
 import signal
@@ -31,7 +29,7 @@ class StopSignals:
         self._depth, self._deferring = 0, False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> StopSignals:
+    def __enter__(self) -> "StopSignals":
         self._depth += 1
         if self._depth == 1 and threading.current_thread() is threading.main_thread():  # no other may set handlers
             self.received = None

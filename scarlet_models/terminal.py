@@ -1,11 +1,10 @@
-"""Terminal output of the commands: tables that stay whole when the output is a file or a pipe."""
-
-from __future__ import annotations
+"""Terminal output of the commands: tables that stay whole when the output is a file or a pipe; log lines on stderr."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:  # --help need not wait for rich
     from rich.console import Console
@@ -20,14 +19,14 @@ def output(content: Any, as_json: bool, show: Callable[[Any], None]) -> None:
         show(content)
 
 
-def console() -> Console:
+def console() -> "Console":
     """A console on standard output. Lines wrap at the width of a terminal, but not in files and pipes."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=True) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
 
 
-def table(*columns: str, rows: Iterable[Iterable[str]] = ()) -> Table:
+def table(*columns: str, rows: Iterable[Iterable[str]] = ()) -> "Table":
     """A table. A heading that starts with ">" makes its column right-aligned."""
     from rich.table import Table
 
@@ -45,3 +44,23 @@ def short(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.{2 if letter == 'G' else 1}f}{letter}"
     return str(count)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the moment: while a bar is shown, rich puts lines above it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # the base has an attribute
+        return sys.stderr
+
+
+def log_to_stderr() -> None:
+    """Sends log messages with the time of day to stderr."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Stderr()], force=True
+    )
+    for chatty in ("timm", "faster_coco_eval"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,12 +1,11 @@
 """scarlet-search: the table of its subcommands."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
 from scarlet_models import training
 from scarlet_models.program import Program
+from scarlet_models.terminal import log_to_stderr
 
 PROGRAM = Program(
     "scarlet-search",
@@ -38,4 +37,5 @@ PROGRAM = Program(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit status."""
+    log_to_stderr()
     return PROGRAM.run(argv)

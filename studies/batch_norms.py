@@ -16,11 +16,10 @@ from stabilizer import update
 from study import NAME, results
 from torch import Tensor, nn
 
-from scarlet_models.search.ablation.cells import Cell, find_cells
+from scarlet_models.search.ablation.study import Cell, find_cells
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
 from scarlet_models.search.supernet.fair_step import batch_statistics
-from scarlet_models.search.supernet.file import load_supernet
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 
 PATHS, IMAGES = 50, 250
 

@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from timm.data import resolve_model_data_config
 
-from scarlet_models.export.formats import export
+from scarlet_models.export.formats import export, run_onnx
 from scarlet_models.export.network import about, export_network
-from scarlet_models.export.onnx_files import run_onnx
 from scarlet_models.export.options import SUFFIXES, ExportOptions
 from scarlet_models.inspection.timing import interleaved, median_seconds
 from scarlet_models.networks import create
@@ -140,7 +139,7 @@ def _program(path: Path, name: str, kind: str, image: torch.Tensor) -> bytes:
 def _runner(kind: str, data: bytes) -> Any:
     if kind.startswith("onnx"):
         return run_onnx(data, 1)
-    from scarlet_models.export.pte import run_pte
+    from scarlet_models.export.formats import run_pte
 
     return run_pte(data, 1, 1)
 

@@ -16,9 +16,9 @@ from stabilizer_figures import draw_curves, draw_depth, draw_scatter, draw_simil
 from stabilizer_tables import tables
 from study import NAME, STATISTICS, Study, figures, read, results, write
 
-from scarlet_models.search.ablation.cells import BATCH_NORMS, Cell, find_cells
-from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.ablation.study import BATCH_NORMS, Cell, find_cells
 from scarlet_models.search.supernet.stabilizer import Stabilizer
+from scarlet_models.search.supernet.supernet import load_supernet
 
 
 def collect(runs: Path, name: str = NAME) -> None:

@@ -1,4 +1,4 @@
-"""The tables of docs/stabilizer.md as Markdown."""
+"""The tables of docs/stabilizer_details.md as Markdown."""
 
 from __future__ import annotations
 

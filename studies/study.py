@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from resampling import Interval, Pairs, bca, once, student
 
-from scarlet_models.search.ablation.cells import VARIANTS
+from scarlet_models.search.ablation.study import VARIANTS
 from scarlet_models.space.space import SearchSpace
 
 HERE = Path(__file__).parents[1] / "docs"

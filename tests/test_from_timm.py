@@ -11,7 +11,7 @@ import torch
 from helpers.norms import randomise_norms
 
 from scarlet_models import UserError, space_of
-from scarlet_models.from_timm import copy_weights, load_space
+from scarlet_models.from_timm import load_space, parts_of
 from scarlet_models.search.commands.space import Options, main
 from scarlet_models.space.space import SearchSpace
 
@@ -39,7 +39,8 @@ def test_the_genotype_s_network_is_timm_s(name: str) -> None:
     ours: Any = timm.create_model("scarlet_net", genotype=str(genotype), space=space.to_dict()).eval()
     assert genotype.cost().params == sum(p.numel() for p in ours.parameters()) == NETWORKS[name]
     randomise_norms(theirs)
-    copy_weights(theirs, ours)
+    for source, target in zip(parts_of(theirs), parts_of(ours), strict=True):
+        target.load_state_dict(source.state_dict())
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)

@@ -33,7 +33,6 @@ LAYERS = """
     program
     parsing
     options
-    values
     terminal files signals documents
     errors version
 """

@@ -9,8 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, build, option
-from scarlet_models.values import check, from_text, parse_count
+from scarlet_models.options import Ranged, build, check, from_text, option, parse_count
 
 
 @pytest.mark.parametrize(

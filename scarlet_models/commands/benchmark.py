@@ -4,13 +4,11 @@ Every round times every network once, in changing order. Each column is the medi
 the first network. Weights are random, which does not change the time.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-models benchmark
@@ -22,7 +20,7 @@ PEERS = ["mobilenetv3_large_100", "efficientnet_b0", "mnasnet_100", "fbnetc_100"
 
 
 @dataclass
-class Options(Ranged):
+class Options(DeviceOptions):
     """Options of benchmark.
 
     Args:
@@ -32,9 +30,6 @@ class Options(Ranged):
         batch_size: Images in a batch, for throughput; latency is that of one image.
         rounds: Number of times each network is timed.
         fast: Fold batch norms and use the layout channels_last, as classify does.
-        device: cpu, cuda or cuda:N.
-        threads: CPU threads; 0 leaves torch's choice.
-        json: Print one JSON object.
     """
 
     models: list[str] = option(SCARLET + PEERS, positional=True)
@@ -44,8 +39,6 @@ class Options(Ranged):
     rounds: int = option(5, least=1)
     fast: bool = False
     device: str = option("cpu", free=True)
-    threads: int = option(0, least=0, free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:

@@ -4,8 +4,6 @@ Images are resized and cropped as the network's weights need. An image that cann
 others are still classified, and the exit status is 2. --json prints one JSON object a line for each image.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -61,29 +59,29 @@ def main(options: Options) -> None:
     results = classify_named(classifier, names, _read, options.batch_size, options.top_k)
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()  # results on a terminal show the progress themselves
     bad = 0
-    for result in track(results, "images", len(names), console=Console(stderr=True), disable=hidden):
-        name = "stdin" if result.image == "-" else result.image
-        name = name if name.isprintable() else repr(name)  # which would disturb a terminal
-        if result.error and len(names) == 1:
-            raise UserError(f"{name}: {result.error}")
-        if result.error:
+    for name, predictions, error in track(results, "images", len(names), console=Console(stderr=True), disable=hidden):
+        name = "stdin" if name == "-" else name if name.isprintable() else repr(name)  # which would disturb a terminal
+        if error and len(names) == 1:
+            raise UserError(f"{name}: {error}")
+        if error:
             bad += 1
-            print(f"scarlet-models classify: {name}: {result.error}", file=sys.stderr, flush=True)
+            print(f"scarlet-models classify: {name}: {error}", file=sys.stderr, flush=True)
         if options.json:
-            print(json.dumps({key: value for key, value in (asdict(result) | {"image": name}).items() if value}))
-        elif not result.error:
-            _show_bars(name, result.predictions)
+            found = {"error": error} if error else {"predictions": [asdict(each) for each in predictions]}
+            print(json.dumps({"image": name, **found}))
+        elif not error:
+            _show_bars(name, predictions)
     if bad:
         raise UserError(f"{bad} of {len(names)} images could not be read")
 
 
-def _read(name: str) -> Image:
+def _read(name: str) -> "Image":
     from scarlet_models.images import read_image
 
     return read_image(sys.stdin.buffer.read() if name == "-" else Path(name))
 
 
-def _show_bars(name: str, predictions: list[Prediction]) -> None:
+def _show_bars(name: str, predictions: "list[Prediction]") -> None:
     from rich.bar import Bar
     from rich.table import Table
     from rich.text import Text

@@ -3,8 +3,6 @@
 Get the checkpoints of SCARLET-A, B and C from https://github.com/xiaomi-automl/SCARLET-NAS. No code in them is run.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from scarlet_models.options import option

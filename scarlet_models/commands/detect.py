@@ -1,7 +1,5 @@
 """Object detectors over SCARLET networks, on images with boxes in COCO's format."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from scarlet_models.program import Program

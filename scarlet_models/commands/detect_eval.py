@@ -3,8 +3,6 @@
 Under torchrun the images are shared among the processes, with none left out.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +60,7 @@ def main(options: Options) -> None:
 
 
 def _show(report: dict[str, Any]) -> None:
-    from scarlet_models.detection.average_precision import FIGURES
+    from scarlet_models.detection.data import FIGURES
 
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{100 * value:.1f}"

@@ -4,8 +4,6 @@ An image that cannot be read gets one line on stderr, the others go on, and the 
 --json there is one JSON object a line for each image, with boxes as x, y, width and height in its pixels.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections import Counter

@@ -5,8 +5,6 @@ goes on to the same result. The run's folder gets metrics.csv with average preci
 TensorBoard events, and the detector, which eval and predict take.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.detection.options import DetectOptions as Options
@@ -21,8 +19,8 @@ EXAMPLE = """  scarlet-models detect train --config bccd_cpu --images bccd.tar -
 
 def main(options: Options) -> None:
     from scarlet_models.detection.training import train_detector
+    from scarlet_models.terminal import log_to_stderr
     from scarlet_models.training.distributed import start_training
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     with start_training(options.device, options.threads) as world:

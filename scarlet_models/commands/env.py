@@ -1,7 +1,5 @@
 """Versions, machine, threads and store folder: what a bug report needs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from scarlet_models.options import JsonOptions as Options

@@ -4,8 +4,6 @@ The network's own image size and transform hold. Its classes must be those of th
 the images are shared among the processes, with none left out.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +16,9 @@ EXAMPLE = """  scarlet-models evaluate runs/mine/exported/mine --data-dir my_ima
 
 
 def main(options: Options) -> None:
+    from scarlet_models.terminal import log_to_stderr
     from scarlet_models.training.distributed import start
     from scarlet_models.training.evaluation import append_result, evaluate_classifier, provenance
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     with start(options.device, options.threads) as world:

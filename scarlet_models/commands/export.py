@@ -8,8 +8,6 @@ The table compares each file with the network in PyTorch: logits, size, and late
 as a folder for timm, from a supernet too; this command takes that folder.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -40,7 +38,7 @@ def main(options: Options) -> None:
         _show(result)
 
 
-def _show(result: Result) -> None:
+def _show(result: "Result") -> None:
     scored = any(check.images for check in result.checks.values())
     top1 = (">top-1 %", ">PyTorch's", ">difference [95% CI]") if scored else ()
     shown = table("file", *top1, ">largest logit difference", ">MB", ">ms", ">/ PyTorch")

@@ -4,8 +4,6 @@ MACs are those of convolutions and linear layers for one image. Three counters m
 builds no model, torch's flop counter, and thop.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,8 +4,6 @@ Costs are for the tag's own image size and number of classes. A genotype of a se
 `scarlet-models info 2,4,1,...`.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from scarlet_models.options import JsonOptions as Options

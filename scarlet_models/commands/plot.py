@@ -3,8 +3,6 @@
 Colour shows a block's kernel, height its expansion, an outline squeeze-and-excitation.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

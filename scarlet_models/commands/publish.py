@@ -4,8 +4,6 @@ Log in first, with `hf auth login` or HF_TOKEN. The push is one commit of config
 card. A card that is already there is kept.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from scarlet_models.options import option

@@ -5,8 +5,6 @@ ones; a line printed first says which. Use one process for each GPU or CPU: star
 interrupted, run the printed line: it goes on to the same result.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.parsing import next_line
@@ -19,9 +17,9 @@ EXAMPLE = """  scarlet-models train --model scarlet_a.tiny_in --data-dir my_imag
 
 
 def main(options: Options) -> None:
+    from scarlet_models.terminal import log_to_stderr
     from scarlet_models.training.classification import train_by_options
     from scarlet_models.training.distributed import start_training
-    from scarlet_models.training.progress import log_to_stderr
 
     log_to_stderr()
     with start_training(options.device, options.threads) as world:

@@ -7,8 +7,6 @@ install  put safetensors files into the store, such as scarlet_a.tiny_in.safeten
          a run has exported, rounded to float16 but for its batch norms
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .backbone import ScarletFPN
-    from .models import fasterrcnn_scarlet, retinanet_scarlet, ssdlite_scarlet
+    from .models import ScarletFPN, fasterrcnn_scarlet, retinanet_scarlet, ssdlite_scarlet
 
 __all__ = ["ScarletFPN", "fasterrcnn_scarlet", "retinanet_scarlet", "ssdlite_scarlet"]
 
@@ -16,5 +14,6 @@ def __getattr__(name: str) -> Any:
     """Imports what needs torch when it is first used, so that options of commands are read without it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "backbone" if name == "ScarletFPN" else "models"
-    return getattr(importlib.import_module(f".{module}", __name__), name)
+    from . import models
+
+    return getattr(models, name)

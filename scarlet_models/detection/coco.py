@@ -1,14 +1,7 @@
 """Images with boxes in COCO's format: an instances JSON, and a folder or tar that holds the images.
 
-What is not as it should be is dealt with as COCO's own tools do, or refused before anything runs:
-
-- An image that is missing, or whose size is not the annotated one, is refused.
-- Images without boxes stay: there is nothing to find on them.
-- Crowd boxes are not trained on; in evaluation what is found inside them counts neither way.
-- Boxes without extent are not trained on, with a warning; in evaluation they count as missed.
-- Greyscale, CMYK, palette and 16-bit images are read as RGB.
-- An image is turned as its EXIF says, unless only the stored one has the annotated size.
-- Category ids may have gaps: labels count from 1 in the order of ids, as 0 is torchvision's background.
+Flawed data are refused before anything runs, or dealt with as COCO's own tools do: docs/detection.md lists the cases.
+Category ids may have gaps: labels count from 1 in the order of ids, as 0 is torchvision's background.
 """
 
 from __future__ import annotations
@@ -18,8 +11,8 @@ import json
 import tarfile
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import torch
@@ -31,6 +24,8 @@ from scarlet_models.errors import UserError, first_line
 from scarlet_models.images import read_image
 
 MAX_JSON = 2 << 30  # bytes: the training split of COCO takes 450 MB
+
+Place = tuple[Path, int, int]  # a file, where the content begins, and its bytes; -1 for all
 
 
 class CocoImages:
@@ -54,8 +49,7 @@ class CocoImages:
         self.categories = _categories(content, annotations)
         self.records = _records(content, annotations, split)
         self._boxes = _boxes_by_image(content, annotations, self.categories)
-        self.files = ImageFiles(Path(images))
-        self.files.check([record["file_name"] for record in self.records])
+        self.files = ImageFiles(Path(images), [record["file_name"] for record in self.records])
         if degenerate := sum(_is_degenerate(box) for record in self.records for box in self._boxes[record["id"]]):
             warnings.warn(f"{annotations}: {degenerate} boxes without extent are not trained on", stacklevel=2)
 
@@ -97,44 +91,37 @@ class CocoImages:
 
 
 class ImageFiles:
-    """Files in a folder or an uncompressed tar, found by the end of their paths, and read by any process."""
+    """Files in a folder or an uncompressed tar, each found by the end of its path, and read by any process."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        found: Iterable[tuple[str, Any]] = (
-            ((file.relative_to(path).as_posix(), file) for file in path.rglob("*"))
-            if path.is_dir()
-            else ((member.name, (member.offset_data, member.size)) for member in _members(path))
-        )
-        self._places: dict[str, list[tuple[PurePosixPath, Any]]] = defaultdict(list)
-        for name, place in found:
-            self._places[PurePosixPath(name).name].append((PurePosixPath(name), place))
-
-    def check(self, names: Sequence[str]) -> None:
-        """Refuses names that are not there, or that more than one file has."""
-        for fault, wrong in (("not in", lambda n: n == 0), ("more than once in", lambda n: n > 1)):
-            if bad := [name for name in names if wrong(len(self._find(name)))]:
-                raise UserError(f"{len(bad)} of {len(names)} images are {fault} {self.path}, {bad[0]} for one")
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        by_name: dict[str, list[tuple[tuple[str, ...], Place]]] = defaultdict(list)
+        for file, place in _places(path):
+            by_name[file.name].append((file.parts, place))
+        self._places: dict[str, list[Place]] = {}
+        for name in names:
+            end = PurePosixPath(name)
+            self._places[name] = [place for parts, place in by_name[end.name] if parts[-len(end.parts) :] == end.parts]
+        absent = [name for name in names if not self._places[name]]
+        if bad := absent or [name for name in names if len(self._places[name]) > 1]:
+            fault = "not" if absent else "more than once"
+            raise UserError(f"{len(bad)} of {len(names)} images are {fault} in {path}, {bad[0]} for one")
 
     def read(self, name: str) -> bytes:
         """The content of the file."""
-        (place,) = self._find(name)
-        if isinstance(place, Path):
-            return place.read_bytes()
-        offset, size = place
-        with self.path.open("rb") as file:  # a handle of its own, as workers would move a shared one
+        ((path, offset, size),) = self._places[name]
+        with path.open("rb") as file:  # a handle of its own, as workers would move a shared one
             file.seek(offset)
             return file.read(size)
 
-    def _find(self, name: str) -> list[Any]:
-        end = PurePosixPath(name).parts
-        return [place for path, place in self._places[PurePosixPath(name).name] if path.parts[-len(end) :] == end]
 
-
-def _members(path: Path) -> list[tarfile.TarInfo]:
+def _places(path: Path) -> list[tuple[PurePath, Place]]:
+    """The files in a folder or tar, by their path in it."""
+    if path.is_dir():
+        return [(file.relative_to(path), (file, 0, -1)) for file in path.rglob("*")]
     try:
         with tarfile.open(path, "r:") as archive:
-            return [member for member in archive if member.isfile()]
+            members = (member for member in archive if member.isfile())
+            return [(PurePosixPath(each.name), (path, each.offset_data, each.size)) for each in members]
     except (OSError, tarfile.TarError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{path} is neither a folder nor an uncompressed tar of images: {reason}") from error
@@ -168,9 +155,8 @@ def _records(content: Mapping[str, Any], path: str, split: str) -> list[dict[str
     if split:
         splits = content.get("splits") or {}
         if not isinstance(splits, dict) or split not in splits:
-            named = ", ".join(map(str, splits))
-            there = f"it has {named}" if named else "it has no splits: give --split '' for all its images"
-            raise UserError(f"{path} has no split {split!r}; {there}")
+            there = ", ".join(map(str, splits)) or "no splits: give --split '' for all its images"
+            raise UserError(f"{path} has no split {split!r}; it has {there}")
         if not isinstance(splits[split], list) or not all(isinstance(name, str) for name in splits[split]):
             raise UserError(f"{path}: split {split} is no list of file names")
         names = set(splits[split])

@@ -26,17 +26,11 @@ from .models import DETECTORS
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector found on an image.
+    """What a detector found on an image, on the CPU."""
 
-    Args:
-        boxes: x1, y1, x2, y2 in pixels of the image, float32 of shape (n, 4), on the CPU.
-        labels: int64 (n,), from 1.
-        scores: float32 (n,), falling.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    scores: Tensor
+    boxes: Tensor  # x1, y1, x2, y2 in pixels of the image, float32 of shape (n, 4)
+    labels: Tensor  # int64 (n,), from 1
+    scores: Tensor  # float32 (n,), falling
 
     def above(self, threshold: float) -> Found:
         """What has at least this score."""
@@ -45,15 +39,11 @@ class Found:
 
 
 class Detector:
-    """A detector of torchvision over a network, its categories, and how images are resized for it.
+    """A detector of torchvision over a network, its categories, and how images, and boxes with them, are resized.
 
     Args:
-        config: As `describe` gives it and config.json has it.
+        config: As `describe` gives it and config.json has it. Label i is its i-th category, from 1.
         weights_from: Name of the network whose weights the backbone starts from; random ones if empty.
-
-    Attributes:
-        categories: id and name of each; label i is the i-th, from 1.
-        resize: For PIL images, and boxes with them.
     """
 
     def __init__(self, config: Mapping[str, Any], weights_from: str = "") -> None:
@@ -83,18 +73,13 @@ class Detector:
 
     @torch.inference_mode()
     def find(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Found]:
-        """What is on images.
-
-        Args:
-            images: As `prepare` gives them.
-            sizes: Width and height of each before that; boxes are given in these pixels.
-        """
+        """What is on images that `prepare` gave, in pixels of their sizes (width, height) before that."""
         device = next(self.model.parameters()).device
         found = []
         for image, size, result in zip(images, sizes, self.model.eval()([i.to(device) for i in images]), strict=True):
+            boxes, labels, scores = (result[name].cpu() for name in ("boxes", "labels", "scores"))
             scale = torch.tensor(size) / torch.tensor([image.shape[2], image.shape[1]])
-            boxes = result["boxes"].cpu() * scale.repeat(2)
-            found.append(Found(boxes, result["labels"].cpu(), result["scores"].cpu()))
+            found.append(Found(boxes * scale.repeat(2), labels, scores))
         return found
 
     def as_coco(self, found: Found, image_id: int) -> list[dict[str, Any]]:
@@ -107,11 +92,7 @@ class Detector:
         ]
 
     def save(self, folder: Path) -> None:
-        """Writes the folder that `load` reads, replacing such a folder, whole or not at all.
-
-        Raises:
-            UserError: It cannot be written, or holds other files.
-        """
+        """Write the folder that `load` reads, or replace such a folder, whole or not at all."""
         with whole_folder(folder, {CONFIG, WEIGHTS}) as new:
             (new / CONFIG).write_text(json.dumps(self.config, indent=2) + "\n")
             write_weights(self.model.state_dict(), new / WEIGHTS)
@@ -124,14 +105,10 @@ def describe(
     sides: tuple[int, int],
     categories: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The config of a detector; a network of a space is told by its genotype and the whole space.
+    """The config of a detector: a key of DETECTORS, its network, the function's arguments, and what it sees and finds.
 
-    Args:
-        detector: A key of DETECTORS.
-        network: As `networks.create` takes it.
-        arguments: Of the detector's function.
-        sides: Shorter and longer side of the images that it sees; for ssdlite the first is that of a square.
-        categories: id and name of each, in the order of labels.
+    A network of a space is told by its genotype and the whole space. `sides` are the shorter and the longer one of
+    images; for ssdlite the first is that of a square. `categories` are in the order of labels.
     """
     genotype = genotype_of(network)
     return {

@@ -1,4 +1,4 @@
-"""torchvision's RetinaNet, Faster R-CNN and SSDlite over SCARLET networks.
+"""torchvision's RetinaNet, Faster R-CNN and SSDlite over SCARLET networks, and the feature pyramid that they share.
 
 As in torchvision, `num_classes` counts the background, labels begin at 1, and images are lists of float tensors
 (3, H, W) in [0, 1] of any sizes.
@@ -7,26 +7,108 @@ As in torchvision, `num_classes` counts the background, labels begin at 1, and i
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from timm.layers import freeze_batch_norm_2d
+from timm.utils import freeze
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.ssd import SSD
-from torchvision.models.detection.ssdlite import SSDLiteHead
-from torchvision.ops import Conv2dNormActivation, MultiScaleRoIAlign
+from torchvision.models.detection.ssdlite import SSDLiteHead, _extra_block
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool, LastLevelP6P7
 
 from scarlet_models.errors import UserError
+from scarlet_models.networks import create
 
-from .backbone import ScarletFPN, build_features, normalisation
-
+STAGES = 5  # the taps of a network: reductions 2, 4, 8, 16, 32
 COCO_CLASSES = 91  # torchvision's count: category ids up to 90, used as they are, and the background
 BACKBONE_OPTIONS = ("space", "weights_backbone", "trainable_stages", "frozen_norm")
+
+
+def build_features(
+    name: str,
+    taps: Sequence[int],
+    *,
+    space: str | Mapping[str, Any] = "scarlet",
+    weights_backbone: bool = False,
+    trainable_stages: int = STAGES,
+    frozen_norm: bool = False,
+) -> Any:  # timm's feature_info is nothing that nn.Module declares
+    """timm's feature extractor of a network, partly frozen if wished.
+
+    Args:
+        name: What `networks.create` takes.
+        taps: Which of its feature maps to give, ascending, 0 (stride 2) to 4 (stride 32).
+        space: Search space of a genotype.
+        weights_backbone: Start from the network's pretrained weights, which `pretrained=True` finds.
+        trainable_stages: How many stages train, counted from the last; the others are frozen, norms included.
+        frozen_norm: Use all batch norms as they are, neither their statistics nor their weights train.
+    """
+    if not taps or list(taps) != sorted(set(taps)) or not set(taps) <= set(range(STAGES)):
+        raise UserError(f"taps {list(taps)} are not ascending numbers from 0 to {STAGES - 1}")
+    if not 0 <= trainable_stages <= STAGES:
+        raise UserError(f"there are 0 to {STAGES} trainable stages, not {trainable_stages}")
+    chosen: Any = space
+    net = create(name, chosen, pretrained=weights_backbone, features_only=True, out_indices=tuple(taps))
+    if frozen := STAGES - trainable_stages:
+        _freeze_stages(net, frozen)
+    return freeze_batch_norm_2d(net) if frozen_norm else net
+
+
+def _freeze_stages(net: Any, count: int) -> None:
+    """Freeze everything up to the tap of the last of the first `count` stages."""
+    last = net.feature_info.info[count - 1]["module"]
+    layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
+    end = max(number for number, name in enumerate(layers) if name.startswith(f"{last}."))
+    freeze(net, layers[: end + 1])  # registered in the order in which they run
+
+
+class ScarletFPN(nn.Module):
+    """A feature pyramid over a SCARLET network, as any detector of torchvision takes it.
+
+    Args:
+        name: Of the network; this and other options are as for `build_features`.
+        out_channels: Channels of every level.
+        taps: Feature maps that become levels; (2, 3, 4) are strides 8, 16, 32.
+        extra_levels: 0; 1 for a max pool of the last level, as Faster R-CNN has it; 2 for the two strided convolutions
+            of RetinaNet.
+
+    Attributes:
+        strides: Of the levels in pixels, where each extra one doubles the last.
+    """
+
+    def __init__(
+        self,
+        name: str = "scarlet_a",
+        *,
+        out_channels: int = 256,
+        taps: Sequence[int] = (2, 3, 4),
+        extra_levels: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if extra_levels not in (0, 1, 2):
+            raise UserError(f"a pyramid has 0, 1 or 2 extra levels, not {extra_levels}")
+        self.body = build_features(name, taps, **options)
+        extra = (None, LastLevelMaxPool(), LastLevelP6P7(out_channels, out_channels))[extra_levels]
+        self.fpn = FeaturePyramidNetwork(self.body.feature_info.channels(), out_channels, extra)
+        self.out_channels = out_channels
+        own = self.body.feature_info.reduction()
+        self.strides = [*own, *(own[-1] * 2 ** (i + 1) for i in range(extra_levels))]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Levels of normalised images (N, 3, H, W), finest first: "0", "1", ..., then "pool", or "p6" and "p7"."""
+        maps = OrderedDict((str(number), feature) for number, feature in enumerate(self.body(images)))
+        levels: dict[str, Tensor] = self.fpn(maps)
+        return levels  # each (N, out_channels, about H / stride, about W / stride)
 
 
 def retinanet_scarlet(
@@ -86,7 +168,7 @@ def fasterrcnn_scarlet(
         num_classes,
         rpn_anchor_generator=anchors,
         rpn_head=RPNHead(out_channels, anchors.num_anchors_per_location()[0]),
-        box_roi_pool=MultiScaleRoIAlign(backbone.names, output_size=7, sampling_ratio=2),
+        box_roi_pool=MultiScaleRoIAlign(list(map(str, range(len(taps)))), output_size=7, sampling_ratio=2),
         **_normalised(backbone, others),
     )
 
@@ -132,15 +214,8 @@ class _SmallerMaps(nn.Module):
         super().__init__()
         self.body = body
         self.channels = [*body.feature_info.channels(), *extra_channels]
-        self.image_mean, self.image_std = normalisation(body)
-        layer = partial(Conv2dNormActivation, norm_layer=norm, activation_layer=nn.ReLU6)
-        self.extra = nn.ModuleList()
-        for last, wanted in zip(self.channels[-len(extra_channels) - 1 :], extra_channels, strict=False):
-            middle = wanted // 2
-            shrink = layer(middle, middle, kernel_size=3, stride=2, groups=middle)
-            self.extra.append(
-                nn.Sequential(layer(last, middle, kernel_size=1), shrink, layer(middle, wanted, kernel_size=1))
-            )
+        ends = itertools.pairwise(self.channels[-len(extra_channels) - 1 :])
+        self.extra = nn.ModuleList(_extra_block(*channels, norm) for channels in ends)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         maps = list(self.body(images))
@@ -159,4 +234,6 @@ def _split(options: dict[str, Any], detector: type[nn.Module]) -> tuple[dict[str
 
 
 def _normalised(backbone: Any, options: dict[str, Any]) -> dict[str, Any]:
-    return {"image_mean": backbone.image_mean, "image_std": backbone.image_std, **options}
+    """The options, with the mean and the standard deviation of the network's images unless they give others."""
+    cfg = backbone.body.pretrained_cfg
+    return {"image_mean": list(cfg["mean"]), "image_std": list(cfg["std"]), **options}

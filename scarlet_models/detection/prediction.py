@@ -42,7 +42,7 @@ def plan_copies(names: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
 def predict(detector: Detector, path: Path, threshold: float, copy: Path | None) -> list[dict[str, Any]]:
     """What is on an image with at least that score: category, score, and bbox as x, y, width, height in pixels.
 
-    With `copy`, a JPEG with the boxes is written there.
+    A JPEG with the boxes is written to `copy`.
     """
     image = read_image(path)
     (found,) = detector.find([detector.prepare(image)], [image.size])
@@ -56,13 +56,7 @@ def predict(detector: Detector, path: Path, threshold: float, copy: Path | None)
 
 
 def draw(image: Image.Image, found: Found, names: Sequence[str]) -> Image.Image:
-    """A copy with a box for each thing, in its label's colour, with its name and score.
-
-    Args:
-        image: RGB.
-        found: In pixels of the image.
-        names: Of each thing found.
-    """
+    """A copy of an RGB image with a box for each thing found, in its label's colour, with its name and score."""
     if not len(found.boxes):
         return image.copy()
     unit = max(1, round(min(image.size) / 240))  # thickness and text that stay readable on large images
@@ -79,6 +73,5 @@ def draw(image: Image.Image, found: Found, names: Sequence[str]) -> Image.Image:
     return result
 
 
-def _colour(label: int) -> tuple[int, int, int]:
-    red, green, blue = colorsys.hsv_to_rgb(label * _TURN % 1, 1, 0.75)
-    return round(255 * red), round(255 * green), round(255 * blue)
+def _colour(label: int) -> tuple[int, ...]:
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(label * _TURN % 1, 1, 0.75))

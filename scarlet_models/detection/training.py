@@ -17,9 +17,8 @@ from scarlet_models.training.task import Scale, Task
 from scarlet_models.training.trainer import Trainer
 from scarlet_models.weights.source import locate
 
-from .average_precision import FIGURES
 from .coco import CocoImages
-from .data import Augmented, Target, score, train_transform, transpose
+from .data import FIGURES, Augmented, Target, score, train_transform, transpose
 from .detector import Detector, describe
 from .options import DetectOptions
 
@@ -61,12 +60,10 @@ class Detection(Task):
         _logger.info("the backbone %s starts from %s", options.model, origin)
         self.model = to_device(self.detector.model, world.device)
         self.transform = train_transform(self.detector.resize, *options.flip, options.color_jitter)
-        # The losses of the epoch so far, times images; and average precision of the last measurement.
-        self.kept = {"sums": {}, "results": {}}
+        self.kept = {"sums": {}, "results": {}}  # losses of the epoch so far, times images; the last measurement
         self.fixed = {"data": (self.images.digest(), "was trained on other images or boxes: restore its data")}
 
     def dataset(self, epoch: int) -> Dataset[Any]:
-        """The images of an epoch, augmented, with their boxes."""
         return Augmented(self.images, self.transform, self.options.seed, epoch)
 
     def add_gradients(self, batch: tuple[list[Tensor], list[Target]], scale: Scale) -> dict[str, Tensor]:
@@ -82,7 +79,6 @@ class Detection(Task):
         return {name: value.detach() / self.options.accumulate for name, value in figures.items()}
 
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
-        """Adds to the sums of the epoch."""
         sums = self.kept["sums"]
         for name, value in figures.items():
             if name != "grad_norm":

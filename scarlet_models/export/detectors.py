@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scarlet_models.detection.detector import Detector
 from scarlet_models.errors import UserError, first_line
 
-from .programs import ABOUT, quiet
+from .formats import ABOUT, onnx_session, quiet
 
 OUTPUTS = ("boxes", "scores", "labels")
 _OPSET = 17
@@ -20,15 +20,11 @@ _TOLERANCE = 1e-3  # share of the image's longer side, for boxes; of 1, for scor
 _SHARE = 0.95  # of the boxes must be alike: boxes of nearly the same score may suppress each other in either order
 
 
-class _OneImage(nn.Module):
+class _OneImage(nn.Sequential):
     """The detector for one image (3, H, W) in [0, 1], as `Detector.prepare` gives it."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        found = self.model([image])[0]
+        found = self[0]([image])[0]
         return tuple(found[name] for name in OUTPUTS)
 
 
@@ -42,7 +38,6 @@ def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
         UserError: torch cannot write it, or onnxruntime finds other boxes than PyTorch.
     """
     import onnx
-    import onnxruntime
 
     model, file = _OneImage(detector.model).eval(), io.BytesIO()
     first, second = _samples(detector)
@@ -50,7 +45,7 @@ def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
     if detector.config["detector"] == "ssdlite":
         del axes["image"]
     try:
-        with quiet("torch.onnx"):
+        with quiet():
             torch.onnx.export(
                 model,
                 (first,),
@@ -67,28 +62,23 @@ def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
     about = {key: detector.config[key] for key in ("detector", "short_side", "long_side", "network")}
     labels = [category["name"] for category in detector.categories]
     content.metadata_props.add(key=ABOUT, value=json.dumps({**about, "labels": labels}))
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    data = content.SerializeToString()
-    session: Any = onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+    session = onnx_session(data := content.SerializeToString(), threads)
     worst = max(_compare(model(image), session.run(None, {"image": image.numpy()}), image) for image in (first, second))
     return data, worst
 
 
-def _samples(detector: Detector) -> tuple[Tensor, Tensor]:
+def _samples(detector: Detector) -> list[Tensor]:
     """Two random images as the detector sees them; where it takes any shape, of two shapes."""
     short, long = detector.config["short_side"], detector.config["long_side"]
     generator = torch.Generator().manual_seed(0)
     other = (short, short) if detector.config["detector"] == "ssdlite" else (min(long, short * 4 // 3), short)
-    first, second = (torch.rand(3, *shape, generator=generator) for shape in ((short, other[0]), other))
-    return first, second
+    return [torch.rand(3, *shape, generator=generator) for shape in ((short, other[0]), other)]
 
 
 def _compare(ours: tuple[Tensor, ...], theirs: list[Any], image: Tensor) -> float:
     """The largest difference of a box in pixels, among boxes that both found.
 
-    Raises:
-        UserError: One found boxes that the other did not, more than suppression may keep where scores nearly tie.
+    A UserError if one found more boxes that the other did not than suppression may keep where scores nearly tie.
     """
     boxes, scores, labels = (torch.from_numpy(found) for found in theirs)
     if not max(len(boxes), len(ours[0])):

@@ -1,16 +1,19 @@
-"""A network by its name or folder, as files for other runtimes, each checked before any is written."""
+"""A network by its name or folder, as files for other runtimes, each checked in its own before any is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import statistics
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from timm.data import resolve_model_data_config
-from torch import Tensor
+from torch import Tensor, nn
 
 from scarlet_models.detection.detector import load as load_detector
 from scarlet_models.documents import read_json
@@ -18,6 +21,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import write_bytes
 from scarlet_models.images import find_images, read_image
 from scarlet_models.inference import class_names
+from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
 from scarlet_models.networks import create, file_stem
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.evaluation import check_classes
@@ -26,37 +30,46 @@ from scarlet_models.training.options import TrainData
 from scarlet_models.training.transforms import eval_transform
 from scarlet_models.weights.save import CONFIG
 
-from .checking import Check, check_files
 from .detectors import detector_file
-from .formats import export, need_packages
-from .onnx_files import sensitivity
-from .options import SUFFIXES, ExportOptions
+from .formats import Exported, Run, export, sensitivity
+from .options import SUFFIXES, ExportOptions, need_packages
 
 _BATCH = 50
 _SENSITIVITY_IMAGES = 64
+TOLERANCE = 1e-4  # share of the largest output: no more than another order of summation makes
+ROUNDS, PASSES = 15, 3  # of the latencies: medians of rounds, of each of which the median pass counts
+
+
+@dataclass
+class Check:
+    """What is known of an exported file."""
+
+    difference: float  # the largest of a logit, as a share of the largest logit
+    size: int  # bytes of the file
+    ms: float  # latency of one image
+    ms_ratio: float  # latency over that of PyTorch in eager mode, measured in turns with it
+    top1: float | None = None  # percent; None without labelled images
+    top1_fp32: float | None = None  # of the network in PyTorch, on the same images
+    drop_ci: float | None = None  # half the width of the 95% interval of their difference, from the images' own
+    images: int = 0
+
+    @property
+    def drop(self) -> float:
+        """Points of top-1 that the file loses."""
+        return 0.0 if self.top1 is None or self.top1_fp32 is None else self.top1_fp32 - self.top1
 
 
 @dataclass
 class Result:
-    """What `export_network` did.
-
-    Args:
-        checks: By file.
-        sensitivity: The error of int8 by block, if it was asked for.
-        boxes: Of a detector's file, the largest difference of a box in pixels.
-    """
+    """What `export_network` did."""
 
     checks: dict[Path, Check]
-    sensitivity: dict[str, float] = field(default_factory=dict)
-    boxes: dict[Path, float] = field(default_factory=dict)
+    sensitivity: dict[str, float] = field(default_factory=dict)  # the error of int8 by block, if it was asked for
+    boxes: dict[Path, float] = field(default_factory=dict)  # of a detector: the largest difference of a box in pixels
 
 
 def export_network(options: ExportOptions) -> Result:
-    """Export a network, check the files in their own runtimes, and write them.
-
-    Raises:
-        UserError: There is no such network, a package is missing, or a file is not what its network is.
-    """
+    """Export a network, check the files in their own runtimes, and write them if each is what its network is."""
     for kind in options.formats:
         need_packages(kind)
     paths = {kind: Path(options.out) / (file_stem(options.model) + SUFFIXES[kind]) for kind in options.formats}
@@ -119,8 +132,64 @@ def _calibration_images(options: ExportOptions, config: dict[str, Any]) -> Tenso
 
 
 def _labelled(model: Any, options: ExportOptions, config: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:
-    images = LabelledImages(TrainData(data_dir=options.data_dir, train_split=options.split), options.split)
+    images = LabelledImages(TrainData(data_dir=options.data_dir), options.split, "--split")
     check_classes(options.model, model, images, "")
     dataset = Transformed(images, eval_transform(config["input_size"][-1], config))
     batches = load_batches(dataset, shard(range(len(images)), 0, 1, _BATCH), workers=0)
     return ((pixels.to("cpu"), labels) for pixels, labels in batches)
+
+
+@torch.inference_mode()
+def check_files(
+    model: nn.Module,
+    files: Mapping[str, Exported],
+    image: Tensor,
+    labelled: Iterable[tuple[Tensor, Tensor]] | None,
+    threads: int,
+) -> dict[str, Check]:
+    """Compare files, by format, with their network in eval mode on the CPU.
+
+    One image (1, C, H, W) is timed, with so many threads of PyTorch. Without batches of labelled images the logits of
+    random ones are compared. A UserError says that an fp32 file gives other logits than the network, or a file none.
+    """
+    checks, samples = dict[str, Check](), torch.randn(3, *image.shape[1:], generator=torch.Generator().manual_seed(0))
+    runs: dict[str, Run] = {"": model, **{kind: file.run for kind, file in files.items()}}
+    timed = {kind: partial(median_seconds, partial(run, image), PASSES, image.device) for kind, run in runs.items()}
+    with cpu_threads(threads):
+        ms = {kind: 1e3 * statistics.median(seconds) for kind, seconds in interleaved(timed, ROUNDS).items()}
+    for kind, file in files.items():
+        difference = largest_difference(model, file.run, samples, exact=not kind.endswith("int8"))
+        checks[kind] = Check(difference, len(file.data), ms[kind], ms[kind] / ms[""])
+    if labelled is not None:
+        _score(runs, labelled, checks)
+    return checks
+
+
+@torch.no_grad()
+def largest_difference(model: Run, other: Run, images: Tensor, exact: bool = True) -> float:
+    """The largest difference between two networks' outputs, as a share of the largest output.
+
+    A UserError if it is no number or, where the two should be exactly alike, above TOLERANCE.
+    """
+    pairs = [(model(batch), other(batch)) for batch in (images[:1], images)]
+    difference = max(float((ours - theirs).abs().max() / ours.abs().max()) for ours, theirs in pairs)
+    if not difference <= (TOLERANCE if exact else float("inf")):  # not >, for NaN
+        raise UserError(f"the exported program differs from the network by {difference:.1e} of its largest output")
+    return difference
+
+
+def _score(runs: Mapping[str, Run], labelled: Iterable[tuple[Tensor, Tensor]], checks: Mapping[str, Check]) -> None:
+    """Fill in top-1, and the differences of logits on these images."""
+    largest, gaps, hits = 0.0, dict.fromkeys(runs, 0.0), {kind: list[Tensor]() for kind in runs}
+    for images, labels in labelled:
+        logits = runs[""](images)
+        largest = max(largest, float(logits.abs().max()))
+        for kind, run in runs.items():
+            given = run(images) if kind else logits
+            gaps[kind] = max(gaps[kind], float((given - logits).abs().max()))
+            hits[kind].append(given.argmax(1) == labels)
+    right = {kind: torch.cat(parts).double() for kind, parts in hits.items()}
+    for kind, check in checks.items():
+        check.difference, check.images = gaps[kind] / largest, len(right[kind])
+        check.top1, check.top1_fp32 = (100 * float(right[name].mean()) for name in (kind, ""))
+        check.drop_ci = 196 * float((right[kind] - right[""]).std()) / math.sqrt(check.images)

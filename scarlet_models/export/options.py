@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, how_to_add
 from scarlet_models.options import NetworkOptions, option
 
 SUFFIXES = {
@@ -22,6 +23,13 @@ PACKAGES = {
     "executorch": ("executorch", _EXECUTORCH),
     "executorch-int8": ("executorch", _EXECUTORCH),
 }
+
+
+def need_packages(kind: str) -> None:
+    """Refuse a format whose packages are not installed."""
+    extra, packages = PACKAGES.get(kind, ("", ()))
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise UserError(f"{kind} needs {' and '.join(missing)}: {how_to_add(extra)}")
 
 
 def program_format(runtime: str, dtype: str) -> str:

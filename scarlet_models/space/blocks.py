@@ -1,7 +1,5 @@
 """The parts of a search space: the choices of a layer, and what stands before, between and behind the layers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +51,7 @@ class Choice:
     short: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)  # the mapping it was written as
 
     @staticmethod
-    def parse(text: str) -> Choice:
+    def parse(text: str) -> "Choice":
         """A choice such as "ir_k5_e3_se0.25", timm's block string without stride and channels; else a ValueError."""
         kind, *words = text.split("_")
         if text == "identity":
@@ -86,7 +84,7 @@ class Choice:
         return choice
 
     @staticmethod
-    def inverted_residual(expand: int, kernel: int, se: float = 0.0) -> Choice:
+    def inverted_residual(expand: int, kernel: int, se: float = 0.0) -> "Choice":
         """The mapping form, in which `se` is a share of the expanded channels."""
         short = {"expand": expand, "kernel": kernel} | ({"se": se} if se else {})
         return Choice("ir", kernel, expand, float(f"{se * expand:g}"), short=short)

@@ -1,7 +1,5 @@
 """Exact cost of a network, summed from tables of one entry a layer and choice; no model is built."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -20,7 +18,7 @@ class Cost:
     macs: int
     params: int
 
-    def __add__(self, other: Cost) -> Cost:
+    def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.macs + other.macs, self.params + other.params)
 
 

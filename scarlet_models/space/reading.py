@@ -1,7 +1,5 @@
 """Reading search spaces: by name, from a YAML file, or from a mapping. A mistake is named with its file and line."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from importlib.resources import files

@@ -6,8 +6,6 @@ time, and from there walk at random inside the limits. The walk proposes symmetr
 distribution over what it can reach (Metropolis). Spaces small enough are enumerated instead, which is exact.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

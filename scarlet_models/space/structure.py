@@ -1,7 +1,5 @@
 """The structure of a search space: stem, stages, choices and head, and the searchable layers that follow from them."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass, fields

@@ -1,7 +1,5 @@
 """What a search space holds: its layers, its size, the networks at its ends, and whether limits on cost can be met."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -11,92 +9,73 @@ import numpy as np
 
 from scarlet_models.errors import UserError
 
+from .cost import CostTable
 from .released import GENOTYPES
 from .sampling import Limits, sample_within
 from .space import Genotype, SearchSpace
 
 
-class Survey:
-    """A space with the costs of random networks, and of `named` ones; a size or classes of 0 are the space's own."""
+def survey(
+    space: SearchSpace,
+    limits: Limits,
+    named: Mapping[str, Genotype],
+    input_size: int = 0,
+    num_classes: int = 0,
+    draws: int = 100_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """A space as plain data, with the costs of random networks and of `named` ones; "limits" is None without any.
 
-    def __init__(
-        self,
-        space: SearchSpace,
-        input_size: int = 0,
-        num_classes: int = 0,
-        draws: int = 100_000,
-        seed: int = 0,
-        named: Mapping[str, Genotype] | None = None,
-    ) -> None:
-        self.space, self.named = space, dict(named or {})
-        self.input_size, self.num_classes = input_size or space.input_size, num_classes or space.num_classes
-        self.table = space.cost_table(self.input_size, self.num_classes)
-        self.rng = np.random.default_rng(seed)
-        self.drawn = space.sample_array(self.rng, draws)
-        self.macs, self.params = self.table.sum(self.drawn)
+    A size or classes of 0 are the space's own.
+    """
+    input_size, num_classes = input_size or space.input_size, num_classes or space.num_classes
+    table, rng = space.cost_table(input_size, num_classes), np.random.default_rng(seed)
+    drawn = space.sample_array(rng, draws)
+    costs = np.stack(table.sum(drawn), axis=1)
 
-    def report(self, limits: Limits) -> dict[str, Any]:
-        """The whole survey as plain data; "limits" is None if there are none to check."""
-        space = self.space
-        return {
-            "space": space.name,
-            "input_size": self.input_size,
-            "num_classes": self.num_classes,
-            "layers": self.layers(),
-            "choices": [str(choice) for choice in space.choices],
-            "size": {"genotypes": space.size, "as_powers": as_powers(space), "distinct_networks": space.distinct},
-            "draws": len(self.drawn),
-            "networks": self.networks(),
-            "limits": self.check(limits) if limits != Limits() else None,
-        }
+    def network(name: str, choices: Iterable[int]) -> dict[str, Any]:
+        genotype = space.validate(choices)
+        row: dict[str, Any] = {"network": name, "genotype": str(genotype)}
+        (cost,) = np.stack(table.sum(np.array([genotype.choices])), axis=1).tolist()
+        for kind, value, others in zip(("macs", "params"), cost, costs.T, strict=True):
+            row |= {kind: value, f"{kind}_percentile": round(100 * float((others <= value).mean()), 2)}
+        return row
 
-    def layers(self) -> list[dict[str, Any]]:
-        """Shape, choices and range of cost of each layer."""
-        rows = []
-        for layer, size in zip(self.space.layers, self.space.map_sizes(self.input_size)[1:], strict=True):
-            allowed = list(layer.choices)
-            macs, params = (t[layer.index, allowed] for t in (self.table.macs, self.table.params))
-            ranges = {"macs": [int(macs.min()), int(macs.max())], "params": [int(params.min()), int(params.max())]}
-            rows.append({**asdict(layer), "choices": allowed, "size": size, **ranges})
-        return rows
-
-    def networks(self) -> list[dict[str, Any]]:
-        """The smallest, median and largest network by MACs, and the released ones if the space is theirs."""
-        macs = self.table.macs
-        middle = np.argsort(self.macs, kind="stable")[len(self.macs) // 2]
-        rows: dict[str, Iterable[int]] = {
-            "smallest": np.where(macs < 0, macs.max() + 1, macs).argmin(1).tolist(),
-            "median": self.drawn[middle].tolist(),
-            "largest": macs.argmax(1).tolist(),
-        }
-        if self.space == SearchSpace.load("scarlet"):
-            rows |= {name: Genotype.parse(text).choices for name, text in GENOTYPES.items()}
-        rows |= self.named
-        return [self._network(name, self.space.validate(choices)) for name, choices in rows.items()]
-
-    def check(self, limits: Limits) -> dict[str, Any]:
-        """Whether the limits can be met, by which network, and by what share of the random ones."""
-        share = float((limits.excess(np.stack([self.macs, self.params], axis=1)) == 0).mean())
-        answer = {"limits": str(limits), "share_of_draws": share}
+    networks: dict[str, Iterable[int]] = {  # by MACs
+        "smallest": np.where(table.macs < 0, table.macs.max() + 1, table.macs).argmin(1).tolist(),
+        "median": drawn[np.argsort(costs[:, 0], kind="stable")[draws // 2]].tolist(),
+        "largest": table.macs.argmax(1).tolist(),
+    }
+    if space == SearchSpace.load("scarlet"):
+        networks |= {name: Genotype.parse(text) for name, text in GENOTYPES.items()}
+    counts = sorted(Counter(len(layer.choices) for layer in space.layers).items())
+    sizes = {"genotypes": space.size, "as_powers": " * ".join(f"{n}^{times}" for n, times in counts)}
+    checked = None
+    if limits != Limits():
+        checked = {"limits": str(limits), "share_of_draws": float((limits.excess(costs) == 0).mean()), "met": True}
         try:
-            found = self.space.validate(sample_within(self.space, self.rng, limits, self.table))
+            checked["example"] = network("example", sample_within(space, rng, limits, table))
         except UserError as error:
-            return {**answer, "met": False, "why": str(error)}
-        return {**answer, "met": True, "example": self._network("example", found)}
+            checked |= {"met": False, "why": str(error)}
+    return {
+        "space": space.name,
+        "input_size": input_size,
+        "num_classes": num_classes,
+        "layers": _layers(space, table, input_size),
+        "choices": [str(choice) for choice in space.choices],
+        "size": sizes | {"distinct_networks": space.distinct},
+        "draws": draws,
+        "networks": [network(name, choices) for name, choices in (networks | dict(named)).items()],
+        "limits": checked,
+    }
 
-    def _network(self, name: str, genotype: Genotype) -> dict[str, Any]:
-        (macs,), (params,) = self.table.sum(np.array([genotype.choices]))
-        return {
-            "network": name,
-            "genotype": str(genotype),
-            "macs": int(macs),
-            "macs_percentile": round(100 * float((self.macs <= macs).mean()), 2),
-            "params": int(params),
-            "params_percentile": round(100 * float((self.params <= params).mean()), 2),
-        }
 
-
-def as_powers(space: SearchSpace) -> str:
-    """The size of a space as a product of powers, such as 12^6 * 13^13."""
-    counts = Counter(len(layer.choices) for layer in space.layers)
-    return " * ".join(f"{base}^{exponent}" for base, exponent in sorted(counts.items()))
+def _layers(space: SearchSpace, table: CostTable, input_size: int) -> list[dict[str, Any]]:
+    """Shape, choices and range of cost of each layer."""
+    rows = []
+    for layer, size in zip(space.layers, space.map_sizes(input_size)[1:], strict=True):
+        allowed = list(layer.choices)
+        macs, params = (costs[layer.index, allowed] for costs in (table.macs, table.params))
+        ranges = {"macs": [int(macs.min()), int(macs.max())], "params": [int(params.min()), int(params.max())]}
+        rows.append({**asdict(layer), "choices": allowed, "size": size, **ranges})
+    return rows

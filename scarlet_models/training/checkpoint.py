@@ -15,24 +15,17 @@ from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import remove, sha256_of, write_atomically, write_text
 
 _logger = logging.getLogger(__name__)
-KEEP = 2
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     """Writes step_N.pt and its checksum (the format of sha256sum), then deletes all but the newest two.
 
-    Args:
-        folder: Made if absent.
-        step: Optimizer steps done; names the file.
-        state: Tensors, numbers, strings and containers of them: what torch.load(weights_only=True) reads.
-
-    Raises:
-        UserError: The disk is full or the folder cannot be written; earlier checkpoints are untouched.
+    The state has what torch.load(weights_only=True) reads. Where writing fails (UserError), earlier files stay.
     """
     path = folder / f"step_{step:09d}.pt"
     write_atomically(path, lambda file: torch.save(state, file))
     write_text(_checksum(path), f"{sha256_of(path)}  {path.name}\n")
-    kept = [earlier for earlier in list_checkpoints(folder) if earlier <= path][:KEEP]
+    kept = [earlier for earlier in list_checkpoints(folder) if earlier <= path][:2]
     # Besides older ones this removes what a kill left half written, and later ones that resuming found damaged.
     for file in set(folder.iterdir()) - {*kept, *map(_checksum, kept)}:
         remove(file)
@@ -45,13 +38,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that is whole; None where there is none at all.
-
-    A damaged checkpoint is named in a warning and the one before it is taken.
-
-    Raises:
-        UserError: There are checkpoints, and every one is damaged.
-    """
+    """The state of the newest checkpoint that is whole, with a warning of damaged ones; None without any."""
     paths = list_checkpoints(folder)
     for path in paths:
         try:
@@ -64,11 +51,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads one checkpoint onto the CPU after comparing its checksum; runs no code from it.
-
-    Raises:
-        UserError: The file is absent, truncated, altered or not a checkpoint.
-    """
+    """Reads one checkpoint onto the CPU, without running code from it; a UserError says that it is damaged."""
     try:
         if read_text(_checksum(path), 1000).split()[:1] != [sha256_of(path)]:
             raise UserError(f"checkpoint {path} is damaged: its sha256 is not the recorded one")
@@ -83,11 +66,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def restore_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Loads the states of a training's parts from a checkpoint.
-
-    Raises:
-        UserError: A part is not the one that was saved, as another network, or an optimizer with other settings.
-    """
+    """Loads the states of a training's parts from a checkpoint; a UserError names a part of another kind."""
     for name, part in parts.items():
         try:
             if isinstance(part, Optimizer):
@@ -101,10 +80,7 @@ def restore_parts(parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Its state from the checkpoint, its settings (where --allow-drift has changed them) from the options.
-
-    The learning rate is the schedule's, whose last word is in the state.
-    """
+    """State and learning rate are the checkpoint's, other settings, which --allow-drift may change, the options'."""
     own = optimizer.defaults.keys() - {"lr", "lookahead_step"}  # Lookahead counts its steps among its settings
     settings = [{key: group[key] for key in own} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)

@@ -13,6 +13,7 @@ import torch
 from timm.data import Mixup, resolve_model_data_config
 from timm.models import parse_model_name, split_model_name_tag
 from timm.models._efficientnet_blocks import InvertedResidual
+from timm.task import ClassificationTask
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -39,26 +40,19 @@ from .transforms import eval_transform, train_transform
 
 _logger = logging.getLogger(__name__)
 
-_LR, _LR_FROM_WEIGHTS = 0.1 / 256, 0.02 / 256  # of each image in a batch
+_LR, _LR_FROM_WEIGHTS = 0.1 / 256, 0.08 / 256  # of each image in a batch
 _NO_SUMS = (0.0, 0.0, 0)  # of an epoch: losses times images, images that were right, images
 _NOT_EXPORTED = ("drop_rate", "drop_path_rate", "pretrained_cfg_overlay")  # arguments that only training needs
 
 
 @dataclass(frozen=True)
 class Start:
-    """The network to train, and what it starts from.
+    """The network to train, and what it starts from."""
 
-    Args:
-        network: A name that timm knows, `local-dir:FOLDER`, or a genotype.
-        pretrained: Whether it starts from its own weights.
-        inherit: Folder or name of another network to inherit from, layer by layer; empty for none.
-        space: Search space of a genotype.
-    """
-
-    network: str
-    pretrained: bool = False
-    inherit: str = ""
-    space: str = "scarlet"
+    network: str  # a name that timm knows, `local-dir:FOLDER`, or a genotype
+    pretrained: bool = False  # it starts from its own weights
+    inherit: str = ""  # folder or name of another network to inherit from, layer by layer
+    space: str = "scarlet"  # of a genotype
 
     @classmethod
     def of_model(cls, model: str, pretrained: bool = False, inherit: str = "") -> Start:
@@ -78,17 +72,11 @@ class Start:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came of a training.
+    """What came of a training."""
 
-    Args:
-        folder: The exported network.
-        top1: Its top-1 in percent on the held-out images; None if there are none.
-        history: The rows of metrics.csv.
-    """
-
-    folder: Path
-    top1: float | None
-    history: list[dict[str, float]]
+    folder: Path  # the exported network
+    top1: float | None  # in percent on the held-out images; None if there are none
+    history: list[dict[str, float]]  # the rows of metrics.csv
 
     def __repr__(self) -> str:
         top1 = "None" if self.top1 is None else f"{self.top1:.2f}"
@@ -125,7 +113,7 @@ def train_by_options(options: TrainOptions, world: World) -> TrainResult:
 def train_classifier(
     options: ClassifierOptions, start: Start, world: World, command: str, distillation: Distillation | None = None
 ) -> TrainResult:
-    """Trains to the end and exports the network. `command` is what trains it, as a user types it."""
+    """Trains to the end, by a command as a user types it, and exports the network."""
     task = Classification(options, start, world, distillation)
     trainer = Trainer(task, command)
     trainer.run()
@@ -133,8 +121,8 @@ def train_classifier(
     with world.main_first():
         if world.is_main:
             task.export(folder, trainer.row)
-    history = world.broadcast(trainer.folder.history() if world.is_main else None)
-    return TrainResult(folder, max(_held_out_top1(trainer.row).values(), default=None), history)
+    top1 = max(_held_out_top1(trainer.row).values(), default=None)
+    return TrainResult(folder, top1, world.broadcast(trainer.folder.history()))
 
 
 class Classification(Task):
@@ -151,18 +139,18 @@ class Classification(Task):
             refuse_mixing(source, self.split, self.images)
         self.options = options = _resolved(options, start, len(self.split.train), world)
         self.plan(self.split.train, options.epochs)
-        self.sizes = sizes(options.image_size, options.epochs)
         self._build(options, start)
         self.kept = {"sums": _NO_SUMS}
         self.parts = {"ema": self.ema.module} if self.ema else {}
         self.fixed = fixed_data(self.split, self.images, options.out)
-        self.teaching: nn.Module | None = None
+        loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+        self.learner: nn.Module = ClassificationTask(self.model, criterion=loss, device=world.device, verbose=False)
         if distillation:
             model = distillation.load(self.images, options.dataset)
             self._check_network(distillation.teacher, model)
             advice = "learnt from another teacher: restore its --teacher"
             self.fixed["teacher"] = weights_sha256(distillation.teacher, model), advice
-            self.teaching = distillation.task(self.model, model, self.loss, world.device)
+            self.learner = distillation.task(self.model, model, loss, world.device)
             _logger.info("%s teaches it, with a weight of %g", distillation.teacher, distillation.alpha)
 
     def _build(self, options: ClassifierOptions, start: Start) -> None:
@@ -172,6 +160,8 @@ class Classification(Task):
             start.network, start.space, start.pretrained, num_classes=classes, **options.model_args
         )
         self.data_config = _data_config(self.model, options)
+        own_size = int(self.data_config["input_size"][-1])
+        self.sizes = [size or own_size for size in sizes(options.image_size, options.epochs)]
         self._check_network(start.network, self.model)
         if start.inherit:
             inherit_from(self.model, start.network, start.space, start.inherit)
@@ -183,19 +173,17 @@ class Classification(Task):
         to_device(self.model, self.world.device)
         self.dataset(0)  # here a bad policy costs nothing yet
         self.ema = ModelEmaV3(self.model, decay=options.ema_decay, use_warmup=True) if options.ema_decay else None
-        self.loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
-        self.mixup = None
-        if options.mixup or options.cutmix:
-            if self.local_batch % 2:
-                raise UserError(f"--mixup and --cutmix need an even number of images a part, not {self.local_batch}")
-            self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes)
+        mixes = options.mixup or options.cutmix
+        if mixes and self.local_batch % 2:
+            raise UserError(f"--mixup and --cutmix need an even number of images a part, not {self.local_batch}")
+        self.mixup = Mixup(options.mixup, options.cutmix, label_smoothing=0.0, num_classes=classes) if mixes else None
 
     def _check_network(self, name: str, model: nn.Module) -> None:
         """Shows a network a black image of each size."""
         model.eval()
         try:
             with torch.no_grad():
-                for size in {self._image_size(epoch) for epoch in range(self.epochs)}:
+                for size in set(self.sizes):
                     logits = model(torch.zeros(1, 3, size, size))
                     if getattr(logits, "shape", None) != (1, len(self.images.classes)):
                         raise ValueError("it does not give each class a score")
@@ -209,7 +197,7 @@ class Classification(Task):
 
     def dataset(self, epoch: int) -> Dataset[Any]:
         """The images of an epoch, augmented, at its size."""
-        transform = train_transform(self._image_size(epoch), self.data_config, self.options, self.options.auto_augment)
+        transform = train_transform(self.sizes[epoch], self.data_config, self.options, self.options.auto_augment)
         return Transformed(self.images, transform, self.options.seed, epoch)
 
     def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
@@ -217,15 +205,10 @@ class Classification(Task):
         images, labels = move(batch, self.world.device)
         images, targets = self.mixup(images, labels) if self.mixup else (images, labels)
         with autocast(self.options.amp, self.world.device):
-            if self.teaching:
-                both = self.teaching(images, targets)
-                loss, logits = both["loss"], both["output"]
-            else:
-                logits = self.model(images)
-                loss = self.loss(logits, targets)
-            correct = (logits.argmax(1) == labels).sum()
-        scale(loss).backward()
-        return {"loss": loss.detach() / self.options.accumulate, "correct": correct.float()}
+            results = self.learner(images, targets)
+        scale(results["loss"]).backward()
+        correct = (results["output"].argmax(1) == labels).sum()
+        return {"loss": results["loss"].detach() / self.options.accumulate, "correct": correct.float()}
 
     def end_step(self, step: int) -> None:
         """Updates the moving average."""
@@ -235,14 +218,13 @@ class Classification(Task):
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
         """Adds to the sums of the epoch."""
         loss, correct, images = self.kept["sums"]
-        loss += figures["loss"].item() * self.options.batch_size
-        correct += figures["correct"].item() * self.world.size
-        self.kept["sums"] = loss, correct, images + self.options.batch_size
+        batch, right = self.options.batch_size, figures["correct"].item() * self.world.size
+        self.kept["sums"] = loss + figures["loss"].item() * batch, correct + right, images + batch
         return {}
 
     def measure(self, epoch: int) -> dict[str, float]:
         """Training figures of the epoch, and top-1 in percent on the held-out images."""
-        size = self._image_size(epoch)
+        size = self.sizes[epoch]
         (loss, correct, images), self.kept["sums"] = self.kept["sums"], _NO_SUMS
         results = {"image_size": size, "train_loss": loss / images, "train_top1": 100 * correct / images}
         held = Transformed(self.images, eval_transform(size, self.data_config))
@@ -260,9 +242,6 @@ class Classification(Task):
         seen, notes = trained_images(self.split, self.images), record(self.split, self.images)
         saving.save(best, folder, arguments, self.data_config, self.images.classes, more=seen, notes=notes)
         _logger.info("exported the %s to %s", "moving average" if use_ema else "last weights", folder)
-
-    def _image_size(self, epoch: int) -> int:
-        return self.sizes[epoch] or int(self.data_config["input_size"][-1])
 
 
 def silence_branches(model: nn.Module) -> None:

@@ -26,13 +26,7 @@ def accelerate_depthwise(model: _Module) -> _Module:
     Outputs and, in float32, input gradients are torch's own, bit for bit; weight gradients are the same sum in another
     order. Parameters and state_dict keys stay, and so does what the model does elsewhere (GPUs, evaluation).
     Tools that look for the type nn.Conv2d itself, such as thop and FX tracing, should get the model before this.
-
-    Args:
-        model: Any module. Of its convolutions those of the exact type nn.Conv2d are changed that have as many groups as
-            input and output channels, no dilation, and zero padding narrower than the kernel; others are left alone.
-
-    Returns:
-        The same model.
+    Convolutions with a channel multiplier, dilation or padding as wide as the kernel are left alone.
     """
     for module in model.modules():
         if type(module) is nn.Conv2d and _is_covered(module):
@@ -58,24 +52,19 @@ class DepthwiseConv2d(nn.Conv2d):
         if not (torch.is_grad_enabled() and self.weight.requires_grad and input.dim() == 4 and input.is_cpu):
             return super().forward(input)
         if torch.is_autocast_enabled("cpu"):
-            if torch.get_autocast_dtype("cpu") == torch.bfloat16:
-                return _Depthwise.apply(input.bfloat16(), self.weight, self.bias, self.stride, self.padding)
-        elif (
-            input.dtype == self.weight.dtype
-            and input.dtype in (torch.float32, torch.float64)
-            and torch_is_slow(input.shape, self.kernel_size)
-        ):
-            return _Depthwise.apply(input, self.weight, self.bias, self.stride, self.padding)
-        return super().forward(input)
+            helps = torch.get_autocast_dtype("cpu") == torch.bfloat16
+            input = input.bfloat16() if helps else input
+        else:
+            is_wide = input.dtype == self.weight.dtype and input.dtype in (torch.float32, torch.float64)
+            helps = is_wide and torch_is_slow(input.shape, self.kernel_size)
+        if not helps:
+            return super().forward(input)
+        result: Tensor = _Depthwise.apply(input, self.weight, self.bias, self.stride, self.padding)
+        return result
 
 
 def torch_is_slow(shape: torch.Size, kernel: tuple[int, ...]) -> bool:
-    """Whether products beat torch for the weight gradient: a fixed rule, so that trainings repeat bit for bit.
-
-    Args:
-        shape: Of the input, (N, C, H, W).
-        kernel: Height and width.
-    """
+    """Whether products beat torch for the weight gradient of inputs of a shape (N, C, H, W), by a fixed rule."""
     return min(shape[2:]) < max(kernel) or (max(kernel) > 3 and max(shape[2:]) <= _LARGEST_MAP)
 
 
@@ -94,28 +83,20 @@ class _Depthwise(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         stride, padding, kernel = ctx.stride, ctx.padding, (weight.shape[2], weight.shape[3])
         needs_input, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        grad_input = grad_weight = grad_bias = None
-        wide = grad.to(weight.dtype)  # reduced precision has slow gradients, or rounds these sums
-
-        def torch_gradient(needed: list[bool]) -> tuple[Tensor, ...]:
-            gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
-                wide, x.to(weight.dtype), weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), needed
-            )
-            return gradients
-
-        if needs_input and x.dtype != weight.dtype and stride == (1, 1):
+        wide, wide_x = grad.to(weight.dtype), x.to(weight.dtype)  # reduced precision is slow, or rounds these sums
+        flips = x.dtype != weight.dtype and stride == (1, 1)  # several times as fast
+        multiplies = torch_is_slow(x.shape, kernel)
+        left = [needs_input and not flips, needs_weight and not multiplies, False]
+        grad_input, grad_weight, _ = torch.ops.aten.convolution_backward(
+            wide, wide_x, weight, None, stride, padding, (1, 1), False, (0, 0), len(weight), left
+        )
+        if needs_input and flips:
             around = [size - 1 - by for size, by in zip(kernel, padding, strict=True)]
-            flipped = weight.flip(2, 3).to(grad.dtype)
-            grad_input = F.conv2d(grad, flipped, None, 1, around, groups=len(weight))  # several times as fast
-        elif needs_input:
-            grad_input = torch_gradient([True, False, False])[0].to(x.dtype)
-        if needs_weight and torch_is_slow(x.shape, kernel):
-            grad_weight = weight_gradient(x.to(weight.dtype), wide, kernel, stride, padding)
-        elif needs_weight:
-            grad_weight = torch_gradient([False, True, False])[1]
-        if needs_bias:
-            grad_bias = wide.sum((0, 2, 3))
-        return grad_input, grad_weight, grad_bias, None, None
+            grad_input = F.conv2d(grad, weight.flip(2, 3).to(grad.dtype), None, 1, around, groups=len(weight))
+        if needs_weight and multiplies:
+            grad_weight = weight_gradient(wide_x, wide, kernel, stride, padding)
+        grad_bias = wide.sum((0, 2, 3)) if needs_bias else None
+        return grad_input if grad_input is None else grad_input.to(x.dtype), grad_weight, grad_bias, None, None
 
 
 def weight_gradient(x: Tensor, grad: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
@@ -129,9 +110,6 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Pair, stride: Pair, padding
         x: The convolution's input, (N, C, H, W).
         grad: The gradient of its output, (N, C, H', W').
         kernel: Height and width; stride and padding likewise, the padding narrower than the kernel.
-
-    Returns:
-        (C, 1, kernel height, kernel width).
     """
     channels, (height, width), (out_height, out_width) = x.shape[1], x.shape[2:], grad.shape[2:]
     inputs = x.contiguous().flatten(2).transpose(0, 1)  # (C, N, H*W)

@@ -21,13 +21,9 @@ _LARGEST = 2**31 - 1  # bytes, the largest int
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name, which becomes this process's current one. A CPU's freed memory is kept.
+    """The torch device of a name, which becomes this process's current one; a UserError says that there is none.
 
-    Args:
-        name: A device of torch such as cpu, cuda or cuda:1. "auto" is this process's GPU, or the CPU if there is none.
-
-    Raises:
-        UserError: There is no such device here.
+    "auto" is this process's GPU, or the CPU if there is none. A CPU's freed memory is kept.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,21 +35,16 @@ def pick_device(name: str) -> torch.device:
             torch.cuda.set_device(device)
         torch.empty(1, device=device).cpu()  # fails on meta, which computes nothing
     except (RuntimeError, AssertionError) as error:
-        reason = first_line(error)
-        raise UserError(f"--device {name} cannot be used here ({reason}); try --device cpu") from None
+        raise UserError(f"--device {name} cannot be used here ({first_line(error)}); try --device cpu") from None
     if device.type == "cpu":
         keep_freed_memory()
     return device
 
 
 def to_device(model: M, device: torch.device, channels_last: bool = True, fast_depthwise: bool = True) -> M:
-    """Moves a model to the device, with fast depthwise gradients if that is a CPU.
+    """Moves a model to the device, in place, with fast depthwise gradients if that is a CPU.
 
-    Args:
-        model: Any module; it is changed in place.
-        device: Where it is to compute.
-        channels_last: Whether convolutions keep their weights in this layout, the faster one nearly everywhere.
-        fast_depthwise: False leaves torch's own depthwise convolutions.
+    Convolutions keep their weights in the layout `channels_last`, which is the faster one nearly everywhere.
     """
     if fast_depthwise and device.type == "cpu":
         accelerate_depthwise(model)

@@ -16,15 +16,10 @@ from .evaluation import check_classes, load_network
 
 @dataclass(frozen=True)
 class Distillation:
-    """Who teaches, and how much that counts.
+    """Who teaches, and how much that counts."""
 
-    Args:
-        teacher: An exported folder, or the name of a network that has weights.
-        alpha, temperature: As TrainOptions has them.
-    """
-
-    teacher: str
-    alpha: float
+    teacher: str  # an exported folder, or the name of a network that has weights
+    alpha: float  # as TrainOptions has it
     temperature: float
 
     def load(self, images: LabelledImages, dataset: str) -> Any:
@@ -35,16 +30,10 @@ class Distillation:
 
     def task(self, student: Any, teacher: Any, criterion: nn.Module, device: torch.device) -> LogitDistillationTask:
         """A module that gives "loss" and "output" of (images, targets); the teacher stays in eval mode."""
-        return LogitDistillationTask(
-            student,
-            _Teacher(to_device(teacher, device), student, device),
-            criterion=criterion,
-            task_loss_weight=1 - self.alpha,
-            distill_loss_weight=self.alpha,
-            temperature=self.temperature,
-            device=device,
-            verbose=False,
-        )
+        teacher = _Teacher(to_device(teacher, device), student, device)
+        weights: dict[str, Any] = {"task_loss_weight": 1 - self.alpha, "distill_loss_weight": self.alpha}
+        options: dict[str, Any] = {"temperature": self.temperature, "device": device, "verbose": False}
+        return LogitDistillationTask(student, teacher, criterion=criterion, **weights, **options)
 
 
 class _Teacher(DistillationTeacher):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -42,10 +43,7 @@ class World:
         return self.rank == 0
 
     def mean_(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces each tensor by its mean over all ranks, with one flat all-reduce a dtype.
-
-        Every rank passes tensors of the same shapes in the same order. A NaN on one rank becomes a NaN on all.
-        """
+        """Replaces each tensor by its mean over all ranks, which pass the same shapes, by a flat all-reduce a dtype."""
         if self.size == 1:
             return
         for dtype in sorted({t.dtype for t in tensors}, key=str):
@@ -62,7 +60,7 @@ class World:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
-        return [float(value) for value in total.tolist()]
+        return list(map(float, total.tolist()))
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in the order of ranks, on every rank; tensors in it must lie on the CPU."""
@@ -101,12 +99,8 @@ def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
 
     At the end all folders are released that were locked meanwhile. SIGINT and SIGTERM end the processes in order.
 
-    Args:
-        device: "auto" takes this process's GPU where there is one, else the CPU; else a torch device.
-        threads: Of this process's arithmetic; 0 leaves torch's number.
-
-    Raises:
-        UserError: The device is not there, or another rank is gone or does not answer.
+    `threads` are torch's CPU threads; 0 keeps its own number. A UserError says that there is no such device, or that
+    another rank is gone or does not answer.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -129,10 +123,10 @@ def _group(device: torch.device, size: int) -> Iterator[None]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=patience))
         yield
     except RuntimeError as error:
-        if isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "Connection", "Timed out")):
-            limit = f"within {patience:g} seconds ({_PATIENCE} changes that)"
-            raise UserError(f"another rank has ended or did not answer {limit}; its reason is above; resume") from error
-        raise
+        if not isinstance(error, dist.DistError) and not re.search("gloo|Connection|Timed out", str(error)):
+            raise
+        limit = f"within {patience:g} seconds ({_PATIENCE} changes that)"
+        raise UserError(f"another rank has ended or did not answer {limit}; its reason is above; resume") from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -18,7 +18,7 @@ from scarlet_models.weights.store import store_dir
 
 from .distributed import World
 
-PACKAGES = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "numpy", "onnx", "onnxruntime", "pymoo")
+_PACKAGES = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "numpy", "onnx", "onnxruntime", "pymoo")
 _DECISIVE = ("torch", "torchvision", "timm", "numpy", "pillow", "scarlet-models")  # other versions, other results
 FREE_ENVIRONMENT = {"git_commit", "host", "workers"}  # of `describe_environment`: may differ when a run resumes
 
@@ -29,7 +29,7 @@ def describe_machine() -> dict[str, str | int | None]:
     return {
         "scarlet-models": __version__,
         "python": platform.python_version(),
-        **{package: _version(package) for package in PACKAGES},
+        **{package: _version(package) for package in _PACKAGES},
         "platform": platform.platform(),
         "processor": processor(),
         "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
@@ -65,10 +65,8 @@ def _version(package: str) -> str | None:
 
 def processor() -> str:
     """The CPU's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -81,10 +79,9 @@ def _store() -> str:
 
 
 def _git_commit() -> str:
-    command = ["git", "rev-parse", "HEAD"]
+    """Empty outside of a clone."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--verify", "HEAD"]
     try:
-        return subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import shlex
 import sys
@@ -18,8 +16,9 @@ from timm.data import resolve_model_data_config
 from torch import nn
 
 from scarlet_models import networks
+from scarlet_models.documents import read_csv
 from scarlet_models.errors import UserError
-from scarlet_models.files import sha256_of, write_text
+from scarlet_models.files import sha256_of, write_csv
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.source import LOCAL, locate
 
@@ -41,10 +40,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """What a network scores."""
+    """What a network scores: top-1 and top-5 in percent."""
 
     network: str  # as it was named
-    top1: float  # percent
+    top1: float
     top5: float
     images: int
     split: str  # "holdout of ..." for held-out images
@@ -98,17 +97,14 @@ def evaluate_classifier(
     split = data.test_split if final else data.train_split
     images = LabelledImages(data, split)
     check_classes(network, model, images, data.dataset)
-    indices: Sequence[int] = range(len(images))
-    if not final:
-        held = split_holdout(images.ids, images.labels, data.holdout, data.split_seed)
-        indices = _held_out_of(network, held)
+    held_out = None if final else split_holdout(images.ids, images.labels, data.holdout, data.split_seed)
+    indices = _held_out_of(network, held_out) if held_out else range(len(images))
     refuse_trained(network, images, indices)
     size = config["input_size"][-1]
     dataset = Transformed(images, eval_transform(size, config))
-    to_device(model, world.device)
     return EvaluateResult(
         network=network,
-        **accuracy(model, dataset, indices, world, data.workers, batch_size),
+        **accuracy(to_device(model, world.device), dataset, indices, world, data.workers, batch_size),
         split=split if final else f"holdout of {split}",
         param_count=sum(parameter.numel() for parameter in model.parameters()),
         img_size=size,
@@ -125,16 +121,14 @@ def accuracy(
 ) -> dict[str, Any]:
     """Top-1 and top-5 in percent over these images, shared among the ranks with none left out, and their number."""
     model.eval()
-    top1, top5 = (torch.zeros((), dtype=torch.int64, device=world.device) for _ in range(2))
-    count = 0
-    for images, labels in load_batches(dataset, shard(indices, world.rank, world.size, batch_size), workers):
+    right = torch.zeros(2, dtype=torch.int64, device=world.device)
+    batches = shard(indices, world.rank, world.size, batch_size)
+    for images, labels in load_batches(dataset, batches, workers):
         logits = model(images.to(world.device, memory_format=torch.channels_last))
         hits = logits.topk(min(5, logits.shape[1])).indices == labels.to(world.device)[:, None]
-        top1 += hits[:, 0].sum()
-        top5 += hits.any(1).sum()
-        count += len(labels)
-    top1_sum, top5_sum, total = world.sum([int(top1), int(top5), count])
-    return {"top1": 100 * top1_sum / total, "top5": 100 * top5_sum / total, "images": int(total)}
+        right += torch.stack([hits[:, 0].sum(), hits.any(1).sum()])
+    top1, top5, total = world.sum([*right.tolist(), sum(map(len, batches))])
+    return {"top1": 100 * top1 / total, "top5": 100 * top5 / total, "images": int(total)}
 
 
 def provenance(workers: int, world: World) -> dict[str, Any]:
@@ -153,14 +147,11 @@ def append_result(path: Path, result: EvaluateResult) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        reader = csv.DictReader(io.StringIO(path.read_text() if path.exists() else ",".join(COLUMNS)))
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        columns, known = read_csv(path, numbers=()) if path.exists() else (list(COLUMNS), [])
+        if tuple(columns) != COLUMNS:
             raise UserError(f"{path} has other columns than {', '.join(COLUMNS)}: give a file of its own")
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*(known for known in reader if known["model"] != result.network), row])
-        write_text(path, text.getvalue())
+        rows = [*(other for other in known if other["model"] != result.network), row]
+        write_csv(path, [COLUMNS, *([each[column] for column in COLUMNS] for each in rows)])
 
 
 def load_network(network: str) -> Any:

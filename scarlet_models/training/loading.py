@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 from collections import deque
@@ -20,15 +19,13 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from scarlet_models.errors import UserError
 
-from .data import LabelledImages
-from .data.decoded import Decoded
+from .data import Decoded, LabelledImages
 from .transforms import Transform, mix_seed
 
 _AHEAD = 3  # batches
 _CACHED = 200_000  # values that a CPU's cache holds while all is done to them: twice as fast as a whole batch
 
-
-_Parts = tuple[Tensor, Tensor | None, Tensor]  # of a batch: pixels (N, H, W, 3), random numbers (N, ...), labels (N,)
+_Parts = tuple[Tensor, Tensor, Tensor]  # of a batch: pixels (N, H, W, 3), random numbers (N, ...), labels (N,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +34,7 @@ class ImageBatch:
 
     transform: Transform  # has the device's part
     pixels: Tensor  # uint8 (N, H, W, 3)
-    rows: Tensor | None  # random numbers for each image
+    rows: Tensor  # random numbers for each image
     whole: bool  # whether the device crops them
 
     def __len__(self) -> int:
@@ -51,8 +48,7 @@ class ImageBatch:
     ) -> Tensor:
         """The network's input on a device: float (N, 3, size, size), as if it were moved by `Tensor.to`."""
         pixels = self.pixels.to(device, non_blocking=non_blocking)
-        rows = torch.empty(len(pixels), 0) if self.rows is None else self.rows
-        rows = rows.to(device, non_blocking=non_blocking)
+        rows = self.rows.to(device, non_blocking=non_blocking)
         part = max(1, _CACHED // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
         parts = zip(pixels.split(part), rows.split(part), strict=True)
         whole = torch.cat([self.transform.finish(*each, self.whole) for each in parts])
@@ -73,10 +69,6 @@ class Transformed(Dataset[tuple[Tensor, int]]):
         batch, labels = self.batch(self.read([index]))
         return batch.to("cpu")[0], int(labels.numpy()[0])
 
-    def __getitems__(self, indices: Sequence[int]) -> _Parts:
-        """What torch's loader asks for."""
-        return self.read(indices)
-
     def batch(self, parts: _Parts) -> tuple[ImageBatch, Tensor]:
         """Images and labels (N,) from what `read` gave."""
         pixels, rows, labels = parts
@@ -92,11 +84,12 @@ class Transformed(Dataset[tuple[Tensor, int]]):
         kept = map(Image.fromarray, decoded.take(indices, spread)) if decoded else map(self.images.image, indices)
         images = list(kept)
         rows = self.transform.draw(seeds, [image.size for image in images])
-        each = itertools.repeat(None) if rows is None else rows
-        arrays = map(np.asarray, images) if self.whole else spread(self._host, images, indices, each)
+        arrays = map(np.asarray, images) if self.whole else spread(self._host, images, indices, rows)
         return torch.from_numpy(np.stack(list(arrays))), rows, labels
 
-    def _host(self, image: Image.Image, index: int, row: Tensor | None) -> np.ndarray:
+    __getitems__ = read  # what torch's loader calls
+
+    def _host(self, image: Image.Image, index: int, row: Tensor) -> np.ndarray:
         with seeded(self.seed, self.epoch, index) if self.transform.is_random else nullcontext():
             return self.transform.pixels(image, row)
 
@@ -126,36 +119,36 @@ def epoch_batches(indices: Sequence[int], batch_size: int, seed: int, epoch: int
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
+@dataclass(frozen=True)
 class _Threads:
     """Batches of images that are kept once they are decoded, by threads; without workers, made when asked for."""
 
-    def __init__(
-        self, dataset: Transformed, decoded: Decoded, batches: Sequence[Sequence[int]], workers: int, pin_memory: bool
-    ) -> None:
-        self.dataset, self.decoded, self.batches = dataset, decoded, batches
-        self.workers, self.pin_memory = workers, pin_memory
+    dataset: Transformed
+    decoded: Decoded
+    batches: Sequence[Sequence[int]]
+    workers: int
+    pin_memory: bool
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
         if not self.workers:
-            for indices in self.batches:
-                yield self.dataset.batch(self._read(indices))
+            yield from map(self._read, self.batches)
             return
-        waiting: deque[Future[_Parts]] = deque()
+        waiting: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(self.workers) as pool, ThreadPoolExecutor(1) as ahead:
             for indices in self.batches:
                 waiting.append(ahead.submit(self._read, indices, pool.map))
                 if len(waiting) > _AHEAD:
-                    yield self.dataset.batch(waiting.popleft().result())
-            while waiting:
-                yield self.dataset.batch(waiting.popleft().result())
+                    yield waiting.popleft().result()
+            yield from (batch.result() for batch in waiting)
 
-    def _read(self, indices: Sequence[int], spread: Callable[..., Any] = map) -> _Parts:
-        parts = self.dataset.read(indices, self.decoded, spread)
-        pixels, rows, labels = parts
-        return (pixels.pin_memory(), rows, labels.pin_memory()) if self.pin_memory else parts
+    def _read(self, indices: Sequence[int], spread: Callable[..., Any] = map) -> tuple[ImageBatch, Tensor]:
+        pixels, rows, labels = self.dataset.read(indices, self.decoded, spread)
+        if self.pin_memory:
+            pixels, labels = pixels.pin_memory(), labels.pin_memory()
+        return self.dataset.batch((pixels, rows, labels))
 
 
 class _Loader(DataLoader[Any]):
@@ -179,10 +172,6 @@ def _leave_group(_: int) -> None:
         os.setpgrp()
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
 def load_batches(
     dataset: Dataset[Any],
     batches: Sequence[Sequence[int]],
@@ -196,10 +185,9 @@ def load_batches(
     chooses batches and seeds by itself, so a run that resumes inside an epoch would see other images.
     """
     if isinstance(dataset, Transformed):
-        decoded = None if dataset.transform.is_random else dataset.images.decoded
-        if decoded:
+        if not dataset.transform.is_random and (decoded := dataset.images.decoded):
             return _Threads(dataset, decoded, batches, workers, pin_memory)
-        collate = _as_it_is
+        collate = tuple  # which `read` gives
     return _Loader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of index lists will do

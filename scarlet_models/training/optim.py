@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -20,7 +21,6 @@ from torch.optim import Optimizer
 from scarlet_models.documents import read_yaml
 from scarlet_models.errors import UserError, first_line
 
-from .distributed import World
 from .options import OptimizerOptions
 
 _logger = logging.getLogger(__name__)
@@ -31,22 +31,13 @@ _LENGTHS = ("decay_epochs", "decay_milestones", "cooldown_epochs", "stable_times
 
 
 def automatic_batch_size(images: int, parts: int) -> int:
-    """A batch size for a number of images: a power of two from 16 to 256 that gives an epoch 8 updates if it can.
-
-    Args:
-        images: Images of an epoch.
-        parts: What the batch must divide into.
-    """
-    size = min(2 ** int(math.log2(min(max(images / 8, 16), 256))), max(images, 1))
+    """A batch size that divides into `parts`: a power of two from 16 to 256 that gives an epoch 32 updates if it can."""
+    size = min(2 ** int(math.log2(min(max(images / 32, 16), 256))), max(images, 1))
     return max(size // parts, 1) * parts
 
 
 def local_batch(options: OptimizerOptions, processes: int) -> int:
-    """Images in one forward pass of one process.
-
-    Raises:
-        UserError: The batch cannot be shared out evenly.
-    """
+    """Images in one forward pass of one process; a UserError says that the batch cannot be shared out evenly."""
     parts = processes * options.accumulate
     if options.accumulate < 1 or options.batch_size < 1 or options.batch_size % parts:
         raise UserError(
@@ -57,11 +48,7 @@ def local_batch(options: OptimizerOptions, processes: int) -> int:
 
 
 def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
-    """The optimizer of a model's parameters.
-
-    Raises:
-        UserError: timm knows no such optimizer, or it refuses an argument.
-    """
+    """timm's optimizer of a model's parameters; a UserError says that there is none, or what it refuses."""
     arguments = {"momentum": 0.9, **options.opt_args}
     try:
         return create_optimizer_v2(model, options.opt, lr=options.lr, weight_decay=options.weight_decay, **arguments)
@@ -69,44 +56,28 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
         raise UserError(f"cannot make optimizer {options.opt}: {first_line(error)}") from error
 
 
-def make_scheduler(
-    optimizer: Optimizer, name: str, steps: int, warmup_steps: float, steps_per_epoch: int, arguments: Mapping[str, Any]
-) -> Scheduler:
-    """The schedule of the learning rate, which steps with every update.
-
-    Args:
-        optimizer: Its learning rates are set.
-        name: timm's name of the schedule.
-        steps: Updates of the whole run.
-        warmup_steps: Updates of the linear rise at the start; fractions work.
-        steps_per_epoch: Updates of an epoch.
-        arguments: More of timm's arguments; lengths are in epochs.
-
-    Raises:
-        UserError: timm knows no such schedule or argument, or nothing says when the rate drops.
-    """
+def make_scheduler(optimizer: Optimizer, task: Any) -> Scheduler:
+    """timm's schedule of the learning rate for the steps and options of a `Task`; a UserError says what it refuses."""
+    options = vars(task.options)
+    name, arguments = options.get("sched", "cosine"), options.get("sched_args", {})  # a supernet has neither option
     if name in _DROPS and not arguments.get(_DROPS[name]):
         raise UserError(f"cannot make schedule {name} without {_DROPS[name]} in --sched-args; take cosine")
     try:
-        lengths = {key: _times(arguments[key], steps_per_epoch) for key in _LENGTHS if key in arguments}
+        lengths = {key: np.array(arguments[key]) * task.steps_per_epoch for key in _LENGTHS if key in arguments}
         scheduler, _ = create_scheduler_v2(
             optimizer,
             name,
-            num_epochs=steps,  # timm's epochs are our updates
-            warmup_epochs=warmup_steps,  # type: ignore[arg-type]  # annotated int, yet only multiplied
+            num_epochs=task.steps,  # timm's epochs are our updates
+            warmup_epochs=task.warmup_steps,
             step_on_epochs=False,
             updates_per_epoch=1,
-            **{"warmup_lr": 0.0001, **arguments, **lengths},
+            **{"warmup_lr": 0.0001, **arguments, **{key: length.tolist() for key, length in lengths.items()}},
         )
     except (ValueError, TypeError, AssertionError) as error:
         raise UserError(f"cannot make schedule {name}: {first_line(error)}") from error
     if scheduler is None:
         raise UserError(f"cannot make schedule {name}: timm has none of that name; take cosine")
     return scheduler
-
-
-def _times(length: Any, factor: int) -> Any:
-    return [part * factor for part in length] if isinstance(length, list | tuple) else length * factor
 
 
 def autocast(amp: str, device: torch.device) -> torch.autocast:
@@ -126,19 +97,13 @@ def has_bfloat16(device: torch.device) -> bool:
 def choose_precision(task: Any, load: Callable[[], Any]) -> str:
     """The precision of --amp auto: bf16 where it pays, otherwise none. A run that resumes keeps its own.
 
-    A GPU takes bf16 if it has instructions for it. A CPU that has them does a step each way, and takes bf16 if that
-    is faster by 5%; runs of less than 500 steps are not worth the trial.
-
-    Args:
-        task: The `Task`; it is left as it was.
-        load: Gives a part of a batch.
+    A GPU takes bf16 if it has instructions for it. A CPU that has them does a step of the `Task` each way with a part
+    of a batch from `load`, and takes bf16 if that is faster by 5%; runs of less than 500 steps are not worth the trial.
     """
     options, device = task.options, task.world.device
     config = Path(options.out) / "config.yaml"
-    kept = None
-    if options.resume and task.world.is_main and config.exists():
-        kept = read_yaml(config, dict).get("amp")
-    if kept := task.world.broadcast(kept):
+    is_kept = options.resume and task.world.is_main and config.exists()
+    if kept := task.world.broadcast(read_yaml(config, dict).get("amp") if is_kept else None):
         return str(kept)
     if not has_bfloat16(device) or (device.type == "cpu" and task.steps < _WORTH_A_TRIAL):
         return "none"
@@ -168,24 +133,10 @@ def _time_precisions(task: Any, batch: Any) -> dict[str, float]:
     return seconds
 
 
-def average(model: nn.Module, world: World, *figures: Tensor) -> None:
-    """Averages over the ranks, in place, a model's gradients and running statistics, and a step's figures.
-
-    With the statistics, which would drift apart, all ranks have one state: rank 0's checkpoint is everyone's.
-    """
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    statistics = [b for b in model.buffers() if b.is_floating_point()]
-    world.mean_([*gradients, *statistics, *figures])
-
-
 def apply_gradients(model: nn.Module, optimizer: Optimizer, scaler: torch.amp.GradScaler, clip_grad: float) -> Tensor:
-    """Clips, applies and clears the gradients, whatever they are. Returns their norm before clipping, on the device.
+    """Clips, applies and clears the gradients. Returns their norm before clipping, on the device.
 
-    Args:
-        model: The model that has them.
-        optimizer: Of its parameters.
-        scaler: Of the loss; it skips a step whose gradients overflow, and lowers its scale.
-        clip_grad: Largest norm; 0 for no limit.
+    The loss's `scaler` skips a step whose gradients overflow, and lowers its scale. A `clip_grad` of 0 is no limit.
     """
     scaler.unscale_(optimizer)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip_grad or float("inf"))

@@ -77,7 +77,7 @@ class DataOptions(TrainData):
 
 @dataclass
 class CropOptions(Ranged):
-    """How training images are varied at the least.
+    """How training images are varied.
 
     Args:
         crop: Smallest and largest share of the area that a random resized crop takes; or "pad", which resizes, pads by
@@ -89,17 +89,6 @@ class CropOptions(Ranged):
     crop: Literal["pad"] | tuple[float, float] = option((0.08, 1.0), least=0.0001, most=1, ascending=True)
     hflip: float = option(0.5, least=0, most=1)
     color_jitter: float = option(0.4, least=0)
-
-
-@dataclass
-class AugmentOptions(CropOptions):
-    """How training images are varied.
-
-    Args:
-        auto_augment: timm's policy string (v0, rand-m9-mstd0.5, augmix-m3-w3, ...); empty for none.
-    """
-
-    auto_augment: str = ""
 
 
 @dataclass
@@ -144,20 +133,20 @@ class ScheduleOptions(OptimizerOptions):
 
 
 @dataclass
-class ClassifierOptions(ScheduleOptions, AugmentOptions, TrainData, RunOptions):  # fields: last base first
+class ClassifierOptions(ScheduleOptions, CropOptions, TrainData, RunOptions):  # fields: last base first
     """How a classifier is trained.
 
     Args:
         batch_size: Images of an update, over all processes and accumulated parts. 0 is a power of two from 16 to 256
-            that gives an epoch 8 updates if it can.
-        lr: Peak learning rate, after warm-up. 0 is 0.1 for every 256 images of a batch, and 0.02 from trained weights.
+            that gives an epoch 32 updates if it can.
+        lr: Peak learning rate, after warm-up. 0 is 0.1 for every 256 images of a batch, and 0.08 from trained weights.
         model_args: More arguments for timm.create_model, such as {drop_rate: 0.2, drop_path_rate: 0.1}.
         epochs: Passes over the training images.
         image_size: Side of the images in pixels, 0 for the model's own; or a list of [EPOCH, SIZE], the size from each
             epoch on, such as [[0, 48], [3, 64]]. The last is exported.
         crop_pct: Share of the resized image that evaluation looks at; 0 for the model's own.
-        zero_init: From random weights, start every residual branch at zero, so that training begins with a shallow
-            network.
+        auto_augment: timm's policy string (v0, rand-m9-mstd0.5, augmix-m3-w3, ...); empty for none.
+        zero_init: From random weights, start every residual branch at zero, as a shallow network.
         label_smoothing: Share of the target that is spread over all classes.
         mixup: Alpha of mixup; 0 for none.
         cutmix: Alpha of cutmix; 0 for none.
@@ -171,6 +160,7 @@ class ClassifierOptions(ScheduleOptions, AugmentOptions, TrainData, RunOptions):
     image_size: int | list[tuple[int, int]] = option(0, least=0)
     warmup_epochs: float = option(1.0, least=0)
     crop_pct: float = option(0.0, least=0, most=1)
+    auto_augment: str = ""
     zero_init: bool = False
     label_smoothing: float = option(0.1, least=0, most=1)
     mixup: float = option(0.0, least=0)

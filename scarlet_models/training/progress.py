@@ -6,62 +6,33 @@ import logging
 import sys
 import time
 from datetime import timedelta
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+_EVERY = 30.0  # seconds between plain lines
+
 _logger = logging.getLogger(__name__)
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the moment: while a bar is shown, rich puts lines above it."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # the base has an attribute
-        return sys.stderr
-
-
-def log_to_stderr() -> None:
-    """Sends log messages with the time of day to stderr."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Stderr()], force=True
-    )
-    for chatty in ("timm", "faster_coco_eval"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
 class Progress:
-    """Counts steps. Use as a context manager.
+    """Counts steps: `total` of a whole run, of which `done` are done. `quiet` prints nothing. A context manager."""
 
-    Args:
-        total: Steps of the whole run.
-        done: Steps done before (resumed runs).
-        label: What is being done.
-        quiet: Print nothing (every rank but the first).
-        every: Seconds between plain lines.
-    """
-
-    def __init__(self, total: int, done: int, label: str, quiet: bool = False, every: float = 30.0) -> None:
-        self.total, self.done, self.label, self.every = total, done, label, every
-        self.first, self.started, self.logged = done, time.monotonic(), time.monotonic()
-        self.quiet = quiet
+    def __init__(self, total: int, done: int, label: str, quiet: bool = False) -> None:
+        self.label, self.quiet = label, quiet
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self.bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            *columns,
             TextColumn("{task.fields[note]}"),
             console=Console(stderr=True),
             redirect_stdout=False,
             disable=quiet or not sys.stderr.isatty(),
         )
         self.bar = self.bars.add_task(label, total=total, completed=done, note="")
+        self.total, self.done, self.first = total, done, done
+        self.started = self.logged = time.monotonic()
 
     def __enter__(self) -> Progress:
         self.bars.start()
@@ -75,7 +46,7 @@ class Progress:
         self.done += 1
         self.bars.update(self.bar, advance=1, note=note)
         now = time.monotonic()
-        if self.bars.disable and not self.quiet and now - self.logged >= self.every:
+        if self.bars.disable and not self.quiet and now - self.logged >= _EVERY:
             self.logged = now
             remaining = (now - self.started) / (self.done - self.first) * (self.total - self.done)
             eta = timedelta(seconds=round(remaining))

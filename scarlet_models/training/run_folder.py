@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 import math
 import os
@@ -31,68 +32,52 @@ _logger = logging.getLogger(__name__)
 
 
 class RunFolder:
-    """The folder of one run. Every rank makes one; only rank 0 reads and writes files.
+    """The folder of one run of a command, as a user types it. Every rank makes one; only rank 0 reads and writes files.
 
     config.yaml and env.json are written at the start and with each checkpoint: resuming that ends before the next
-    changes neither.
+    changes neither. A UserError says that there is a run already, or why it cannot be resumed.
     """
 
     def __init__(self, options: RunOptions, world: World, command: str) -> None:
-        """Opens the folder, and refuses what would mix two runs.
-
-        Args:
-            options: Of the run; config.yaml keeps them.
-            world: The processes of the run.
-            command: The command that runs, as a user types it; env.json keeps it.
-
-        Raises:
-            UserError: There is a run and no resume; options or environment changed; no checkpoint is whole; or the
-                name of what is exported is a path.
-        """
-        self.path, self.world, self.command = Path(options.out), world, command
+        self.path, self.world = Path(options.out), world
         self.exported = self.path / "exported" / exported_name(getattr(options, "name", ""), self.path)
         self.checkpoints = self.path / "checkpoints"
-        self.metrics: MetricsTable | None = None
-        self._events: Events | None = None
         self._state: dict[str, Any] | None = None
         if world.is_main:
-            self._open(options)
+            self._open(options, command)
         self._state = world.broadcast(self._state)
 
-    def _open(self, options: RunOptions) -> None:
+    def _open(self, options: RunOptions, command: str) -> None:
         lock(self.path)
-        self.world.signals.line = resume_line(self.command, self.path, self.world)
-        config = plain(asdict(options))
-        config |= dict.fromkeys(names_with(options, "once"), False)
-        workers = getattr(options, "workers", 0)
-        environment = {"command": self.command, **describe_environment(workers, self.world)}
-        self._facts = config, environment
-        if not options.resume and (list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists()):
-            raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+        self.world.signals.line = resume_line(command, self.path, self.world)
+        config = plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
+        environment = describe_environment(getattr(options, "workers", 0), self.world)
+        self._facts = config, {"command": command, **environment}
         if options.resume:
             self._state = load_newest(self.checkpoints)
+        elif list_checkpoints(self.checkpoints) or (self.path / "metrics.csv").exists():
+            raise UserError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+        step = self._state["step"] if self._state else 0
         if self._state:
-            self._compare(options)
+            self._compare(options, step)
         else:
             self._write_facts()
-        step = self._state["step"] if self._state else 0
         self.metrics = MetricsTable(self.path / "metrics.csv", step)
         self._events = Events(self.path / "events", step + 1)
 
-    def _compare(self, options: RunOptions) -> None:
+    def _compare(self, options: RunOptions, step: int) -> None:
         """Refuses to resume a run of other options or in another environment; more epochs extend it."""
         config, environment = self._facts
-        kept, before = self.path / "config.yaml", self.path / "env.json"
+        kept = self.path / "config.yaml"
         known = refuse_changes(kept, config, names_with(options, "free") | {"epochs"}, options.allow_drift)
-        past = refuse_changes(before, environment, FREE_ENVIRONMENT, options.allow_drift)
+        past = refuse_changes(self.path / "env.json", environment, FREE_ENVIRONMENT, options.allow_drift)
         if "final" in config:  # what the run began with, so that it resumes to the same end
             config["final"] = known.get("final", False)
         extended = past.get("extended", [])
         if "epochs" in config and (epochs := known.get("epochs", config["epochs"])) != config["epochs"]:
             if not (isinstance(epochs, int) and epochs < config["epochs"]) and not options.allow_drift:
                 raise UserError(f"{kept}: --epochs was {epochs!r}, is {config['epochs']}: a run can only get longer")
-            change = {"step": self._state["step"], "epochs": [epochs, config["epochs"]]} if self._state else {}
-            extended = [*extended, change]
+            extended = [*extended, {"step": step, "epochs": [epochs, config["epochs"]]}]
             _logger.info("extended from %s to %d epochs: the schedule is laid over them all", epochs, config["epochs"])
         if extended:
             environment["extended"] = extended
@@ -110,43 +95,35 @@ class RunFolder:
 
     def record(self, step: int, row: dict[str, Any]) -> None:
         """Appends a row to metrics.csv and its numbers to the TensorBoard events, on rank 0."""
-        if self.metrics is None:
-            return
-        self.metrics.append({"step": step, **row})
+        if self.world.is_main:
+            self.metrics.append({"step": step, **row})
         for key, value in row.items():
-            if isinstance(value, (int, float)):
-                self.add_scalar(key, value, step)
+            self.add_scalar(key, value, step)
 
     def history(self) -> list[dict[str, float]]:
         """The rows of metrics.csv, on rank 0."""
-        return [] if self.metrics is None else self.metrics.rows()
+        return self.metrics.rows() if self.world.is_main else []
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Adds a point to a curve, on rank 0."""
-        if self._events is not None:
-            self._events.add_scalar(name, value, step)
-
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Writes a JSON file into the folder, on rank 0."""
         if self.world.is_main:
-            write_json(self.path / name, content)
+            self._events.add_scalar(name, value, step)
 
     def diverged(self, what: str, step: int) -> UserError:
         """The error of a step, counted from 1, with a loss or gradients that are not finite: what to do."""
-        kept = f"the last good checkpoint is kept in {self.checkpoints}"
-        if not list_checkpoints(self.checkpoints):
-            kept = "there was no checkpoint yet"
+        is_kept = bool(list_checkpoints(self.checkpoints))
+        kept = f"the last good checkpoint is kept in {self.checkpoints}" if is_kept else "there was no checkpoint yet"
         return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
 
     def close(self) -> None:
         """Closes the TensorBoard events."""
-        if self._events is not None:
+        if self.world.is_main:
             self._events.close()
 
     def _write_facts(self) -> None:
         config, environment = self._facts
         write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-        self.write_json("env.json", environment)
+        write_json(self.path / "env.json", environment)
 
 
 def resume_line(command: str, folder: Path, world: World) -> str:
@@ -158,13 +135,10 @@ def resume_line(command: str, folder: Path, world: World) -> str:
 
 
 class Events:
-    """Curves for TensorBoard, in a file of their own; none where TensorBoard is not installed.
+    """Curves for TensorBoard, in a file of their own in a folder; none where TensorBoard is not installed.
 
-    Its own writer works in a thread, whose failure on a full disk is a traceback.
-
-    Args:
-        folder: Gets the file.
-        step: TensorBoard forgets what earlier files say of this step and later ones.
+    TensorBoard forgets what earlier files say of the `step` and later ones. Its own writer works in a thread, whose
+    failure on a full disk is a traceback.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -205,11 +179,7 @@ class Events:
 
 
 def exported_name(name: str, out: Path) -> str:
-    """The name of the folder in exported/: the one that was asked for, or else that of the run's folder.
-
-    Raises:
-        UserError: it is a path, which would lead elsewhere.
-    """
+    """The name of the folder in exported/: the one asked for, which must be no path, or that of the run's folder."""
     name = name or out.resolve().name
     if name == ".." or Path(name).name != name:
         raise UserError(f"--name {name}: give a name without folders")
@@ -217,11 +187,7 @@ def exported_name(name: str, out: Path) -> str:
 
 
 def refuse_changes(path: Path, now: dict[str, Any], free: Collection[str], allow_drift: bool) -> dict[str, Any]:
-    """Compares options or an environment with those in a run's file; returns what is in there.
-
-    Raises:
-        UserError: One that is not free has changed since, or the file is gone; unless drift is allowed.
-    """
+    """What is in a run's file of options or of the environment, in which only the free ones may be others now."""
     if not path.exists():
         if allow_drift:
             return {}
@@ -235,11 +201,7 @@ def refuse_changes(path: Path, now: dict[str, Any], free: Collection[str], allow
 
 
 class MetricsTable:
-    """A CSV whose first column is the step. Opening it cuts the rows past `step`, and one that a kill left torn.
-
-    Raises:
-        UserError: The file cannot be written; also from `append`.
-    """
+    """A CSV whose first column is the step. Opening it cuts the rows past `step`, and one that a kill left torn."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
@@ -283,8 +245,4 @@ def _number(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Tuples as lists, so that YAML gives back what it was given."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
+    return json.loads(json.dumps(value))

@@ -39,14 +39,10 @@ def split_holdout(ids: Sequence[str], labels: Sequence[int] | np.ndarray, share:
     """Hold out the same share (in [0, 1)) of every class, chosen by each image's unique name and the seed alone."""
     if not 0 <= share < 1:
         raise UserError(f"--holdout {share} must be at least 0 and below 1")
-    ranked = sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest())
-    classes = zip(*np.unique(labels, return_counts=True), strict=True)
-    quota = {int(label): round(share * count) for label, count in classes}
-    held: list[int] = []
-    for i in ranked:
-        if quota[int(labels[i])] > 0:
-            quota[int(labels[i])] -= 1
-            held.append(i)
+    ranked = np.array(sorted(range(len(ids)), key=lambda i: hashlib.sha256(f"{seed}:{ids[i]}".encode()).digest()))
+    classes, held = np.asarray(labels)[ranked], list[int]()
+    for label, count in zip(*np.unique(classes, return_counts=True), strict=True):
+        held += ranked[classes == label][: round(share * count)].tolist()
     if share and not held:
         raise UserError(f"--holdout {share} of {len(ids)} images holds out none; raise it, or set it to 0")
     rest = sorted(set(range(len(ids))) - set(held))
@@ -72,18 +68,10 @@ def trained_images(split: Split, images: LabelledImages) -> dict[str, bytes]:
     return {TRAINED: file.getvalue()}
 
 
-def _numbers(images: LabelledImages, indices: Sequence[int]) -> np.ndarray:
-    """64 bits of the content of each of the images."""
-    return np.array([int(images.marks[i][:16], 16) for i in indices], dtype=np.uint64)
-
-
 def read_record(source: str) -> dict[str, str]:
     """What was written into a folder, or beside a file of weights; nothing where there is none."""
-    place = _folder(source)
-    if place is None:
-        return {}
     try:
-        recorded = read_json(place / CONFIG, dict)[KEY]
+        recorded = read_json(_beside(source, CONFIG), dict)[KEY]
         return {name: str(recorded[name]) for name in ("images", "held_out")}
     except (UserError, KeyError, TypeError):
         return {}
@@ -91,15 +79,19 @@ def read_record(source: str) -> dict[str, str]:
 
 def read_trained(source: str) -> bytes:
     """The file of trained images in a network's folder; empty where there is none."""
-    place = _folder(source)
-    return (place / TRAINED).read_bytes() if place and (place / TRAINED).is_file() else b""
+    path = _beside(source, TRAINED)
+    return path.read_bytes() if path.is_file() else b""
 
 
-def _folder(source: str) -> Path | None:
+def _beside(source: str, name: str) -> Path:
+    """A file in a network's folder, or beside a file of weights."""
     place = Path(source.removeprefix("local-dir:"))
-    if not source or not place.exists():
-        return None
-    return place if place.is_dir() else place.parent
+    return place.with_name(name) if place.is_file() else place / name
+
+
+def _numbers(images: LabelledImages, indices: Sequence[int]) -> np.ndarray:
+    """64 bits of the content of each of the images."""
+    return np.array([int(images.marks[i][:16], 16) for i in indices], dtype=np.uint64)
 
 
 def refuse_trained(source: str, images: LabelledImages, indices: Sequence[int]) -> None:
@@ -123,8 +115,8 @@ def refuse_trained(source: str, images: LabelledImages, indices: Sequence[int]) 
 
 def refuse_mixing(source: str, split: Split, images: LabelledImages) -> None:
     """Refuse to train on a network that has seen images which are held out now, or may have: it held out others."""
-    kept = read_record(source)
-    if not split.holdout or not kept:
+    kept = read_record(source) if source and split.holdout else {}
+    if not kept:
         return
     if kept["images"] == images.fingerprint and kept["held_out"] != split.hash:
         raise UserError(
@@ -150,9 +142,8 @@ def write_images(images: LabelledImages, run: Path) -> None:
 
 def _changes(images: LabelledImages, path: Path) -> str:
     try:
-        rows = [line.split("  ", 1) for line in read_text(path, MAX_JSON).splitlines()] if path.exists() else []
-        before = {name: mark for mark, name in rows}
-    except (UserError, ValueError):
+        before = {name: mark for mark, name in (line.split("  ", 1) for line in read_text(path, MAX_JSON).splitlines())}
+    except ValueError:  # also where there is no such file
         before = {}
     now = dict(zip(images.ids, images.marks, strict=True)) if before else {}
     changed = {name for name in before.keys() & now.keys() if before[name] != now[name]}

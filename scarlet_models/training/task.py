@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -45,15 +45,9 @@ class Task(ABC):
         self.fixed: dict[str, tuple[Any, str]] = {}
 
     def plan(self, indices: Sequence[int], epochs: int, steps: int = 0) -> None:
-        """Sets how many steps there are, from the options of batch and schedule.
+        """Sets how many steps there are: passes over the images of these indices, or a number of steps if not 0.
 
-        Args:
-            indices: The images to train on, the same on all ranks.
-            epochs: Passes over them.
-            steps: Steps instead of epochs; 0 for epochs.
-
-        Raises:
-            UserError: There is nothing to train, or a batch cannot be shared out evenly.
+        A UserError says that there is nothing to train, or that a batch cannot be shared out evenly.
         """
         options = self.options
         self.indices, self.local_batch = indices, local_batch(options, self.world.size)
@@ -66,8 +60,6 @@ class Task(ABC):
             )
         self.epochs = -(-self.steps // self.steps_per_epoch)
         self.warmup_steps: float = options.warmup_epochs * self.steps_per_epoch
-        self.sched: str = getattr(options, "sched", "cosine")  # a supernet has no option for it
-        self.sched_args: Mapping[str, Any] = getattr(options, "sched_args", {})
 
     @abstractmethod
     def dataset(self, epoch: int) -> Dataset[Any]:
@@ -75,10 +67,10 @@ class Task(ABC):
 
     @abstractmethod
     def add_gradients(self, batch: Any, scale: Scale) -> dict[str, Tensor]:
-        """Adds the gradients of a part of a batch to those of the parts before it.
+        """Adds the gradients of a part of a batch, on the CPU, to those of the parts before it.
 
         Args:
-            batch: The part, on the CPU.
+            batch: The part.
             scale: loss -> what to differentiate in its place.
 
         Returns:
@@ -88,11 +80,7 @@ class Task(ABC):
 
     @abstractmethod
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
-        """Adds up the figures of a step, on the CPU by now, in the order of steps.
-
-        Returns:
-            A row for metrics.csv; empty where only epochs have rows.
-        """
+        """Adds up a step's figures, on the CPU by now, in the order of steps. Returns a row for metrics.csv, or {}."""
 
     @abstractmethod
     def measure(self, epoch: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from scarlet_models.errors import UserError
 
 from .checkpoint import restore_parts
 from .loading import epoch_batches, load_batches
-from .optim import apply_gradients, average, choose_precision, make_optimizer, make_scheduler
+from .optim import apply_gradients, choose_precision, make_optimizer, make_scheduler
 from .progress import Progress
 from .run_folder import RunFolder
 from .task import Task
@@ -34,27 +34,11 @@ READ_EVERY = {"cpu": 1, "cuda": 20}  # steps; a GPU waits while figures are read
 _logger = logging.getLogger(__name__)
 
 
-class _Unread(NamedTuple):
-    """The figures of a step that is done, still on the device."""
-
-    step: int
-    lr: float
-    figures: dict[str, Tensor]
-
-
 class Trainer:
-    """A run of a task: its folder, its optimizer, and how far it is.
+    """A run of a task by a command, as a user types it: its folder, its optimizer, and how far it is.
 
-    Args:
-        task: What is trained.
-        command: The command that trains it, as a user types it.
-
-    Attributes:
-        step: Updates done.
-        row: The last row of metrics.csv, without times.
-
-    Raises:
-        UserError: A bad option of the optimizer or schedule, or a run's folder that does not fit the options.
+    `step` counts the updates done; `row` is the last row of metrics.csv, without times. A UserError says what is wrong
+    with the options of the optimizer or schedule, or with the folder.
     """
 
     def __init__(self, task: Task, command: str) -> None:
@@ -63,18 +47,17 @@ class Trainer:
             amp = choose_precision(task, lambda: next(self.load(0, 0, 1)))
             task.options = self.options = replace(task.options, amp=amp)
         self.optimizer = make_optimizer(task.model, self.options)
-        self.scheduler = make_scheduler(
-            self.optimizer, task.sched, task.steps, task.warmup_steps, task.steps_per_epoch, task.sched_args
-        )
+        self.scheduler = make_scheduler(self.optimizer, task)
         self.scaler = torch.amp.GradScaler(self.world.device.type, enabled=self.options.amp == "fp16")
         self.folder = RunFolder(self.options, self.world, command)
         self.step = 0
         self.row: dict[str, Any] = {}
         self._rows: list[tuple[int, dict[str, Any]]] = []  # not yet in metrics.csv
-        self._unread: list[_Unread] = []
+        self._unread: list[tuple[int, float, dict[str, Tensor]]] = []  # steps, rates, and figures on the device
         self._loss = float("nan")  # of the last step that was read
         self._images, self._seconds = 0, 0.0  # since the last row
         self._saved = time.monotonic()
+        self._parts = {"model": task.model, "optimizer": self.optimizer, "scaler": self.scaler, **task.parts}
         if state := self.folder.take_state():
             self._restore(state)
         task.open(self.folder, self.step)
@@ -82,17 +65,11 @@ class Trainer:
     def run(self) -> None:
         """Trains to the end. SIGINT and SIGTERM end it after a step, with a checkpoint.
 
-        Raises:
-            UserError: A loss or gradient is not finite, an image cannot be read, or the disk is full.
-            KeyboardInterrupt, SystemExit: After SIGINT, and after SIGTERM.
+        A UserError says that a loss or gradient is not finite, an image cannot be read, or the disk is full.
         """
-        steps, label, signals = self.task.steps, self.folder.path.name, self.world.signals
-        with (
-            signals,
-            closing(self.folder),
-            signals.deferring(),
-            Progress(steps, self.step, label, quiet=not self.world.is_main) as progress,
-        ):
+        steps, signals = self.task.steps, self.world.signals
+        progress = Progress(steps, self.step, self.folder.path.name, quiet=not self.world.is_main)
+        with signals, closing(self.folder), signals.deferring(), progress:
             while self.step < steps:
                 epoch = self.step // self.task.steps_per_epoch
                 self._train_epoch(epoch, progress)
@@ -121,11 +98,11 @@ class Trainer:
 
     def load(self, epoch: int, first: int, count: int) -> Iterator[Any]:
         """This rank's parts of `count` batches of an epoch."""
-        options, world = self.options, self.world
-        batches = epoch_batches(self.task.indices, options.batch_size, options.seed, epoch)[first : first + count]
-        parts = batches[:, world.rank :: world.size].reshape(-1, self.task.local_batch).tolist()
+        task, options, world = self.task, self.options, self.world
+        batches = epoch_batches(task.indices, options.batch_size, options.seed, epoch)[first : first + count]
+        parts = batches[:, world.rank :: world.size].reshape(-1, task.local_batch).tolist()
         pin = world.device.type == "cuda"
-        return iter(load_batches(self.task.dataset(epoch), parts, options.workers, pin, self.task.collate))
+        return iter(load_batches(task.dataset(epoch), parts, options.workers, pin, task.collate))
 
     def train_step(self, parts: Iterator[Any]) -> None:
         """One update from the parts of a batch, over all ranks. Nothing is read back from the device."""
@@ -139,22 +116,22 @@ class Trainer:
         for _ in range(options.accumulate):
             part = task.add_gradients(next(parts), lambda loss: self.scaler.scale(loss / options.accumulate))
             figures = {name: figures[name] + value if figures else value for name, value in part.items()}
-        average(task.model, world, *figures.values())
+        gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
+        statistics = [
+            b for b in task.model.buffers() if b.is_floating_point()
+        ]  # or rank 0's checkpoint is not everyone's
+        world.mean_([*gradients, *statistics, *figures.values()])
         task.finish_gradients()
         figures["grad_norm"] = apply_gradients(task.model, self.optimizer, self.scaler, options.clip_grad)
         self.step += 1
         task.end_step(self.step)
-        self._unread.append(_Unread(self.step, self.optimizer.param_groups[0]["lr"], figures))
+        self._unread.append((self.step, self.optimizer.param_groups[0]["lr"], figures))
 
     def read(self) -> None:
-        """Reads the figures of the steps since the last time, and gives them to the task.
-
-        Raises:
-            UserError: A loss or gradient is not finite.
-        """
+        """Gives the task the figures of the steps since the last time; a UserError says that one is not finite."""
         unread, self._unread = self._unread, []
-        names = unread[0].figures if unread else {}
-        values = {name: torch.stack([entry.figures[name] for entry in unread]).cpu() for name in names}
+        names = unread[0][-1] if unread else {}
+        values = {name: torch.stack([figures[name] for _, _, figures in unread]).cpu() for name in names}
         for number, (step, lr, _) in enumerate(unread):
             figures = {name: stacked[number] for name, stacked in values.items()}
             self._check_finite(step, figures)
@@ -164,7 +141,7 @@ class Trainer:
                 self._rows.append((step, self.row))
 
     def _check_finite(self, step: int, figures: dict[str, Tensor]) -> None:
-        """A gradient that is not finite is no harm where a scaler is: it has skipped the step."""
+        """Refuses a loss or gradient that is not finite. A scaler, where there is one, has skipped such gradients."""
         loss, norm = figures["loss"], figures["grad_norm"]
         if not loss.isfinite().all():
             raise self.folder.diverged(self.task.describe_loss(loss), step)
@@ -202,12 +179,8 @@ class Trainer:
             signals.received = signal.SIGTERM if terminated else signal.SIGINT  # of another rank too
             signals.stop()
 
-    def _parts(self) -> dict[str, Any]:
-        own = {"model": self.task.model, "optimizer": self.optimizer, "scaler": self.scaler}
-        return {**own, **self.task.parts}
-
     def _checkpoint(self) -> None:
-        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state = {name: part.state_dict() for name, part in self._parts.items()}
         fixed = {name: value for name, (value, _) in self.task.fixed.items()}
         self.folder.save(self.step, {**state, **self.task.kept, **fixed, "row": self.row})
         self._saved = time.monotonic()
@@ -216,7 +189,7 @@ class Trainer:
         for name, (value, advice) in self.task.fixed.items():
             if state.get(name) != value:
                 raise UserError(f"{self.folder.path} {advice}")
-        restore_parts(self._parts(), state)
+        restore_parts(self._parts, state)
         if missing := {"row", *self.task.kept} - state.keys():
             raise UserError(f"{self.folder.path}: its checkpoint lacks {min(missing)}: another command wrote it")
         self.task.kept = {name: state[name] for name in self.task.kept}

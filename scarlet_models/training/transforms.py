@@ -28,6 +28,7 @@ from .options import CropOptions
 
 _RATIO = 3 / 4, 4 / 3  # of a random crop's sides
 _LUMA = 0.2989, 0.587, 0.114  # of red, green and blue
+_FILTERS = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
 _MOST_WHOLE = {True: 256, False: 96}  # pixels of a side, with and without a GPU: the host crops larger images
 
 
@@ -51,15 +52,15 @@ class Transform:
         """Whether `finish` takes images of this size as they are."""
         return False
 
-    def draw(self, seeds: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Tensor | None:
-        """Random numbers for images of these widths and heights, one row each; None where `pixels` draws them."""
-        return None
+    def draw(self, seeds: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Tensor:
+        """Random numbers for images of these widths and heights, one row each; empty where `pixels` draws them."""
+        return torch.empty(len(seeds), 0)
 
-    def pixels(self, image: Image.Image, row: Tensor | None = None) -> np.ndarray:
+    def pixels(self, image: Image.Image, row: Tensor) -> np.ndarray:
         """The host's part: uint8 of shape (size, size, 3)."""
         return np.asarray(self.host(image))
 
-    def finish(self, pixels: Tensor, rows: Tensor | None = None, whole: bool = False) -> Tensor:
+    def finish(self, pixels: Tensor, rows: Tensor, whole: bool = False) -> Tensor:
         """From `pixels` or `whole` images, uint8 (N, H, W, 3), on the device to the input (N, 3, size, size)."""
         return self.normalise(pixels.permute(0, 3, 1, 2).float())
 
@@ -69,7 +70,8 @@ class Transform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """The network's input (3, size, size) of one image."""
-        return self.finish(torch.from_numpy(self.pixels(image).copy())[None])[0]
+        row = torch.empty(0)
+        return self.finish(torch.from_numpy(self.pixels(image, row).copy())[None], row[None])[0]
 
 
 class Augment(Transform):
@@ -79,15 +81,14 @@ class Augment(Transform):
     """
 
     def __init__(self, size: int, data_config: dict[str, Any], options: CropOptions) -> None:
-        mode = transforms.InterpolationMode(data_config["interpolation"])
-        super().__init__(transforms.Compose([transforms.Resize(size, mode), transforms.CenterCrop(size)]), data_config)
+        super().__init__(transforms.Compose(_square(size, data_config)), data_config)
         self.size, self.options, self.pads = size, options, options.crop == "pad"
 
     def takes_whole(self, width: int, height: int) -> bool:
         """Whether the device can crop images of this size."""
-        return (
-            width == height == self.size if self.pads else max(width, height) <= _MOST_WHOLE[torch.cuda.is_available()]
-        )
+        if self.pads:
+            return width == height == self.size
+        return max(width, height) <= _MOST_WHOLE[torch.cuda.is_available()]
 
     def draw(self, seeds: Sequence[int], sizes: Sequence[tuple[int, int]]) -> Tensor:
         """Rows of top, left, height, width, cubic and flip of the crop, and factors of colour."""
@@ -105,17 +106,16 @@ class Augment(Transform):
             rows.append(row + [crops.uniform(max(0, 1 - strength), 1 + strength) for _ in range(3)])
         return torch.from_numpy(np.array(rows, dtype=np.float32))
 
-    def pixels(self, image: Image.Image, row: Tensor | None = None) -> np.ndarray:
+    def pixels(self, image: Image.Image, row: Tensor) -> np.ndarray:
         """The crop, of images that `finish` does not take whole."""
-        if self.pads or row is None:
-            return super().pixels(image)
+        if self.pads:
+            return super().pixels(image, row)
         top, left, height, width, cubic, flip = row[:6].int().numpy()
         part = image.crop((left, top, left + width, top + height)).resize((self.size, self.size), _FILTERS[cubic])
         return np.asarray(part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part)
 
-    def finish(self, pixels: Tensor, rows: Tensor | None = None, whole: bool = False) -> Tensor:
+    def finish(self, pixels: Tensor, rows: Tensor, whole: bool = False) -> Tensor:
         """Crops and flips images that are whole, changes colours and normalises."""
-        assert rows is not None
         if self.pads:
             pixels = _shift(pixels, *rows[:, [0, 1, 5]].long().unbind(1))
         values = pixels.permute(0, 3, 1, 2).contiguous().float()
@@ -126,7 +126,10 @@ class Augment(Transform):
         return self.normalise(values)
 
 
-_FILTERS = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+def _square(size: int, data_config: dict[str, Any]) -> list[Any]:
+    """What makes any image a square without chance."""
+    mode = transforms.InterpolationMode(data_config["interpolation"])
+    return [transforms.Resize(size, mode), transforms.CenterCrop(size)]
 
 
 def _random_crop(draw: random.Random, width: int, height: int, least: float, most: float) -> tuple[int, int, int, int]:
@@ -211,18 +214,13 @@ def train_transform(size: int, data_config: dict[str, Any], options: CropOptions
         )
     except (AssertionError, ValueError, KeyError) as error:
         raise UserError(f"--auto-augment {auto_augment!r} is unknown to timm: {first_line(error)}") from error
+    crops = crop.transforms
     if options.crop == "pad":
-        mode = transforms.InterpolationMode(data_config["interpolation"])
-        pad = [
-            transforms.Resize(size, mode),
-            transforms.CenterCrop(size),
-            transforms.RandomCrop(size, size // 8, padding_mode="reflect"),
-        ]
-        crop = transforms.Compose([*pad, transforms.RandomHorizontalFlip(options.hflip)])
-    steps = [*crop.transforms, *policy.transforms]
-    for step in steps:
+        shift = transforms.RandomCrop(size, size // 8, padding_mode="reflect")
+        crops = [*_square(size, data_config), shift, transforms.RandomHorizontalFlip(options.hflip)]
+    for step in policy.transforms:
         _repair_posterize(step)
-    return Transform(transforms.Compose(steps), data_config, is_random=True)
+    return Transform(transforms.Compose([*crops, *policy.transforms]), data_config, is_random=True)
 
 
 def eval_transform(size: int, data_config: dict[str, Any]) -> Transform:

@@ -1,7 +1,5 @@
 """Converting published checkpoints (`.pth.tar`) to tensors in timm's layout."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any
@@ -42,16 +40,10 @@ _BLOCK = {
 
 
 def convert(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Read a published checkpoint and recognise its network. None of its code is run.
+    """A published network's name, and its tensors under timm's keys: float32, and int64 counters.
 
-    Args:
-        path: A file whose `model_state` has the layout of SCARLET-A, B or C, with or without `module.` prefixes.
-
-    Returns:
-        The network's name and its tensors under timm's keys: float32, and int64 counters.
-
-    Raises:
-        UserError: The checkpoint is damaged, holds code, or is not one of these networks.
+    The file's `model_state` has the layout of SCARLET-A, B or C, with or without `module.` prefixes. No code in it is
+    run: a checkpoint that holds code, is damaged, or is of another network is a UserError.
     """
     published = _read(path)
     nearest = max(GENOTYPES, key=lambda candidate: len(keys(candidate).keys() & published.keys()))

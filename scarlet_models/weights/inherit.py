@@ -6,8 +6,6 @@ et al., arXiv 1908.09791). What has no counterpart starts as if it were not ther
 pass, a depthwise convolution is the identity, and a block where the other network has an identity adds nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 
 from scarlet_models import networks
 from scarlet_models.errors import UserError
-from scarlet_models.from_timm import Step, blocks_of, source_name, space_of, steps_of
+from scarlet_models.from_timm import Step, blocks_of, space_of, steps_of
 from scarlet_models.space.space import Genotype, SearchSpace
 
 _OPEN_GATE = 2.0  # hard sigmoid of it is 0.83: open, yet not where its gradient ends
@@ -42,8 +40,7 @@ def inherit_from(model: nn.Module, network: str, space: str, source: str) -> Non
 
 def load_donor(space: SearchSpace, source: str) -> Donor:
     """A trained network whose stem, head, stages and activations are those of the space."""
-    name = source_name(source)
-    model: Any = networks.create(name, pretrained=True)
+    model: Any = networks.create(source, pretrained=True)
     genotype = getattr(model, "genotype", None) or space_of(model)[1]
     return donor_of(space, model, genotype, source)
 

@@ -1,13 +1,10 @@
 """The weights that are here, and installing others so that a full disk or a kill at any moment loses nothing."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
 import safetensors.torch
-import timm
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError
@@ -16,6 +13,7 @@ from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
 from scarlet_models.errors import UserError
 from scarlet_models.files import remove, sha256_of, write_bytes
 from scarlet_models.models import refresh
+from scarlet_models.networks import create_on_meta
 from scarlet_models.space.released import GENOTYPES
 
 from . import store
@@ -31,16 +29,11 @@ def tags() -> list[str]:
 @lru_cache
 def shapes(name: str) -> dict[str, torch.Size]:
     """Names and shapes of the tensors of `NAME.TAG`."""
-    with torch.device("meta"):
-        return {key: tensor.shape for key, tensor in timm.create_model(name).state_dict().items()}
+    return {key: tensor.shape for key, tensor in create_on_meta(name).state_dict().items()}
 
 
 def install(data: bytes, name: str) -> Path:
-    """Install the content of a safetensors file as the weights of `NAME.TAG`, and register them with timm.
-
-    Returns:
-        The file in the store.
-    """
+    """Install a safetensors file's content as the weights of `NAME.TAG`, known to timm; return its place."""
     if name not in tags():
         raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")
     try:
@@ -90,12 +83,10 @@ def verify() -> list[dict[str, str]]:
 
 
 def install_file(path: Path, name: str = "") -> Path:
-    """Put weights into the store as NAME.TAG, by default the file's own name. Returns their place there.
+    """Put weights into the store as `name`, by default the file's own. Returns their place there.
 
-    Args:
-        path: A safetensors file, which is kept as it is; or the folder of an exported network or of its run, whose
-            weights are rounded to float16, batch norms excepted.
-        name: NAME.TAG.
+    A safetensors file is kept as it is. Weights of an exported network's folder, or of its run, are rounded to float16,
+    batch norms excepted.
     """
     try:
         if path.is_dir():

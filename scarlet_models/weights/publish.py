@@ -1,7 +1,5 @@
 """Model cards, and publishing networks on the Hugging Face Hub in timm's layout with such a card."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping
@@ -9,11 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import timm
-import torch
 from huggingface_hub import CommitOperationAdd, EvalResult, HfApi, ModelCardData
 
 from scarlet_models.errors import UserError
+from scarlet_models.networks import create_on_meta
 
 from .install import tags
 from .save import load, write_config
@@ -59,9 +56,6 @@ def publish(source: str, repo_id: str, private: bool = False) -> str:
         source: NAME.TAG whose weights are here, or the folder of an exported network or of its run.
         repo_id: USER/NAME, created if absent. A model card that is already there is kept.
         private: Make a new repository private.
-
-    Raises:
-        UserError: There are no such weights, or the Hub refuses or cannot be reached. Nothing is committed then.
     """
     with TemporaryDirectory() as scratch:
         model, files = _tag(source, Path(scratch)) if source in tags() else _folder(source)
@@ -146,8 +140,7 @@ def _tag(name: str, scratch: Path) -> tuple[Any, dict[str, Path]]:
     weights = find_checked(*name.split(".", 1))
     if weights is None:
         raise UserError(f"no weights for {name} here; `scarlet-models weights list` shows what there is")
-    with torch.device("meta"):
-        model = timm.create_model(name)
+    model = create_on_meta(name)
     write_config(model, scratch / CONFIG)
     return model, {CONFIG: scratch / CONFIG, WEIGHTS: weights}
 

@@ -1,7 +1,5 @@
 """Which weights `pretrained=True` loads: those of the store, else the package, else the Hub; never random ones."""
 
-from __future__ import annotations
-
 import contextlib
 import warnings
 from collections.abc import Mapping
@@ -33,7 +31,9 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if any(overlay.get(source) for source in _SOURCES):  # those of the cfg must not come before it
         overlay = {"source": None, **dict.fromkeys(_SOURCES), **overlay}
     overlay |= _OURS
-    given, cache_dir = {**_fields(cfg), **overlay}, kwargs.get("cache_dir")
+    entries: Any = {} if not cfg or isinstance(cfg, str) else cfg  # else a mapping or timm's PretrainedCfg
+    given = {**(entries if isinstance(entries, Mapping) else vars(entries)), **overlay}
+    cache_dir = kwargs.get("cache_dir")
     if any(given.get(source) for source in _SOURCES):
         _check_given(given, cache_dir)
         return {**kwargs, "pretrained_cfg_overlay": overlay}
@@ -78,13 +78,6 @@ def fit(state_dict: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     if problem := not_finite(tensors):
         raise UserError(f"the weights are damaged: {problem}")
     return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
-
-
-def _fields(cfg: Any) -> dict[str, Any]:
-    """The entries of an explicit cfg: a mapping or timm's PretrainedCfg; none for a tag."""
-    if not cfg or isinstance(cfg, str):
-        return {}
-    return dict(cfg) if isinstance(cfg, Mapping) else dict(vars(cfg))
 
 
 def _find_checked(name: str, tag: str | None, cache_dir: Any, asked: bool) -> Path:

@@ -1,7 +1,5 @@
 """Saving and loading networks in folders of the layout that timm loads: config.json and model.safetensors."""
 
-from __future__ import annotations
-
 import copy
 import os
 import shutil
@@ -78,7 +76,12 @@ def whole_folder(folder: Path, names: set[str]) -> Iterator[Path]:
         yield temporary
         for path in (*temporary.iterdir(), temporary):
             fsync(path)
-        _replace(folder, temporary)
+        old = temporary.with_suffix(".old")
+        if folder.exists():
+            folder.rename(old)  # a kill here leaves both, under hidden names
+        temporary.rename(folder)
+        fsync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
     finally:
@@ -131,13 +134,3 @@ def write_config(
         write(described, path, model_config=extra, model_args=arguments)
     except ValueError as error:
         raise UserError(f"cannot save the model's configuration: {error}") from error
-
-
-def _replace(folder: Path, new: Path) -> None:
-    """Replace the old folder by the new one. A kill between the renames leaves both, under hidden names."""
-    old = new.with_suffix(".old")
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    fsync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)

@@ -4,8 +4,6 @@ timm builds whatever config.json says. These checks refuse what would give rando
 safetensors, or ask for more memory than any machine has.
 """
 
-from __future__ import annotations
-
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +29,11 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.in
 def locate(name: str) -> str:
     """What timm takes for a network that a user names: local-dir:FOLDER for a folder, or for a run that exported one.
 
-    A folder without a network hides no network of its name.
+    A file of weights stands for the folder that it is in. A folder without a network hides no network of its name.
     """
     folder = Path(name.removeprefix(f"{LOCAL}:"))
+    if folder.is_file() and (folder.parent / CONFIG).is_file():
+        return f"{LOCAL}:{folder.parent}"
     if not name or not folder.is_dir():
         return name
     exported = [] if (folder / CONFIG).is_file() else sorted(folder.glob(f"exported/*/{CONFIG}"))
@@ -145,14 +145,10 @@ def _problem(config: Mapping[str, Any]) -> str:
         return "pretrained_strict is false, so missing weights would be random"
     if cfg.get("custom_load"):
         return "custom_load asks for another format than safetensors"
-    return _scarlet_problem(arguments) if architecture == "scarlet_net" else ""
-
-
-def _scarlet_problem(arguments: Mapping[str, Any]) -> str:
-    if "genotype" not in arguments:
+    ours, space = architecture == "scarlet_net", arguments.get("space", "scarlet")
+    if ours and "genotype" not in arguments:
         return "model_args hold no genotype"
-    space = arguments.get("space", "scarlet")
-    if not isinstance(space, Mapping) and space not in names():
+    if ours and not isinstance(space, Mapping) and space not in names():
         return f"space {reprlib.repr(space)} is neither a whole space nor one of {', '.join(names())}"
     return ""
 

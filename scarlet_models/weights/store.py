@@ -4,8 +4,6 @@ A folder of weights holds files `NAME.TAG.safetensors` and a `manifest.json` tha
 or to several while `install` replaces the file: wherever that is killed, the file that is there is listed.
 """
 
-from __future__ import annotations
-
 import os
 from importlib.resources import files
 from pathlib import Path

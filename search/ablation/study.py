@@ -1,19 +1,107 @@
-"""A study: supernets of each variant and seed, the commands that each needs, and what of them is done."""
+"""A study: supernets of each variant and seed, the commands that each needs, and what runs those that are not done.
+
+A cell of it is a folder VARIANT_sSEED. The files that its commands have written say how far it is, so a study can be
+interrupted and resumed at any time, and folders that were made by hand count too.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from scarlet_models.documents import read_csv, read_json
+from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.program import Program
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
 
-from .cells import BATCH_NORMS, VARIANTS, Cell, make_cells
 from .options import AblationOptions
+
+# Options of train, spelt out so that no default matters.
+VARIANTS: dict[str, dict[str, str]] = {
+    "skip": {"stabilizer": "skip", "init": "torch", "sampling": "fair"},
+    "torch": {"stabilizer": "linear", "init": "torch", "sampling": "fair"},
+    "identity": {"stabilizer": "linear", "init": "identity", "sampling": "fair"},
+    "orthogonal": {"stabilizer": "linear", "init": "orthogonal", "sampling": "fair"},
+    "identity_noise": {"stabilizer": "linear", "init": "identity_noise", "sampling": "fair"},
+    "bn": {"stabilizer": "bn", "init": "torch", "sampling": "fair"},
+    "relu": {"stabilizer": "relu", "init": "torch", "sampling": "fair"},
+    "uniform": {"stabilizer": "linear", "init": "torch", "sampling": "uniform"},
+    "skip_uniform": {"stabilizer": "skip", "init": "torch", "sampling": "uniform"},
+}
+STAGES = ("train", "recalibrated", "running", "similarity")
+BATCH_NORMS = ("recalibrated", "running")
+LOG = "ablate.log"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A supernet of a variant and a seed, and its folder."""
+
+    variant: str
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def fair_steps(self) -> int:
+        """Fair steps that were trained and recorded."""
+        path = self.folder / "metrics.csv"
+        rows = read_csv(path, ("step",))[1] if path.exists() else []
+        return int(float(rows[-1]["step"] or 0)) if rows else 0
+
+    def trained(self) -> int:
+        """Fair steps of the finished supernet; 0 if there is none."""
+        return self._count("supernet.json", "steps")
+
+    def ranked(self, batch_norm: str) -> int:
+        """Networks in the finished ranking; 0 if there is none."""
+        return self._count(f"rank_{batch_norm}.json", "networks")
+
+    def compared(self) -> bool:
+        return (self.folder / "similarity.csv").exists()
+
+    def _count(self, name: str, key: str) -> int:
+        path = self.folder / name
+        return int(read_json(path, dict)[key]) if path.exists() else 0
+
+
+def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
+    """The cells, seed by seed, so that early results compare all variants."""
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise UserError(f"--variants: {variant!r} is not one of {', '.join(VARIANTS)}")
+    for option, values in (("variants", variants), ("seeds", seeds)):
+        if not values or len(set(values)) < len(values):
+            raise UserError(f"--{option}: {values} is empty or holds something twice")
+    return [Cell(variant, seed, out / f"{variant}_s{seed}") for seed in seeds for variant in variants]
+
+
+def find_cells(out: Path) -> list[Cell]:
+    """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed."""
+    named = [(*path.name.rpartition("_s"), path) for path in out.glob("*_s*")]
+    cells = [
+        Cell(variant, int(seed), path) for variant, _, seed, path in named if variant in VARIANTS and seed.isdecimal()
+    ]
+    finished = [cell for cell in cells if cell.trained()]
+    if not finished:
+        raise UserError(f"{out} has no finished supernet in a folder such as skip_s0; scarlet-search ablate makes them")
+    return sorted(finished, key=lambda cell: (list(VARIANTS).index(cell.variant), cell.seed))
 
 
 class Study:
@@ -32,9 +120,8 @@ class Study:
         self.networks = min(options.networks or len(known), len(known))
 
     def _data(self) -> dict[str, Any]:
-        options = self.options
-        places = {"data_dir": options.data_dir, "dataset": options.dataset}
-        return {"threads": 1, "workers": options.workers} | {name: place for name, place in places.items() if place}
+        places = {name: place for name in ("data_dir", "dataset") if (place := getattr(self.options, name))}
+        return {"threads": 1, "workers": self.options.workers, **places}
 
     def arguments(self, cell: Cell, stage: str) -> list[str]:
         """Arguments of scarlet-search for one of `STAGES`. Those of train are in a file beside the cell's folder."""
@@ -57,3 +144,62 @@ class Study:
             "similarity": cell.compared(),
         }
         return {"cell": cell.name, "fair_steps": cell.fair_steps(), **done}
+
+
+class Runner:
+    """Runs some cells of a study at once, each stage of a cell as a process with one thread."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.now: dict[str, str] = {}  # what each cell is doing, by its name
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stopped = threading.Event()
+
+    def run(self) -> dict[str, str]:
+        """Run all stages that are not done. Return the cells that failed, and why."""
+        cells = self.study.cells
+        with ThreadPoolExecutor(self.study.options.jobs) as pool:
+            try:
+                reasons = pool.map(self._run_cell, cells)
+                return {cell.name: reason for cell, reason in zip(cells, reasons, strict=True) if reason}
+            except BaseException:
+                self._stopped.set()
+                for process in list(self._processes):
+                    process.terminate()  # what it has done is kept
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _run_cell(self, cell: Cell) -> str:
+        """Run the stages that the cell lacks, up to one that fails. Return why that failed, else nothing."""
+        log = cell.folder / LOG
+        try:
+            cell.folder.mkdir(parents=True, exist_ok=True)
+            for stage in STAGES:
+                if self.study.state(cell)[stage]:
+                    continue
+                self.now[cell.name] = stage
+                _logger.info("%s: %s", cell.name, stage)
+                if status := self._call(self.study.arguments(cell, stage), log):
+                    self.now[cell.name] = f"{stage} failed"
+                    *_, last = "", *log.read_text(errors="replace").strip().splitlines()
+                    return f"{stage} ended with {status}: {last}"
+        except (OSError, UserError) as error:
+            self.now[cell.name] = "failed"
+            return str(error)
+        self.now.pop(cell.name, None)
+        return ""
+
+    def _call(self, arguments: list[str], log: Path) -> int:
+        """Run a subcommand. Return its exit status."""
+        command = [sys.executable, "-m", "scarlet_models.search", *arguments]
+        with log.open("ab") as file:
+            file.write(f"$ {shlex.join(command)}\n".encode())
+            file.flush()
+            process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            self._processes.add(process)
+            if self._stopped.is_set():
+                process.terminate()
+            try:
+                return process.wait()
+            finally:
+                self._processes.discard(process)

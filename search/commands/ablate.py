@@ -13,7 +13,6 @@ at random instead of strictly fairly, as many in a step).
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,11 +24,12 @@ from scarlet_models.parsing import shell_line
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions as Options
 from scarlet_models.signals import StopSignals
+from scarlet_models.terminal import console, output, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from scarlet_models.search.ablation.runner import Runner
+    from scarlet_models.search.ablation.study import Runner
 
 EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --known nas-bench-macro_cifar10.json --jobs 2
   scarlet-search ablate --data-dir cifar10 --known known.json.gz --variants "[skip,torch,bn]" --seeds "[0]" --plan
@@ -38,15 +38,10 @@ EXAMPLE = """  scarlet-search ablate --data-dir cifar10 --known nas-bench-macro_
 
 
 def main(options: Options) -> None:
-    """Run what is not done, and show what is."""
     from rich.live import Live
 
-    from scarlet_models.search.ablation.runner import Runner
-    from scarlet_models.search.ablation.study import Study
-    from scarlet_models.terminal import console
-    from scarlet_models.training.progress import log_to_stderr
+    from scarlet_models.search.ablation.study import Runner, Study
 
-    log_to_stderr()
     runner = Runner(Study(options, cli.PROGRAM))
     failures: dict[str, str] = {}
     if not options.plan:
@@ -54,10 +49,8 @@ def main(options: Options) -> None:
         line, shown = shell_line("scarlet-search ablate", options), live if sys.stdout.isatty() else nullcontext()
         with owning(Path(options.out)), StopSignals(line), shown:
             failures = runner.run()
-    if options.json:
-        print(json.dumps([runner.study.state(cell) for cell in runner.study.cells]))
-    else:
-        console().print(_table(runner))
+    states = [runner.study.state(cell) for cell in runner.study.cells]
+    output(states, options.json, lambda _: console().print(_table(runner)))
     if failures:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         count = len(runner.study.cells)
@@ -65,8 +58,7 @@ def main(options: Options) -> None:
 
 
 def _table(runner: Runner) -> Table:
-    from scarlet_models.search.ablation.cells import STAGES
-    from scarlet_models.terminal import table
+    from scarlet_models.search.ablation.study import STAGES
 
     shown = table("cell", ">fair steps", *STAGES, "now")
     for cell in runner.study.cells:

@@ -8,17 +8,16 @@ searches with other limits and objectives too. If interrupted, run the same comm
 result. Another search in the same folder keeps evaluations.jsonl and replaces the rest: generations/ (populations and
 fronts), metrics.csv, search.json with the front, front.png and hypervolume.png.
 
-With --anchors, a regression from scores and genotypes to a few known accuracies corrects the scores, if it is better in
-cross-validation. With --known and no supernet, the scores are the known accuracies. Runs as one process, or as several
-under torchrun, which share the networks.
+With --known and no supernet, the scores are the known accuracies. Runs as one process, or as several under torchrun,
+which share the networks.
 """
 
-from __future__ import annotations
-
-import json
 from typing import Any
 
+from rich.table import Table
+
 from scarlet_models.search.evolution.options import EvolveOptions as Options
+from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-search evolve runs/supernet --data-dir images --max-macs 300M
   scarlet-search evolve --config runs/evolve/config.yaml --resume
@@ -33,27 +32,18 @@ SHOWN = 20  # networks of the front that are printed
 
 
 def main(options: Options) -> None:
-    """Search to the end, and print the front."""
     from scarlet_models.search.evolution.search import run_search
-    from scarlet_models.training.progress import log_to_stderr
 
-    log_to_stderr()
-    search = run_search(options)
-    if search is None:
-        return
-    if options.json:
-        print(json.dumps(search.report()))
-    else:
-        show(search.report())
-        if search.anchors:
-            print(search.anchors.summary())
-        print(f"written to {options.out}/search.json, front.png and hypervolume.png")
+    if search := run_search(options):
+        output(search.report, options.json, show)
+        if not options.json:
+            if search.scores.anchors:
+                print(search.scores.anchors.summary())
+            print(f"written to {options.out}/search.json, front.png and hypervolume.png")
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print the front, and the search beside its rivals."""
-    from scarlet_models.search.evolution.comparison import compare_searches
-    from scarlet_models.terminal import console, table
+    from scarlet_models.search.evolution.rivals import compare_searches
 
     out, front = console(), report["front"]
     out.print(_table(front))
@@ -69,10 +59,7 @@ def show(report: dict[str, Any]) -> None:
     out.print(compared)
 
 
-def _table(front: list[dict[str, Any]]) -> Any:
-    """The front, or networks evenly spread over it if it is long."""
-    from scarlet_models.terminal import short, table
-
+def _table(front: list[dict[str, Any]]) -> Table:
     count = min(len(front), SHOWN)
     rows = [front[round(i * (len(front) - 1) / max(count - 1, 1))] for i in range(count)]
     more = {"score": ("raw score", "{:.2f}"), "latency": ("latency", "{:.2f} ms")}

@@ -8,16 +8,14 @@ pretrained=True) loads the folder, scarlet-models publish pushes it, and scarlet
 and int8 files of it.
 """
 
-from __future__ import annotations
-
-import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scarlet_models.options import option
+from scarlet_models.parsing import next_line
 from scarlet_models.search.scoring.options import HeldOutOptions
+from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-search export runs/a --out models/a
   scarlet-search export 0,1,2,3,0 --supernet runs/mini --data-dir images --out models/best
@@ -35,7 +33,6 @@ class Options(HeldOutOptions):
         calibration_images: Training images to recalibrate batch norm on.
         latency_table: table.json of scarlet-search latency, or its folder, of this device; empty for none.
         out: Folder to write; empty for exported/NAME.
-        json: Print the result as one JSON object.
     """
 
     network: str = option(positional=True)
@@ -43,22 +40,12 @@ class Options(HeldOutOptions):
     calibration_images: int = option(1000, least=2)
     latency_table: str = ""
     out: str = option("", free=True)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
-    """Find the network, write its folder and print what is in it.
-
-    Raises:
-        UserError: No such network, one without weights, a stabilizer that cannot be folded, or a folder that cannot be
-            written.
-    """
     from scarlet_models.networks import file_stem
-    from scarlet_models.search.retraining.export import time_beside, trained, write
-    from scarlet_models.search.retraining.inherited import inherited
-    from scarlet_models.training.progress import log_to_stderr
+    from scarlet_models.search.retraining.export import inherited, time_beside, trained, write
 
-    log_to_stderr()
     if options.supernet:
         network = inherited(options.network, options.supernet, options, options.calibration_images)
     else:
@@ -66,15 +53,10 @@ def main(options: Options) -> None:
     if options.latency_table:
         time_beside(network, options.latency_table)
     report = write(network, Path(options.out or f"exported/{file_stem(options.network)}"))
-    if options.json:
-        print(json.dumps(report))
-    else:
-        _show(report)
+    output(report, options.json, _show)
 
 
 def _show(report: dict[str, Any]) -> None:
-    from scarlet_models.terminal import console, short, table
-
     about = {
         "config.json": "architecture, classes and transform",
         "model.safetensors": "weights",
@@ -89,10 +71,9 @@ def _show(report: dict[str, Any]) -> None:
         if key in report:
             print(f"top-1     {report[key]:.2f}% of the {what} images")
     if latency := report.get("latency"):
-        measured = (
-            "timed on another device" if latency["measured"] is None else f"{latency['measured']:.2f} ms measured"
-        )
-        print(f"latency   {latency['predicted']:.2f} ms by the table, {measured}")
+        measured = latency["measured"]
+        said = "timed on another device" if measured is None else f"{measured:.2f} ms measured"
+        print(f"latency   {latency['predicted']:.2f} ms by the table, {said}")
     shown = table("file", ">MB", "what")
     for name, size in report["files"].items():
         shown.add_row(name, f"{size / 1e6:.2f}", about[name])
@@ -100,4 +81,4 @@ def _show(report: dict[str, Any]) -> None:
     console().print(shown)
     source = f"local-dir:{report['folder']}"
     print(f'\ntimm.create_model("{source}", pretrained=True)')
-    print(f"next: {shlex.join(['scarlet-models', 'classify', 'IMAGES', '--model', source])}")
+    print(next_line("scarlet-models", "classify", "IMAGES", "--model", source))

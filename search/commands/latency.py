@@ -13,14 +13,15 @@ that come back. (extras: export for onnxruntime, executorch for executorch)
 
 from __future__ import annotations
 
-import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scarlet_models.options import option
+from scarlet_models.options import JsonOptions
+from scarlet_models.parsing import next_line
 from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.terminal import console, output
+from scarlet_models.terminal import table as columns
 
 if TYPE_CHECKING:
     from scarlet_models.search.latency.table import LatencyTable
@@ -33,28 +34,15 @@ EXAMPLE = """  scarlet-search latency --threads 1 --out runs/latency
 
 
 @dataclass
-class Options(LatencyOptions):
-    """Options of latency.
-
-    Args:
-        json: Print facts and validation as one JSON object.
-    """
-
-    json: bool = option(False, once=True)
+class Options(LatencyOptions, JsonOptions):
+    """Options of latency."""
 
 
 def main(options: Options) -> None:
-    """Measure or read, write the table and print how good it is; or write programs to measure elsewhere.
-
-    Raises:
-        UserError: A missing package or device, or a folder that cannot be written.
-    """
     from scarlet_models.search.latency.bench import measure
     from scarlet_models.search.latency.elsewhere import emit, read_table
     from scarlet_models.search.latency.table import NAME
-    from scarlet_models.training.progress import log_to_stderr
 
-    log_to_stderr()
     if options.emit:
         folder = emit(options)
         print(f"programs, manifest.json and measure.sh are in {folder}\nnext: read {folder / 'README.md'}")
@@ -62,18 +50,14 @@ def main(options: Options) -> None:
     table = read_table(Path(options.from_)) if options.from_ else measure(options)
     path = Path(options.out) / NAME
     table.save(path)
-    if options.json:
-        print(json.dumps({"table": str(path), "facts": table.facts, "validation": table.validation}))
-    else:
-        _show(table, path)
+    content = {"table": str(path), "facts": table.facts, "validation": table.validation}
+    output(content, options.json, lambda _: _show(table, path))
 
 
 def _show(table: LatencyTable, path: Path) -> None:
     import numpy as np
 
     from scarlet_models.search.scoring.ranking import Estimate
-    from scarlet_models.terminal import console
-    from scarlet_models.terminal import table as columns
 
     facts, out = table.facts, console()
     out.print(
@@ -95,6 +79,6 @@ def _show(table: LatencyTable, path: Path) -> None:
         out.print(f"\n{said['networks']} whole networks of {min(took):.2f} to {max(took):.2f} ms against the sums:")
         out.print(f"Spearman {ranks}; of MACs alone {macs}", markup=False)
         out.print(f"mean error {said['mape']:.1f}%; {said['mape_scaled']:.1f}% after a scale of {said['scale']:.3f}")
-    limit = f"{sum(table.range) / 2:.3g}ms"
-    use = ["scarlet-search", "evolve", "SUPERNET", "--data-dir", "IMAGES", "--latency-table", str(path.parent)]
-    print(f"\nwritten to {path}\nnext: {shlex.join([*use, '--max-latency', limit])}")
+    use = ["--latency-table", str(path.parent), "--max-latency", f"{sum(table.range) / 2:.3g}ms"]
+    print(f"\nwritten to {path}")
+    print(next_line("scarlet-search", "evolve", "SUPERNET", "--data-dir", "IMAGES", *use))

@@ -4,9 +4,6 @@ Writes scikit-learn's digits as images, runs the stages of run with the recipe d
 reads digits that it has never seen. Run it again to see that nothing is done twice.
 """
 
-from __future__ import annotations
-
-import json
 import logging
 import time
 from dataclasses import dataclass, replace
@@ -15,9 +12,10 @@ from typing import Any
 
 from scarlet_models.files import owning
 from scarlet_models.options import option
-from scarlet_models.parsing import shell_line
+from scarlet_models.parsing import next_line, shell_line
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SharedOptions
+from scarlet_models.terminal import output
 
 from . import run
 
@@ -37,30 +35,20 @@ class Options(SharedOptions):
 
 
 def main(options: Options) -> None:
-    """Write the digits, search, and read some of them."""
     from scarlet_models.search.pipeline.digits import read_digits, write_digits
-    from scarlet_models.training.progress import log_to_stderr
 
-    log_to_stderr()
     started = time.monotonic()
     digits = Path(options.out) / "digits"
     _logger.info("digits: scikit-learn's 1,797 handwritten digits are the images, in %s", digits)
     with owning(digits.parent):
         write_digits(digits)
-    search = _as_run(options, digits)
+    recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": "digits"}))
+    search = replace(recipe, data_dir=str(digits), name="quickstart", **vars(options))
     result = run.carry_out(search, shell_line("scarlet-search quickstart", options))
     _logger.info("timm loads the network, which reads the digits of the test split, that nothing has seen before")
     result["read"] = read_digits(result["exported"], search)
     result["seconds"] = round(time.monotonic() - started, 1)
-    if options.json:
-        print(json.dumps(result))
-    else:
-        _show(result)
-
-
-def _as_run(options: Options, digits: Path) -> run.Options:
-    recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": "digits"}))
-    return replace(recipe, data_dir=str(digits), name="quickstart", **vars(options))
+    output(result, options.json, _show)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -71,7 +59,6 @@ def _show(result: dict[str, Any]) -> None:
     some = read[step // 2 :: step]
     texts = [one["said"] if one["said"] == one["digit"] else f"{one['said']} (is {one['digit']})" for one in some]
     print(f"\nit reads {right} of {len(read)} new digits right; some of them: {'  '.join(texts)}")
-    print(
-        f"{result['seconds']:.0f} seconds. For your own images, a folder with train/CLASS/*.jpg and test/CLASS/*.jpg:"
-    )
-    print("next: scarlet-search run --config digits --data-dir IMAGES --out runs/first")
+    took = f"{result['seconds']:.0f} seconds"
+    print(f"{took}. For your own images, a folder with train/CLASS/*.jpg and test/CLASS/*.jpg:")
+    print(next_line("scarlet-search", "run", "--config", "digits", "--data-dir", "IMAGES", "--out", "runs/first"))

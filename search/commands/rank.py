@@ -4,8 +4,7 @@ Scores the paths of a random sample of the known networks (the seed fixes it; id
 stage) on held-out images. Reports Kendall's tau-b with its 95% bootstrap interval, beside predictors that need no
 supernet (number of blocks, MACs, parameters, and the combination of them that ranks best), over all pairs of networks
 and within bands of about equal MACs; then tau and Spearman's correlation among networks of equal depth, and the known
-accuracy of the networks of highest score. With --anchors, a regression from scores and genotypes to a few known
-accuracies corrects the scores; it stands beside the same regression without the supernet.
+accuracy of the networks of highest score.
 
 Writes rank_running or rank_recalibrated (.csv, .json, .png). Scores go to evaluations.jsonl in groups of 64: no path is
 scored twice. If interrupted, run the same command again; it repeats one group at most.
@@ -13,16 +12,15 @@ scored twice. If interrupted, run the same command again; it repeats one group a
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.table import Table
+
 from scarlet_models.search.scoring.options import RankOptions as Options
+from scarlet_models.terminal import console, output, table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rich.table import Table
-
     from scarlet_models.search.scoring.rank import Ranking
 
 EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.json --data-dir cifar10
@@ -31,23 +29,15 @@ EXAMPLE = """  scarlet-search rank runs/macro --known nas-bench-macro_cifar10.js
 
 
 def main(options: Options) -> None:
-    """Score, compare, write and print."""
     from scarlet_models.search.scoring.rank import rank_networks
-    from scarlet_models.training.progress import log_to_stderr
 
-    log_to_stderr()
     ranking = rank_networks(options)
     file = ranking.save()
-    if options.json:
-        print(json.dumps(ranking.report()))
-    else:
-        show(ranking, file)
+    output(ranking.report(), options.json, lambda _: show(ranking, file))
 
 
 def show(ranking: Ranking, file: Path) -> None:
-    """Print the ranking's statistics."""
     from scarlet_models.search.scoring.ranking import FEWEST
-    from scarlet_models.terminal import console, table
 
     shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")
     shown.add_row("all", str(len(ranking.networks)), str(ranking.tau), str(ranking.spearman))
@@ -70,15 +60,12 @@ def show(ranking: Ranking, file: Path) -> None:
 
 
 def _predictors(ranking: Ranking) -> Table:
-    from scarlet_models.search.scoring.baselines import signed
-    from scarlet_models.terminal import table
-
     baselines = ranking.baselines
     columns = [">Kendall's tau [95%]", ">Δ to best label-free"]
     if baselines.bands > 1:
         columns += [f">within {baselines.bands} bands of MACs", ">Δ to best label-free"]
     shown = table("predictor", *columns)
     for row in baselines.predictors:
-        cells = [str(row.tau), signed(row.difference), str(row.within), signed(row.difference_within)]
+        cells = [f"{row.tau}", f"{row.difference:+}", f"{row.within}", f"{row.difference_within:+}"]
         shown.add_row(row.name, *cells[: len(columns)])
     return shown

@@ -6,11 +6,7 @@ network itself is built from its genotype and trained. How the authors searched 
 the recipes are ours.
 """
 
-from __future__ import annotations
-
-import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from scarlet_models.errors import UserError
@@ -19,6 +15,7 @@ from scarlet_models.parsing import shell_line
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SharedOptions
 from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
+from scarlet_models.terminal import output, short
 
 from . import run
 
@@ -26,9 +23,6 @@ EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
   scarlet-search reproduce scarlet_a --data-dir imagenet --processes 8
   scarlet-search reproduce scarlet_c --data-dir imagenet --skip-search
   scarlet-search reproduce scarlet_b --recipe imagenette --data-dir imagenette.tar"""
-
-_OWN = ("network", "recipe", "skip_search")  # options that run does not have
-_SPACE = "scarlet"  # of the released networks
 
 
 @dataclass(kw_only=True)
@@ -57,46 +51,41 @@ class Options(SharedOptions):
 
 
 def main(options: Options) -> None:
-    """Run the stages and set the result beside the released network."""
-    from scarlet_models.terminal import short
+    released = _released(options.network)
+    if result := run.carry_out(_as_run(options, released), shell_line("scarlet-search reproduce", options)):
+        output({**result, "released": released}, options.json, _show)
 
-    result = run.carry_out(_as_run(options), shell_line("scarlet-search reproduce", options))
-    if not result:
-        return
-    known = result["released"] = _released(options.network)
-    if options.json:
-        print(json.dumps(result))
-        return
+
+def _show(result: dict[str, Any]) -> None:
     run.show(result)
-    macs, params = short(known["macs"]), short(known["params"])
+    known = result["released"]
     print(f"\nreleased   {known['genotype']}")
-    print(f"           {macs} MACs, {params} params; {known['paper_top1']}% in the paper")
+    costs = f"{short(known['macs'])} MACs, {short(known['params'])} params"
+    print(f"           {costs}; {known['paper_top1']}% in the paper")
 
 
-def _as_run(options: Options) -> run.Options:
+def _as_run(options: Options, released: dict[str, Any]) -> run.Options:
     """Options of run: the recipe's, ours over them, and the released network's cost as the limit."""
-    if options.network not in GENOTYPES:
-        raise UserError(f"no released network {options.network!r}: there are {', '.join(GENOTYPES)}")
     recipe: run.Options = cli.PROGRAM.build("run", cli.PROGRAM.resolve("run", {"config": options.recipe}))
-    known = _released(options.network)
     if options.skip_search:
-        recipe = replace(recipe, genotype=known["genotype"], space=_SPACE)
-    elif recipe.space != _SPACE:
+        recipe = replace(recipe, genotype=released["genotype"], space="scarlet")
+    elif recipe.space == "scarlet":
+        recipe = replace(recipe, max_macs=released["macs"])
+    else:
         raise UserError(
-            f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of {_SPACE}: "
+            f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of scarlet: "
             "give a recipe of that space, such as paper_imagenet or imagenette"
         )
-    else:
-        recipe = replace(recipe, max_macs=known["macs"])
-    given = {name: value for name, value in vars(options).items() if value and name not in _OWN}
-    given.setdefault("out", str(Path("runs") / options.network))
-    return replace(recipe, **given, name=options.network)
+    given = {name: value for name, value in vars(options).items() if value and hasattr(recipe, name)}
+    return replace(recipe, **{"out": f"runs/{options.network}", **given}, name=options.network)
 
 
 def _released(network: str) -> dict[str, Any]:
     """Genotype, exact cost and published accuracy of a released network."""
     from scarlet_models.space.space import Genotype
 
+    if network not in GENOTYPES:
+        raise UserError(f"no released network {network!r}: there are {', '.join(GENOTYPES)}")
     genotype = Genotype.parse(GENOTYPES[network])
     cost = genotype.cost()
     return {"genotype": str(genotype), "macs": cost.macs, "params": cost.params, "paper_top1": PAPER_TOP1[network]}

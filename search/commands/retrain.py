@@ -5,8 +5,6 @@ goes on to the same result. To fine-tune a network that has weights, or to train
 train.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.search.retraining.options import RetrainOptions as Options
@@ -19,12 +17,9 @@ EXAMPLE = """  scarlet-search retrain --config cifar10_cpu --data-dir cifar10 \\
 
 
 def main(options: Options) -> None:
-    """Train, export, score under --final, and print where the network is."""
     from scarlet_models.search.retraining.retraining import retrain
     from scarlet_models.training.distributed import start_training
-    from scarlet_models.training.progress import log_to_stderr
 
-    log_to_stderr()
     with start_training(options.device, options.threads) as world:
         result, final = retrain(options, world, "scarlet-search retrain")
         if world.is_main and options.json:

@@ -11,27 +11,20 @@ limit on latency, all blocks are timed on this device before training, unless --
 
 The network that is picked is the most accurate one that the search or its random search has scored (--pick accuracy;
 fewer MACs win a tie), or the one at the knee of their fronts (--pick knee): farthest above the line from the cheapest
-to the most accurate, both axes scaled to that range. With --compare, a random network and the largest one within the
-same limits are trained by the same recipe, and the report sets the three side by side.
-
-With --anchors N, N networks are trained for a short time first, and their accuracy corrects the supernet's scores.
+to the most accurate, both axes scaled to that range.
 """
 
-from __future__ import annotations
-
-import json
 import shlex
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scarlet_models.files import owning
+from scarlet_models.parsing import next_line
 from scarlet_models.search import cli
 from scarlet_models.search.pipeline.options import SearchOptions as Options
 from scarlet_models.signals import StopSignals
-
-if TYPE_CHECKING:
-    from scarlet_models.search.pipeline.plan import Plan
+from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --plan
   scarlet-search run --config imagenette --data-dir imagenette --max-macs 300M --out runs/small
@@ -43,34 +36,24 @@ _SHOWN = 12  # scored networks that are printed, about
 
 
 def main(options: Options) -> None:
-    """Print the plan, then carry it out."""
-    result = carry_out(options)
-    if result and options.json:
-        print(json.dumps(result))
-    elif result:
-        show(result)
+    if result := carry_out(options):
+        output(result, options.json, show)
 
 
 def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     """Print the plan, then run what is not done of it. Return the result; nothing if only the plan was wanted.
 
-    Args:
-        options: What to do.
-        again: The line that resumes it; empty for run with the options that are kept in its folder.
+    `again` is the line that resumes it; empty for run with the options that are kept in its folder.
     """
     from scarlet_models.inspection.timing import cpu_threads
     from scarlet_models.search.pipeline.plan import make_plan
     from scarlet_models.search.pipeline.search import WholeSearch
-    from scarlet_models.training.progress import log_to_stderr
 
-    log_to_stderr()
     with cpu_threads(options.threads):
         search = WholeSearch(options, cli.PROGRAM)
-        plan = make_plan(search)
-        if not options.json:
-            _show_plan(plan)
-        elif options.plan:
-            print(json.dumps(asdict(plan)))
+        plan = asdict(make_plan(search))
+        if options.plan or not options.json:
+            output(plan, options.json, _show_plan)
         if options.plan:
             return {}
         line = again or shlex.join(["scarlet-search", "run", "--config", str(search.config)])
@@ -78,19 +61,16 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
             return search.run()
 
 
-def _show_plan(plan: Plan) -> None:
-    from scarlet_models.terminal import console, table
-
+def _show_plan(plan: dict[str, Any]) -> None:
     shown = table("stage", ">estimate", "what for")
-    for step in plan.stages:
-        text = "seconds" if step.seconds is None else _duration(step.seconds)
-        shown.add_row(step.stage, "done" if step.done else text, step.why)
-    print(
-        f"space {plan.space}, {plan.images:,} images to learn from and {plan.held_out:,} held out to choose by; "
-        f"all files go to {plan.out}\n"
-    )
+    for step in plan["stages"]:
+        text = "seconds" if step["seconds"] is None else _duration(step["seconds"])
+        shown.add_row(step["stage"], "done" if step["done"] else text, step["why"])
+    images = f"{plan['images']:,} images to learn from and {plan['held_out']:,} held out to choose by"
+    print(f"space {plan['space']}, {images}; all files go to {plan['out']}\n")
     console().print(shown)
-    print(f"\nin all about {_duration(plan.seconds)} of arithmetic, by a few timed steps; reading images may add to it")
+    took = _duration(plan["seconds"])
+    print(f"\nin all about {took} of arithmetic, by a few timed steps; reading images may add to it")
 
 
 def _duration(seconds: float) -> str:
@@ -98,9 +78,6 @@ def _duration(seconds: float) -> str:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the result of a search, and what to do with it."""
-    from scarlet_models.terminal import short
-
     _show_scored(result)
     latency = f", {result['latency']:.2f} ms" if "latency" in result else ""
     print(f"\nnetwork    {result['genotype']}")
@@ -114,15 +91,11 @@ def show(result: dict[str, Any]) -> None:
     if result["compared"]:
         _show_compared(result["compared"])
     source = f"local-dir:{result['exported']}"
-    print(f"report     {result['report']}")
-    print(f"model      timm.create_model({source!r}, pretrained=True)")
-    print(f"next: {shlex.join(['scarlet-models', 'classify', 'IMAGES', '--model', source])}")
+    print(f"report     {result['report']}\nmodel      timm.create_model({source!r}, pretrained=True)")
+    print(next_line("scarlet-models", "classify", "IMAGES", "--model", source))
 
 
 def _show_scored(result: dict[str, Any]) -> None:
-    """Print the scored networks that no other beats in accuracy and MACs, the picked one marked."""
-    from scarlet_models.terminal import console, short, table
-
     best: list[dict[str, Any]] = []
     for record in sorted(result["scored"], key=lambda record: (-record["accuracy"], record["macs"])):
         if not best or record["macs"] < best[-1]["macs"]:
@@ -143,9 +116,6 @@ def _show_scored(result: dict[str, Any]) -> None:
 
 
 def _show_compared(compared: list[dict[str, Any]]) -> None:
-    """Print the trained networks side by side."""
-    from scarlet_models.terminal import console, short, table
-
     shown = table("trained", ">MACs", ">params", ">held out", ">test", "genotype")
     for row in compared:
         shares = [f"{row[key]:.2f}%" if key in row else "-" for key in ("holdout_top1", "test_top1")]

@@ -6,41 +6,28 @@ paths. Two supernets, such as one with and one without stabilizers, see the same
 side. Writes similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers).
 """
 
-from __future__ import annotations
-
-import json
+from pathlib import Path
 from typing import Any
 
 from scarlet_models.search.scoring.options import SimilarityOptions as Options
+from scarlet_models.terminal import console, output, table
 
 EXAMPLE = """  scarlet-search similarity runs/macro --data-dir cifar10
   scarlet-search similarity runs/macro runs/plain_skip --data-dir cifar10 --layer 3 --out figures"""
 
 
 def main(options: Options) -> None:
-    """Measure, write and print."""
-    from pathlib import Path
+    from scarlet_models.search.scoring.heldout import folder_of
+    from scarlet_models.search.scoring.similarity import compare_choices, write_similarities
 
-    from scarlet_models.search.scoring.similarity import compare_choices, layer_to_draw, summarize, write_similarities
-    from scarlet_models.search.scoring.trained import folder_of
-    from scarlet_models.training.progress import log_to_stderr
-
-    log_to_stderr()
     space, tables = compare_choices(options)
     out = Path(options.out) if options.out else folder_of(options.supernets[0])
-    write_similarities(out, space, tables, layer_to_draw(space, options.layer))
-    summary = {name: [summarize(space, i, layer) for i, layer in enumerate(layers)] for name, layers in tables.items()}
-    if options.json:
-        print(json.dumps(summary))
-    else:
-        show(summary)
+    output(write_similarities(out, space, tables, options.layer), options.json, show)
+    if not options.json:
         print(f"\nwritten to {out}/similarity.csv, similarity.png and similarity_layers.png")
 
 
 def show(summary: dict[str, list[dict[str, Any]]]) -> None:
-    """Print the mean similarities of each layer."""
-    from scarlet_models.terminal import console, table
-
     columns = [f">{name}: {what}" for name in summary for what in ("identity to blocks", "between blocks")]
     shown = table(">layer", *columns)
     for rows in zip(*summary.values(), strict=True):

@@ -4,9 +4,6 @@ Median, percentiles and shares are those of random networks, drawn uniformly. Ex
 limits.
 """
 
-from __future__ import annotations
-
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,9 @@ from typing import Any
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
-from scarlet_models.options import option
+from scarlet_models.options import JsonOptions, option
 from scarlet_models.search.evolution.options import CostLimits
+from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-search space
   scarlet-search space scarlet --max-macs 300M --min-params 5M
@@ -24,7 +22,7 @@ EXAMPLE = """  scarlet-search space
 
 
 @dataclass
-class Options(CostLimits):
+class Options(CostLimits, JsonOptions):
     """Options of space.
 
     Args:
@@ -36,7 +34,6 @@ class Options(CostLimits):
         num_classes: Outputs of the classifier; 0 for the space's own.
         draws: Random networks to draw for median and percentiles.
         seed: Seed of these draws.
-        json: Print one JSON object.
     """
 
     space: str = option("scarlet", positional=True)
@@ -46,14 +43,12 @@ class Options(CostLimits):
     num_classes: int = option(0, least=0)
     draws: int = option(100000, least=1)
     seed: int = option(0, least=0, most=2**63 - 1)
-    json: bool = option(False, once=True)
 
 
 def main(options: Options) -> None:
-    """Survey the space and print the result."""
-    from scarlet_models.search.evolution.limits import read_limits
+    from scarlet_models.search.evolution.objectives import read_limits
     from scarlet_models.space.space import SearchSpace
-    from scarlet_models.space.survey import Survey
+    from scarlet_models.space.survey import survey
 
     limits, named = read_limits(options), dict[str, Any]()
     if options.add_choices or not (options.space in SearchSpace.names() or Path(options.space).is_file()):
@@ -65,19 +60,13 @@ def main(options: Options) -> None:
         space = SearchSpace.load(options.space)
     if options.out:
         write_text(Path(options.out), space.to_yaml())
-    survey = Survey(space, options.input_size, options.num_classes, options.draws, options.seed, named)
-    facts = survey.report(limits)
-    if options.json:
-        print(json.dumps({**facts, "seed": options.seed}, indent=2))
-    else:
-        _show(facts, options.seed)
+    facts = survey(space, limits, named, options.input_size, options.num_classes, options.draws, options.seed)
+    output({**facts, "seed": options.seed}, options.json, _show)
     if facts["limits"] and not facts["limits"]["met"]:
         raise UserError(facts["limits"]["why"])
 
 
-def _show(facts: dict[str, Any], seed: int) -> None:
-    from scarlet_models.terminal import console, short, table
-
+def _show(facts: dict[str, Any]) -> None:
     out = console()
     out.print(f"[bold]{facts['space']}[/]  {facts['input_size']} px, {facts['num_classes']} classes\n")
     layers = table(">layer", ">stage", ">stride", ">channels", ">size", ">choices", ">MACs", ">params")
@@ -91,7 +80,7 @@ def _show(facts: dict[str, Any], seed: int) -> None:
     size = facts["size"]
     out.print(f"\nsize      {size['as_powers']} = {_long(size['genotypes'])} genotypes")
     out.print(f"          {_long(size['distinct_networks'])} distinct networks: orders of identity in a stage are one")
-    out.print(f"draws     {facts['draws']:,} random networks, seed {seed}\n")
+    out.print(f"draws     {facts['draws']:,} random networks, seed {facts['seed']}\n")
     networks = table("network", ">MACs", ">percentile", ">params", ">percentile", "genotype")
     limits = facts["limits"] or {}
     for row in facts["networks"] + ([limits["example"]] if limits.get("met") else []):

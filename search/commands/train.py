@@ -5,8 +5,6 @@ goes on to the same result. The run's folder gets metrics.csv (a row a step), ch
 each choice were) and, at the end, supernet.safetensors with supernet.json, which rank, evolve and export read.
 """
 
-from __future__ import annotations
-
 import json
 
 from scarlet_models.search.supernet.options import SupernetOptions as Options
@@ -18,12 +16,9 @@ EXAMPLE = """  scarlet-search train --config supernet_nas_bench_macro --data-dir
 
 
 def main(options: Options) -> None:
-    """Train, write the supernet, and print where it is."""
     from scarlet_models.search.supernet.training import train
     from scarlet_models.training.distributed import start_training
-    from scarlet_models.training.progress import log_to_stderr
 
-    log_to_stderr()
     with start_training(options.device, options.threads) as world:
         path, figures = train(options, world, "scarlet-search train")
         if world.is_main and options.json:

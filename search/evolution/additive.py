@@ -4,8 +4,6 @@ Costs add up over layers. Counted in small units, all ways to spend a budget on 
 the ways to spend one on those behind it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from scarlet_models.space.space import SearchSpace

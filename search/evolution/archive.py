@@ -1,27 +1,43 @@
 """What a search has measured, in order, and the best trade-offs among it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from scarlet_models.space.space import Genotype
+from scarlet_models.terminal import short
 
 from .candidates import keys_of
-from .network import ScoredNetwork
 from .nsga import nondominated
-from .objectives import Costs, Objective, Range, values_of
+from .objectives import UNLIMITED, Costs, Objective, Range
+
+
+@dataclass(frozen=True)
+class ScoredNetwork:
+    """A network that a search has scored; `record` is its figures as plain data, without those that it lacks."""
+
+    genotype: Genotype
+    accuracy: float  # percent, by the search's scores
+    macs: int
+    params: int
+    latency: float | None = None  # ms, by a latency table
+    true_accuracy: float | None = None  # percent, if it is known
+    score: float | None = None  # percent, the supernet's own, if anchors corrected `accuracy`
+
+    def __repr__(self) -> str:
+        latency = "" if self.latency is None else f", {self.latency:.2f} ms"
+        costs = f"{short(self.macs)} MACs, {short(self.params)} params{latency}"
+        return f"ScoredNetwork({self.genotype}: {self.accuracy:.2f}%, {costs})"
+
+    def record(self) -> dict[str, Any]:
+        figures = {name: value for name, value in vars(self).items() if value is not None}
+        return {**figures, "genotype": str(self.genotype)}
 
 
 class Archive:
-    """Networks with their figures.
-
-    Args:
-        objectives: Objectives of the front.
-        costs: Costs of the networks.
-        bounds: Allowed ranges; a measured network can violate that of accuracy only.
-        known: Known accuracies in percent, for comparison.
+    """Networks with their figures. Of the `bounds`, a measured network can violate that of accuracy only.
 
     Attributes:
         genotypes: (N, layers).
@@ -41,17 +57,13 @@ class Archive:
         known: Mapping[Genotype, float] | None = None,
     ) -> None:
         self.objectives, self.costs = objectives, costs
-        self.least = bounds.get("accuracy", (-np.inf, np.inf))[0]
-        self.constrained = "accuracy" in bounds
-        self.known = (
-            dict(zip(keys_of(np.array([g.choices for g in known])), known.values(), strict=True)) if known else {}
-        )
-        self.genotypes = np.empty((0, len(costs.space.layers)), int)
+        self.constrained, self.least = "accuracy" in bounds, bounds.get("accuracy", UNLIMITED)[0]
+        known = known or {}
+        self.known = dict(zip(keys_of(np.array([g.choices for g in known])), known.values(), strict=True))
+        self.genotypes, self.values = np.empty((0, len(costs.space.layers)), int), np.empty((0, len(objectives)))
+        self.violations, self.born, self.front = np.empty(0), np.empty(0, int), np.empty(0, int)
         names = ("accuracy", *costs.names, "true_accuracy", "score")
         self.figures: dict[str, np.ndarray] = {name: np.empty(0) for name in names}
-        self.values, self.violations = np.empty((0, len(objectives))), np.empty(0)
-        self.born = np.empty(0, int)
-        self.front = np.empty(0, int)
         self._places: dict[bytes, int] = {}
         self._networks: dict[int, ScoredNetwork] = {}
 
@@ -61,8 +73,8 @@ class Archive:
     def judge(self, genotypes: np.ndarray, accuracy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values (N, objectives) and violations (N,) of networks if these were their accuracies."""
         figures = {"accuracy": accuracy, **self.costs.of(genotypes)}
-        violations = self.least - accuracy if self.constrained else np.zeros(len(genotypes))
-        return values_of(self.objectives, figures), violations
+        values = [objective.sign * np.asarray(figures[objective.name], float) for objective in self.objectives]
+        return np.stack(values, axis=1), self.least - accuracy if self.constrained else np.zeros(len(genotypes))
 
     def add(
         self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None = None
@@ -90,13 +102,15 @@ class Archive:
 
     def networks(self, indices: Iterable[int]) -> list[ScoredNetwork]:
         """The measured networks at these indices."""
-        return [self._network(int(index)) for index in indices]
+        return [self._networks.get(int(index)) or self._network(int(index)) for index in indices]
+
+    def records(self, indices: Iterable[int]) -> list[dict[str, Any]]:
+        """The measured networks at these indices, as plain data."""
+        return [network.record() for network in self.networks(indices)]
 
     def _network(self, index: int) -> ScoredNetwork:
-        if index not in self._networks:
-            figures = {name: values[index].item() for name, values in self.figures.items()}
-            figures = {name: value for name, value in figures.items() if not np.isnan(value)}
-            figures |= {name: int(figures[name]) for name in ("macs", "params")}
-            genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
-            self._networks[index] = ScoredNetwork(genotype, **figures)
-        return self._networks[index]
+        figures = {name: values[index].item() for name, values in self.figures.items()}
+        figures = {name: value for name, value in figures.items() if not np.isnan(value)}
+        figures |= {name: int(figures[name]) for name in ("macs", "params")}
+        genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
+        return self._networks.setdefault(index, ScoredNetwork(genotype, **figures))

@@ -1,10 +1,9 @@
-"""Networks that a search may ask for: within the bounds, and each once.
+"""Genotypes as integer arrays (N, layers), and those that a search may ask for: within the bounds, and each once.
 
 Genotypes that differ only in the order of a stage's identities are one network, so all are canonical: identities come
-last. Small spaces are enumerated, so that a search can use them up.
+last. Small spaces are enumerated, so that a search can use them up. Mutation and crossover never leave the space: the
+choices that a layer allows do not depend on other layers.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 
@@ -12,14 +11,56 @@ import numpy as np
 
 from scarlet_models.errors import UserError
 from scarlet_models.space.sampling import ENUMERABLE, enumerate_genotypes, sample_within
+from scarlet_models.space.space import SearchSpace
 
-from .genotypes import canonicalise, keys_of, mutate
-from .limits import as_limits, check_bounds
-from .objectives import Costs, Range
+from .objectives import Costs, Range, check_bounds
 
 _ROUNDS = 8  # of random draws, before what is left is looked for
 _DRAWS = 512  # in a round, at least
 _FAILURES = 30  # searches in a row that find nothing new, after which there is taken to be nothing
+
+
+def canonicalise(space: SearchSpace, genotypes: np.ndarray) -> np.ndarray:
+    """`Genotype.canonical` of each row: the shape-keeping identities of a stage at its end."""
+    result = genotypes.copy()
+    for stage in range(len(space.stages)):
+        movable = [layer.index for layer in space.layers if layer.stage == stage and layer.keeps_shape]
+        order = np.argsort(result[:, movable] == space.identity, axis=1, kind="stable")
+        result[:, movable] = np.take_along_axis(result[:, movable], order, axis=1)
+    return result
+
+
+def keys_of(genotypes: np.ndarray) -> list[bytes]:
+    """A hashable key of each row."""
+    return [row.tobytes() for row in genotypes.astype(np.uint16)]
+
+
+def mutate(space: SearchSpace, genotypes: np.ndarray, rng: np.random.Generator, probability: float) -> np.ndarray:
+    """Change each layer of genotypes (N, layers) with `probability` to one of its other choices, all equally likely."""
+    mutated = genotypes.copy()
+    changed = rng.random(genotypes.shape) < probability
+    for layer in space.layers:
+        choices, rows = np.array(layer.choices), np.flatnonzero(changed[:, layer.index])
+        if len(choices) > 1:
+            place = np.searchsorted(choices, genotypes[rows, layer.index])  # choices ascend
+            other = (place + rng.integers(1, len(choices), size=len(rows))) % len(choices)
+            mutated[rows, layer.index] = choices[other]
+    return mutated
+
+
+def two_point_crossover(
+    first: np.ndarray, second: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Swap a run of neighbouring layers between the parents (N, layers) of each row, never all of them.
+
+    The layers form a ring, so that the first and the last are swapped as often as those in the middle.
+    """
+    count, layers = first.shape
+    if layers < 2:
+        return first.copy(), second.copy()
+    start, length = rng.integers(layers, size=(count, 1)), rng.integers(1, layers, size=(count, 1))
+    swapped = (np.arange(layers) - start) % layers < length
+    return np.where(swapped, second, first), np.where(swapped, first, second)
 
 
 class Candidates:
@@ -34,17 +75,16 @@ class Candidates:
         self.costs, self.space = costs, costs.space
         self.bounds = {name: ends for name, ends in bounds.items() if name in costs.names}
         self.scale = {name: np.ptp(costs.range(name)) or 1.0 for name in self.bounds}
-        self.limits = as_limits(self.bounds)
-        check_bounds(costs, self.bounds)
+        self.limits = check_bounds(costs, self.bounds)
+        self.taken: set[bytes] = set()
+        self.known: set[bytes] | None = None
         if networks is None and self.space.size <= ENUMERABLE:
             networks = enumerate_genotypes(self.space)
-        self.taken: set[bytes] = set()
-        self.networks: np.ndarray | None = None
-        self.known: set[bytes] | None = None
         if networks is not None:
             networks = np.unique(canonicalise(self.space, networks), axis=0)
-            self.networks = networks[self.excess(networks) == 0]
-            self.known = set(keys_of(self.networks))
+            networks = networks[self.excess(networks) == 0]
+            self.known = set(keys_of(networks))
+        self.networks = networks
         if not len(self.draw(np.random.default_rng(0), 1)):
             where = "known network" if self.known is not None else "network found in many searches"
             raise UserError(f"no {where} of space {self.space.name!r} meets the limits: widen them")
@@ -96,9 +136,9 @@ class Candidates:
 
     def neighbours(self, genotype: np.ndarray) -> np.ndarray:
         """The genotypes (N, layers) that differ from one (1, layers) in one layer at most."""
-        changes = [(layer.index, choice) for layer in self.space.layers for choice in layer.choices]
+        changes = np.array([(layer.index, choice) for layer in self.space.layers for choice in layer.choices])
         changed = np.repeat(genotype, len(changes), axis=0)
-        changed[np.arange(len(changes)), [layer for layer, _ in changes]] = [choice for _, choice in changes]
+        changed[np.arange(len(changes)), changes[:, 0]] = changes[:, 1]
         return changed
 
     def _descend(self, rng: np.random.Generator) -> np.ndarray:

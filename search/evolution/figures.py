@@ -1,7 +1,5 @@
 """Figures of a search, in the colours of matplotlib's current settings: fronts, and the hypervolume's growth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

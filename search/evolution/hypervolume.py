@@ -1,17 +1,19 @@
-"""The hypervolume indicator of a front, between 0 and 1.
+"""What a front is worth: its hypervolume, and what it lacks to the best where all accuracies are known.
 
 Zitzler and Thiele: Multiobjective evolutionary algorithms (IEEE TEC 3(4), 1999); computed by pymoo.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pymoo.indicators.hv import HV
 
+from scarlet_models.space.space import Genotype
+
+from .archive import Archive
+from .candidates import Candidates
 from .nsga import nondominated
-from .objectives import Costs, Objective, Range
+from .objectives import UNLIMITED, Costs, Objective, Range
 
 
 class Hypervolume:
@@ -42,9 +44,8 @@ def reference_ranges(
     """
     ranges = {}
     for objective in objectives:
-        low, high = (chance, 100.0) if objective.name == "accuracy" else costs.range(objective.name)
-        least, most = bounds.get(objective.name, (-np.inf, np.inf))
-        ends = max(low, least), min(high, most)
+        least = max(chance, bounds.get("accuracy", UNLIMITED)[0])
+        ends = (least, 100.0) if objective.name == "accuracy" else costs.range(objective.name, bounds)
         best, worst = ends if objective.direction == "min" else ends[::-1]
         ranges[objective.name] = {"worst": worst, "best": best}
     return ranges
@@ -64,3 +65,32 @@ def against_front(front: np.ndarray) -> Hypervolume:
     """
     ideal, nadir = front.min(0), front.max(0)
     return Hypervolume(ideal, nadir + 0.1 * (nadir - ideal))
+
+
+def regret(
+    known: Mapping[Genotype, float], candidates: Candidates, archive: Archive, front: np.ndarray
+) -> dict[str, float] | None:
+    """Compare networks of an archive, the presumably most accurate first, with the best known ones within the bounds.
+
+    Returns:
+        None if no accuracy of theirs is known, else by name:
+        best: Points that the first network is below the most accurate known network.
+        front: Points that the networks lack on average to the best known network no worse in other objectives.
+        hypervolume: Hypervolume of its true values, as a share of that of the known front.
+    """
+    genotypes, accuracy = np.array([genotype.choices for genotype in known]), np.array(list(known.values()))
+    inside = candidates.excess(genotypes) == 0
+    rows = front[~np.isnan(archive.figures["true_accuracy"][front])]
+    if not len(rows) or not inside.any():
+        return None
+    accuracy, true = accuracy[inside], archive.figures["true_accuracy"][rows]
+    (values, _), (own, _) = archive.judge(genotypes[inside], accuracy), archive.judge(archive.genotypes[rows], true)
+    others = [objective.name != "accuracy" for objective in archive.objectives]
+    rivals = (values[:, others] <= own[:, None, others]).all(-1)  # (front, known)
+    best = values[nondominated(values)]
+    volume = against_front(best)
+    return {
+        "best": float(accuracy.max() - true[0]),
+        "front": float((np.where(rivals, accuracy, -np.inf).max(1) - true).mean()),
+        "hypervolume": volume(own) / volume(best),
+    }

@@ -3,22 +3,18 @@
 Deb, Pratap, Agarwal and Meyarivan: A fast and elitist multiobjective genetic algorithm, NSGA-II (IEEE TEC 6(2), 2002).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
 from pymoo.core.crossover import Crossover
-from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.evaluator import Evaluator
 from pymoo.core.infill import InfillCriterion
 from pymoo.core.mating import Mating
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
-from pymoo.core.sampling import Sampling
 from pymoo.core.termination import NoTermination
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
@@ -28,8 +24,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from scarlet_models.space.space import SearchSpace
 
-from .candidates import Candidates
-from .genotypes import canonicalise, mutate, two_point_crossover
+from .candidates import Candidates, canonicalise, mutate, two_point_crossover
 
 
 def weighted_crowding(weights: Sequence[float]) -> FunctionalDiversity:
@@ -60,20 +55,6 @@ def set_values(problem: Problem, population: Population, values: np.ndarray, vio
     Evaluator().eval(StaticProblem(problem, **told), population)
 
 
-class _Draw(Sampling):
-    """The given genotypes first, then random ones."""
-
-    def __init__(self, candidates: Candidates, first: np.ndarray) -> None:
-        super().__init__()
-        self.candidates, self.first = candidates, first
-
-    def _do(
-        self, problem: Problem, n_samples: int, *_: Any, random_state: np.random.Generator, **__: Any
-    ) -> np.ndarray:
-        first = self.first[self.candidates.fresh(self.first)][:n_samples]
-        return np.concatenate([first, self.candidates.draw(random_state, n_samples - len(first), first)])
-
-
 class _Cross(Crossover):
     """Our crossover of two parents, with pymoo's probability of 0.9 (as in Deb et al.)."""
 
@@ -92,12 +73,10 @@ class _Mutate(Mutation):
         return canonicalise(self.space, mutate(self.space, x, random_state, 1 / len(self.space.layers)))
 
 
-class _OnlyFresh(DuplicateElimination):
-    """Drop networks that were asked for before, in any generation, or lie outside the bounds."""
+class _OnlyFresh(NamedTuple):
+    """Drops networks that were asked for before, in any generation, or lie outside the bounds."""
 
-    def __init__(self, candidates: Candidates) -> None:
-        super().__init__()
-        self.candidates = candidates
+    candidates: Candidates
 
     def do(self, pop: Population, *others: Population, **_: Any) -> Population:
         if not len(pop):
@@ -108,9 +87,11 @@ class _OnlyFresh(DuplicateElimination):
 class _Breed(Mating):
     """Mating, topped up with random networks if it breeds too few new ones. So small spaces are used up."""
 
-    def __init__(self, candidates: Candidates, **operators: Any) -> None:
-        super().__init__(eliminate_duplicates=_OnlyFresh(candidates), n_max_iterations=20, **operators)
+    def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
+        selection, mutation = TournamentSelection(func_comp=binary_tournament), _Mutate(candidates.space)
+        fresh = _OnlyFresh(candidates)
+        super().__init__(selection, _Cross(2, 2), mutation, eliminate_duplicates=fresh, n_max_iterations=20)
 
     def do(self, problem: Problem, pop: Population, n_offsprings: int, **settings: Any) -> Population:
         bred = super().do(problem, pop, n_offsprings, **settings)
@@ -126,7 +107,7 @@ class Evolution:
 
     Args:
         weights: Weights of the objectives in the crowding distance.
-        first: Canonical genotypes (N, layers) to start the first generation with.
+        first: Canonical genotypes (N, layers) to start with.
         constrained: Whether `tell` gets violations.
         screen: Wraps the mating in one that knows what was measured (`surrogate.Screening`).
     """
@@ -142,23 +123,19 @@ class Evolution:
         seed: int = 0,
         screen: Callable[[Mating], InfillCriterion] | None = None,
     ) -> None:
-        self.candidates, space = candidates, candidates.space
-        layers = len(space.layers)
-        mating: InfillCriterion = _Breed(
-            candidates,
-            selection=TournamentSelection(func_comp=binary_tournament),
-            crossover=_Cross(2, 2),
-            mutation=_Mutate(space),
-        )
+        self.candidates, layers = candidates, len(candidates.space.layers)
+        mating: InfillCriterion = _Breed(candidates)
         self.problem = Problem(n_var=layers, n_obj=len(weights), n_ieq_constr=int(constrained), vtype=int)
         self.algorithm = NSGA2(
             population,
-            sampling=_Draw(candidates, np.empty((0, layers), int) if first is None else first),
             survival=RankAndCrowding(crowding_func=weighted_crowding(weights)),
             mating=mating if screen is None else screen(mating),
             eliminate_duplicates=False,
         )
         self.algorithm.setup(self.problem, termination=NoTermination(), seed=seed)
+        first = np.empty((0, layers), int) if first is None else first[candidates.fresh(first)][:population]
+        drawn = candidates.draw(self.algorithm.random_state, population - len(first), first)
+        self.algorithm.initialization.sampling = np.concatenate([first, drawn])
         self.asked: Population | None = None
 
     @property

@@ -1,7 +1,5 @@
 """Options of the evolutionary search, and the limits that several commands share. Imports no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from scarlet_models.options import Ranged, option
@@ -62,7 +60,6 @@ class EvolveOptions(ScoreOptions, Limits):
         known: File of known accuracies to evaluate the front with; without a supernet, to search.
         anchors: File of a few known accuracies to correct the supernet's scores with, if cross-validation says so.
         space: Search space, if there is no supernet.
-        json: Print the result as one JSON object.
     """
 
     supernet: str = option("", positional=True)
@@ -82,4 +79,3 @@ class EvolveOptions(ScoreOptions, Limits):
     known: str = ""
     anchors: str = ""
     space: str = ""
-    json: bool = option(False, once=True)

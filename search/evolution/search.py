@@ -14,34 +14,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
+from scarlet_models.files import lock, remove, write_json, write_text
 from scarlet_models.models import GENOTYPES
+from scarlet_models.options import names_with
 from scarlet_models.search.scoring.figures import save
+from scarlet_models.search.scoring.heldout import TrainedSupernet, open_supernet
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
-from scarlet_models.search.scoring.trained import TrainedSupernet, open_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
-from scarlet_models.training.run_folder import describe_environment, resume_line
+from scarlet_models.training.environment import FREE_ENVIRONMENT
+from scarlet_models.training.options import from_keywords
+from scarlet_models.training.run_folder import (
+    Events,
+    MetricsTable,
+    describe_environment,
+    plain,
+    refuse_changes,
+    resume_line,
+)
 
-from .archive import Archive
+from .archive import Archive, ScoredNetwork
 from .candidates import Candidates
-from .comparison import LABELS, RIVALS
 from .figures import Mark, draw_fronts, draw_hypervolume
-from .folder import SearchFolder
-from .hypervolume import hypervolume_of, reference_ranges
-from .limits import read_bounds
+from .hypervolume import hypervolume_of, reference_ranges, regret
 from .nsga import Evolution
-from .objectives import Costs, read_objectives, wants_latency
+from .objectives import Costs, read_bounds, read_objectives, wants_latency
 from .options import EvolveOptions
-from .regret import Regret
-from .rivals import make_rivals
+from .rivals import LABELS, RIVALS, Side, make_rivals
 
 _logger = logging.getLogger(__name__)
+
+SHOWN = 10  # networks in a front's repr
 
 
 def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) -> EvolutionarySearch | None:
@@ -57,7 +68,9 @@ def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) 
             scores.serve()
             return None
         try:
-            return EvolutionarySearch(options, _anchored(options, scores), world).run()
+            if options.anchors:
+                scores.correct(options.anchors)
+            return EvolutionarySearch(options, scores, world).run()
         finally:
             scores.close()
 
@@ -73,141 +86,165 @@ def _check(options: EvolveOptions) -> None:
         raise UserError("latency needs --latency-table; scarlet-search latency writes one")
 
 
-def _anchored(options: EvolveOptions, scores: PathScores) -> Scores:
-    if not options.anchors:
-        return scores
-    from scarlet_models.search.scoring.anchors import AnchoredScores, load_anchors
+class _Evolving(Side):
+    """The search itself. `tau` is Kendall's, of the surrogate's predictions for the last generation."""
 
-    anchored = AnchoredScores(scores, load_anchors(options.anchors, scores.space))
-    _logger.info("%s", anchored.anchors.summary())
-    return anchored
+    name = "evolution"
+
+    def __init__(self, archive: Archive, candidates: Candidates, options: EvolveOptions) -> None:
+        super().__init__(archive, candidates, options.seed)
+        screen = None
+        if options.surrogate:
+            from .surrogate import Screening
+
+            screen = partial(Screening, archive=archive, screened=options.surrogate)
+        self.evolution = Evolution(
+            candidates,
+            [objective.weight for objective in archive.objectives],
+            options.population,
+            first=read_seeds(options.seeds, candidates),
+            constrained=archive.constrained,
+            seed=options.seed,
+            screen=screen,
+        )
+        self.tau: float | None = None
+
+    def ask(self, count: int) -> np.ndarray:
+        return self.evolution.ask()
+
+    def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None) -> None:
+        self.evolution.tell(*self.archive.add(genotypes, accuracy, generation, score))
+        predicted = getattr(self.evolution.algorithm.mating, "predicted", np.empty(0))
+        tau = kendall(predicted, accuracy) if len(predicted) > 1 else math.nan
+        self.tau = None if math.isnan(tau) else tau
+
+
+def open_folder(options: EvolveOptions, environment: dict[str, Any]) -> tuple[MetricsTable, Events]:
+    """Write config.yaml and env.json, and open metrics.csv and the TensorBoard events.
+
+    A search is a pure function of its options and of what it measures, so it resumes by running again over
+    evaluations.jsonl. All other files of an earlier search are therefore removed. Resuming differs in one thing: other
+    options or another environment than in the folder is a UserError, but for more generations.
+    """
+    path, config = Path(options.out), plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
+    lock(path)
+    if options.resume and ((path / "config.yaml").exists() or (path / "evaluations.jsonl").exists()):
+        refuse_changes(path / "config.yaml", config, names_with(options, "free"), options.allow_drift)
+        refuse_changes(path / "env.json", environment, FREE_ENVIRONMENT, options.allow_drift)
+    old = [path / name for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png")]
+    for file in [*old, *(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
+        remove(file)
+    write_text(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_json(path / "env.json", environment, indent=1)
+    return MetricsTable(path / "metrics.csv", 0), Events(path / "events")
 
 
 class EvolutionarySearch:
     """A search with its rivals and its folder, on rank 0.
 
     Attributes:
-        curves: Number of networks and hypervolume after each generation, by name; "evolution" is the search.
+        sides: The search and its rivals, by their name in LABELS.
+        report: What search.json holds, once the search has ended.
     """
 
     def __init__(self, options: EvolveOptions, scores: Scores, world: World) -> None:
         self.options, self.scores, self.space = options, scores, scores.space
-        self.anchors = getattr(scores, "anchors", None)
         objectives, self.bounds = read_objectives(options.objectives), read_bounds(options)
         costs = Costs(self.space, options.input_size, options.num_classes, options.latency_table)
-        known = load_known_accuracies(options.known, self.space) if options.known else None
-        new_archive = partial(Archive, objectives, costs, self.bounds, known)
+        self.known = load_known_accuracies(options.known, self.space) if options.known else None
+        new_archive = partial(Archive, objectives, costs, self.bounds, self.known)
         new_candidates = partial(Candidates, costs, self.bounds, scores.networks)
-        self.archive, candidates, screen = new_archive(), new_candidates(), None
-        self.rivals = make_rivals(new_archive, new_candidates, options)
-        self.regret = Regret(known, candidates, self.archive) if known else None
-        if options.surrogate:
-            from .surrogate import Screening
-
-            screen = partial(Screening, archive=self.archive, screened=options.surrogate)
-        self.evolution = Evolution(
-            candidates,
-            [objective.weight for objective in objectives],
-            options.population,
-            first=read_seeds(options.seeds, candidates),
-            constrained=self.archive.constrained,
-            seed=options.seed,
-            screen=screen,
-        )
+        self.own = _Evolving(new_archive(), new_candidates(), options)
+        self.archive = self.own.archive
+        self.sides = {side.name: side for side in (self.own, *make_rivals(new_archive, new_candidates, options))}
         self.ranges = reference_ranges(objectives, costs, self.bounds, 100 / scores.classes)
         self.volume = hypervolume_of(objectives, self.ranges)
-        self.curves: dict[str, list[tuple[int, float]]] = {name: [] for name in self._sides()}
         environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
-        self.folder = SearchFolder(Path(options.out), options, environment, options.resume, options.allow_drift)
-        world.signals.line = resume_line("scarlet-search evolve", self.folder.path, world)
-
-    def _sides(self) -> dict[str, tuple[Archive, np.ndarray]]:
-        """What the search and its rivals have measured, and the indices of their fronts."""
-        rivals = {rival.name: (rival.archive, rival.front) for rival in self.rivals}
-        return {"evolution": (self.archive, self.archive.front), **rivals}
+        self.folder, self.report = Path(options.out), dict[str, Any]()
+        self.metrics, self.events = open_folder(options, environment)
+        world.signals.line = resume_line("scarlet-search evolve", self.folder, world)
 
     def run(self) -> EvolutionarySearch:
         """Run all generations, and write search.json and the figures."""
         for generation in range(self.options.generations):
-            genotypes = self.evolution.ask()
+            genotypes = self.own.ask(self.options.population)
             if not len(genotypes):
                 _logger.info("every network within the limits is scored: the search ends")
                 break
             self._advance(generation, genotypes)
-        self.folder.write_json("search.json", self.report())
-        self.folder.close()
-        save(self.draw(), self.folder.path / "front.png")
-        curves = {LABELS[name]: curve for name, curve in self.curves.items()}
-        save(draw_hypervolume(curves), self.folder.path / "hypervolume.png")
+            self._record(generation)
+        self.report = self._report()
+        write_json(self.folder / "search.json", self.report, indent=1)
+        self.events.close()
+        save(self.draw(), self.folder / "front.png")
+        curves = {LABELS[name]: side.curve for name, side in self.sides.items()}
+        save(draw_hypervolume(curves), self.folder / "hypervolume.png")
         return self
 
     def _advance(self, generation: int, genotypes: np.ndarray) -> None:
-        asked = [genotypes, *(rival.ask(len(genotypes)) for rival in self.rivals)]
+        asked = [genotypes, *(side.ask(len(genotypes)) for side in self.sides.values() if side is not self.own)]
         scores = self.scores(np.concatenate(asked))  # together, to share the pass over the images
         accuracies = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1])
-        archives = [self.archive, *(rival.archive for rival in self.rivals)]
-        told = [
-            archive.add(rows, accuracy, generation, self.scores.raw(rows)) if len(rows) else None
-            for archive, rows, accuracy in zip(archives, asked, accuracies, strict=True)
-        ]
-        assert told[0]
-        self.evolution.tell(*told[0])
-        for (name, (archive, front)), new in zip(self._sides().items(), told, strict=True):
-            if new:
-                self.curves[name].append((len(archive), self.volume(archive.values[front])))
-        predicted = getattr(self.evolution.algorithm.mating, "predicted", np.empty(0))  # by the surrogate
-        tau = kendall(predicted, accuracies[0]) if len(predicted) > 1 else math.nan
-        self._record(generation, None if math.isnan(tau) else tau)
+        for side, rows, accuracy in zip(self.sides.values(), asked, accuracies, strict=True):
+            if len(rows):
+                side.tell(rows, accuracy, generation, self.scores.raw(rows))
+                side.curve.append((len(side.archive), self.volume(side.archive.values[side.front])))
 
-    def _record(self, generation: int, tau: float | None) -> None:
+    def _record(self, generation: int) -> None:
         archive, front = self.archive, self.archive.front
-        rivals = {name: self.curves.get(name) for name in RIVALS}
+        volumes = {name: side.curve[-1][1] for name, side in self.sides.items() if side.curve}
+        content = {"generation": generation, "evaluations": len(archive), "hypervolume": volumes["evolution"]}
         row = {
-            "generation": generation,
-            "evaluations": len(archive),
-            "hypervolume": self.curves["evolution"][-1][1],
-            **{f"{name}_hypervolume": curve[-1][1] if curve else None for name, curve in rivals.items()},
+            **content,
+            **{f"{name}_hypervolume": volumes.get(name) for name in RIVALS},
             "front": len(front),
             "best_accuracy": float(archive.figures["accuracy"][front[0]]) if len(front) else None,
-            "surrogate_kendall": tau,
+            "surrogate_kendall": self.own.tau,
         }
-        content = {
-            **{key: row[key] for key in ("generation", "evaluations", "hypervolume")},
-            "asked": _records(archive, np.flatnonzero(archive.born == generation)),
-            "population": _records(archive, archive.find(self.evolution.population)),
-            "front": _records(archive, front),
+        networks = {
+            "asked": archive.records(np.flatnonzero(archive.born == generation)),
+            "population": archive.records(archive.find(self.own.evolution.population)),
+            "front": archive.records(front),
         }
-        self.folder.record(generation, content, row)
-        _logger.info("generation %d/%d  %s", generation + 1, self.options.generations, _summary(row))
+        write_json(self.folder / f"generations/{generation:04d}.json", content | networks, indent=1)
+        self.metrics.append({key: "" if value is None else value for key, value in row.items()})
+        for key, value in row.items():
+            if value is not None and key != "generation":
+                self.events.add_scalar(key, value, generation)
+        chance = f" (random {volumes['random']:.4f})" if "random" in volumes else ""
+        notes = [f"{len(archive)} networks", f"hypervolume {volumes['evolution']:.4f}{chance}", f"front {len(front)}"]
+        notes += [] if row["best_accuracy"] is None else [f"best {row['best_accuracy']:.2f}%"]
+        notes += [] if self.own.tau is None else [f"surrogate's Kendall's tau {self.own.tau:.2f}"]
+        _logger.info("generation %d/%d  %s", generation + 1, self.options.generations, "  ".join(notes))
 
-    def report(self) -> dict[str, Any]:
-        """The result as plain data: what search.json holds."""
+    def _report(self) -> dict[str, Any]:
         sides = {
-            name: {"evaluations": len(archive), "front": _records(archive, front), "hypervolume": self.curves[name]}
-            for name, (archive, front) in self._sides().items()
+            name: {"evaluations": len(side.archive), "front": side.records(), "hypervolume": side.curve}
+            for name, side in self.sides.items()
         }
         report: dict[str, Any] = {
             "space": self.space.name,
             "supernet": self.scores.source,
-            "objectives": [asdict(objective) for objective in self.archive.objectives],
+            "objectives": [objective._asdict() for objective in self.archive.objectives],
             "limits": {name: [None if math.isinf(end) else end for end in ends] for name, ends in self.bounds.items()},
             "reference": self.ranges,
-            "anchors": self.anchors.report() if self.anchors else None,
+            "anchors": self.scores.anchors.report() if self.scores.anchors else None,
             "released": {mark.name: mark.accuracy for mark in self._released()},
             **sides.pop("evolution"),
             **dict.fromkeys(RIVALS),
             **sides,
         }
-        if self.regret:
-            regrets = {name: self.regret.compare(*side) for name, side in self._sides().items()}
+        if known := self.known:
+            own = self.own.candidates
+            regrets = {name: regret(known, own, side.archive, side.front) for name, side in self.sides.items()}
             report["regret"] = dict.fromkeys(LABELS) | regrets
         return report
 
     def draw(self) -> Figure:
         """Accuracy against MACs of all scored networks, with the fronts."""
         born = self.archive.born
-        generations = {n + 1: _records(self.archive, np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
-        fronts = {LABELS[name]: _records(*side) for name, side in self._sides().items()}
+        generations = {n + 1: self.archive.records(np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
+        fronts = {LABELS[name]: side.records() for name, side in self.sides.items()}
         return draw_fronts(generations, fronts, self._released())
 
     def _released(self) -> list[Mark]:
@@ -216,34 +253,61 @@ class EvolutionarySearch:
         marks = []
         for name, text in GENOTYPES.items():
             choices = np.array([Genotype.parse(text, self.space).canonical().choices])
-            for archive, _ in self._sides().values():
-                marks += [Mark(name, found.macs, found.accuracy) for found in archive.networks(archive.find(choices))]
+            found = [side.archive.networks(side.archive.find(choices)) for side in self.sides.values()]
+            marks += [Mark(name, network.macs, network.accuracy) for networks in found for network in networks]
         return marks
-
-
-def _records(archive: Archive, indices: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
-    return [network.record() for network in archive.networks(indices)]
-
-
-def _summary(row: dict[str, Any]) -> str:
-    chance = "" if row["random_hypervolume"] is None else f" (random {row['random_hypervolume']:.4f})"
-    notes = [f"{row['evaluations']} networks", f"hypervolume {row['hypervolume']:.4f}{chance}", f"front {row['front']}"]
-    notes += [] if row["best_accuracy"] is None else [f"best {row['best_accuracy']:.2f}%"]
-    notes += [] if row["surrogate_kendall"] is None else [f"surrogate's Kendall's tau {row['surrogate_kendall']:.2f}"]
-    return "  ".join(notes)
 
 
 def read_seeds(texts: Sequence[str], candidates: Candidates) -> np.ndarray:
     """Canonical genotypes (N, layers) from texts: genotypes, or names of released networks."""
     named = {name: text for full, text in GENOTYPES.items() for name in (full, full[-1].upper())}
-    rows = np.empty((0, len(candidates.space.layers)), int)
+    rows = []
     for text in texts:
         try:
-            genotype = Genotype.parse(named.get(text, text), candidates.space).canonical()
+            rows.append(Genotype.parse(named.get(text, text), candidates.space).canonical().choices)
         except UserError as error:
             raise UserError(f"--seeds: {text}: {error}") from None
-        row = np.array([genotype.choices])
-        if not len(candidates.fresh(row)):
+        if not len(candidates.fresh(np.array(rows[-1:]))):
             raise UserError(f"--seeds: {text} does not meet the limits, or is not in the table: leave it out")
-        rows = np.concatenate([rows, row])
-    return rows
+    return np.array(rows, int).reshape(-1, len(candidates.space.layers))
+
+
+class Front(list[ScoredNetwork]):
+    """The networks that no scored network beats in all objectives, the most accurate first.
+
+    `report` is what search.json holds. Under torchrun the front is empty on ranks other than 0, which have no search.
+    """
+
+    def __init__(self, search: EvolutionarySearch | None) -> None:
+        super().__init__(search.archive.networks(search.archive.front) if search else [])
+        self.search, self.report = search, search.report if search else {}
+        self.folder = search.folder if search else None
+
+    def __repr__(self) -> str:
+        lines = [f"Front({len(self)} of {self.report.get('evaluations', 0)} scored networks)"]
+        lines += [f"  {network!r}" for network in self[:SHOWN]]
+        return "\n".join([*lines, *(["  ..."] if len(self) > SHOWN else [])])
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw accuracy against MACs of all scored networks, and the front; write it as PNG if there is a path."""
+        assert self.search is not None
+        figure = self.search.draw()
+        if path is not None:
+            save(figure, Path(path))
+        return figure
+
+
+def evolve(net: Supernet | str | Path, data_dir: str | Path = "", **options: Any) -> Front:
+    """Search for networks with a supernet's scores: `scarlet-search evolve` in Python.
+
+    Args:
+        net: The supernet: a folder, a file, the name of one that ships, or a Supernet that was trained or loaded.
+        data_dir: The images: folder of class folders, tar file, or the place of a named data set.
+        **options: Options of the command by name, such as objectives=["accuracy", "macs"] or max_macs="300M".
+
+    Raises:
+        UserError: A bad option, limits that no network meets, or a supernet or images that cannot be read.
+    """
+    supernet = open_supernet(net)
+    wanted = from_keywords(EvolveOptions, supernet=supernet.name, data_dir=data_dir, **options)
+    return Front(run_search(wanted, supernet))

@@ -5,8 +5,6 @@ Of all the networks it breeds, the search measures those that together add most 
 are chosen one by one, each the one that adds most to those before it (greedy maximisation of a submodular function).
 """
 
-from __future__ import annotations
-
 import heapq
 import warnings
 from typing import Any
@@ -28,99 +26,70 @@ from .nsga import nondominated, set_values
 _FITTED, _MOST = 256, 2000  # networks that the kernel is fitted to, and those that predict
 
 
-class Kernel:
-    """How alike the accuracies of two genotypes are: a function of the number of layers that they differ in.
-
-    Matern 5/2 on the choices as 0 and 1, with noise. Its scales are fitted to at most 256 networks.
-
-    Args:
-        genotypes: (N, layers).
-        accuracy: (N,).
-    """
-
-    def __init__(self, choices: np.ndarray, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
-        self.choices, self.size = choices, len(genotypes)
-        some = np.linspace(0, self.size - 1, min(self.size, _FITTED)).astype(int)
-        kernel = ConstantKernel() * Matern(3.0, nu=2.5) + WhiteKernel(0.01)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound still predicts
-            model = GaussianProcessRegressor(kernel, normalize_y=True).fit(self.encode(genotypes[some]), accuracy[some])
-        signal, noise = model.kernel_.k1, model.kernel_.k2
-        differing = np.arange(genotypes.shape[1] + 1)[:, None]
-        self.table = signal(np.sqrt(2 * differing), np.zeros((1, 1)))[:, 0]  # covariance by layers that differ
-        self.noise = noise.noise_level
-
-    def encode(self, genotypes: np.ndarray) -> np.ndarray:
-        """The choices as 0 and 1: (N, layers * choices)."""
-        return (genotypes[:, :, None] == self.choices).reshape(len(genotypes), -1).astype(np.float32)
-
-    def __call__(self, some: np.ndarray, others: np.ndarray) -> np.ndarray:
-        """Covariances (N, M) of encoded genotypes."""
-        equal = (some @ others.T).round().astype(int)
-        return np.asarray(self.table[len(self.table) - 1 - equal])
-
-
 class Surrogate:
-    """Accuracy from a genotype: Gaussian process regression.
+    """Accuracy from a genotype: Gaussian process regression, Matern 5/2 on the choices as 0 and 1, with noise.
 
-    A generation takes O(N^3) with N at most 2,000, the newest networks.
-
-    Args:
-        kernel: Covariance of two genotypes.
-        genotypes: (N, layers).
-        accuracy: (N,).
+    So the covariance of two accuracies is a function of the number of layers that their genotypes differ in. Its scales
+    are fitted to at most 256 networks, again when there are twice as many. The newest 2,000 predict: O(N^3).
     """
 
-    def __init__(self, kernel: Kernel, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
-        self.kernel, self.known, accuracy = kernel, kernel.encode(genotypes[-_MOST:]), accuracy[-_MOST:]
+    def __init__(self, choices: int) -> None:
+        self.choices, self.size = np.arange(choices), 0
+
+    def fit(self, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
+        """Learn from all measured genotypes (N, layers) and their accuracies (N,)."""
+        if len(genotypes) >= 2 * self.size:
+            self._fit_kernel(genotypes, accuracy)
+        self.known, accuracy = self._encode(genotypes[-_MOST:]), accuracy[-_MOST:]
         self.mean, self.scale = accuracy.mean(), accuracy.std() or 1.0
-        covariance = kernel(self.known, self.known)
-        covariance[np.diag_indices_from(covariance)] += kernel.noise + 1e-10
+        covariance = self._covariance(self.known)
+        covariance[np.diag_indices_from(covariance)] += self.noise + 1e-10
         factor = linalg.cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)
         self.weights = linalg.cho_solve(factor, (accuracy - self.mean) / self.scale, check_finite=False)
 
     def predict(self, genotypes: np.ndarray) -> np.ndarray:
         """Accuracies (N,) of genotypes (N, layers)."""
-        return np.asarray(
-            self.mean + self.scale * (self.kernel(self.kernel.encode(genotypes), self.known) @ self.weights)
-        )
+        return np.asarray(self.mean + self.scale * (self._covariance(self._encode(genotypes)) @ self.weights))
+
+    def _fit_kernel(self, genotypes: np.ndarray, accuracy: np.ndarray) -> None:
+        self.size = len(genotypes)
+        some = np.linspace(0, self.size - 1, min(self.size, _FITTED)).astype(int)
+        kernel = ConstantKernel() * Matern(3.0, nu=2.5) + WhiteKernel(0.01)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at its bound still predicts
+            model = GaussianProcessRegressor(kernel, normalize_y=True)
+            model.fit(self._encode(genotypes[some]), accuracy[some])
+        signal, self.noise = model.kernel_.k1, model.kernel_.k2.noise_level
+        equal = np.arange(genotypes.shape[1] + 1)[:, None]
+        self.table = signal(np.sqrt(2 * equal[::-1]), np.zeros((1, 1)))[:, 0]  # covariance by layers that are equal
+
+    def _encode(self, genotypes: np.ndarray) -> np.ndarray:
+        """The choices as 0 and 1: (N, layers * choices)."""
+        return (genotypes[:, :, None] == self.choices).reshape(len(genotypes), -1).astype(np.float32)
+
+    def _covariance(self, encoded: np.ndarray) -> np.ndarray:
+        """Covariances (N, known) of encoded genotypes to the known ones."""
+        return np.asarray(self.table[(encoded @ self.known.T).round().astype(int)])
 
 
 class Screening(InfillCriterion):
-    """Replaces the mating: breeds many networks on predictions and passes on those worth measuring.
+    """Replaces the mating: breeds `screened` networks on predictions and passes on those worth measuring.
 
-    Args:
-        mating: The mating that breeds new networks, each at most once.
-        archive: The measured networks.
-        screened: Networks to breed for each generation.
-
-    Attributes:
-        predicted: Predicted accuracies of the networks that it last passed on, in order.
+    `predicted` are the predicted accuracies of the networks that it last passed on, in order.
     """
 
     def __init__(self, mating: Mating, archive: Archive, screened: int) -> None:
         super().__init__()
         self.mating, self.archive, self.screened = mating, archive, screened
-        self.predicted = np.empty(0)
-        self.kernel: Kernel | None = None  # fitted anew when the archive has doubled
+        self.surrogate, self.predicted = Surrogate(len(archive.costs.space.choices)), np.empty(0)
 
-    def do(
-        self,
-        problem: Problem,
-        pop: Population,
-        n_offsprings: int,
-        *,
-        random_state: np.random.Generator,
-        **settings: Any,
-    ) -> Population:
-        archive, survival = self.archive, settings["algorithm"].survival
-        measured = archive.genotypes, archive.figures["accuracy"]
-        if self.kernel is None or len(archive) >= 2 * self.kernel.size:
-            self.kernel = Kernel(np.arange(len(archive.costs.space.choices)), *measured)
-        surrogate = Surrogate(self.kernel, *measured)
+    def do(self, problem: Problem, pop: Population, n_offsprings: int, **settings: Any) -> Population:
+        archive, surrogate, random_state = self.archive, self.surrogate, settings["random_state"]
+        survival = settings["algorithm"].survival
+        surrogate.fit(archive.genotypes, archive.figures["accuracy"])
         bred, pool, left = Population.new("X", np.empty((0, problem.n_var), int)), pop, self.screened
         while left > 0:
-            brood = self.mating.do(problem, pool, min(len(pop), left), random_state=random_state, **settings)
+            brood = self.mating.do(problem, pool, min(len(pop), left), **settings)
             left -= len(pop)
             if len(brood):
                 genotypes = brood.get("X").astype(int)
@@ -139,8 +108,7 @@ class Screening(InfillCriterion):
     def _most_gain(self, values: np.ndarray, violations: np.ndarray, count: int) -> list[int]:
         """Rows that add most to the measured front, in the order they are taken; then those that rank first."""
         front = self.archive.values[self.archive.front]
-        feasible = values[violations <= 0]
-        everything = np.concatenate([front, feasible])
+        everything = np.concatenate([front, values[violations <= 0]])
         if not len(everything):
             return list(range(min(count, len(values))))
         volume = against_front(everything)

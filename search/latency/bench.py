@@ -1,15 +1,13 @@
-"""Measures a latency table: times the blocks of a space on this device, then compares sums with whole networks.
-
-In PyTorch the blocks are timed at their places in whole networks, with the clock read between them; in the other
-runtimes each is a program of its own.
-"""
+"""Measures a latency table: times the blocks of a space on this device, then compares sums with whole networks."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
 from typing import Any
@@ -18,52 +16,38 @@ import numpy as np
 import torch
 from torch import nn
 
-from scarlet_models.inspection.timing import cpu_threads
+from scarlet_models.errors import UserError
+from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
 from scarlet_models.models import scarlet_net
+from scarlet_models.search.scoring.ranking import bootstrap, spearman
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.environment import describe_machine, processor
 from scarlet_models.training.progress import Progress
 
-from .additivity import compare, stratified, time_networks
-from .block_times import Samples, time_blocks
+from .block_times import PASSES, Samples, as_program, parts, samples_of, time_blocks, time_programs
 from .options import LatencyOptions
-from .program_times import as_program, parts, samples_of, time_programs
 from .table import LatencyTable
 
 _VERSIONS = {"torch": (), "onnxruntime": ("onnxruntime",), "executorch": ("executorch", "torchao")}
+RESAMPLES = 1000  # behind each interval of a rank correlation
+
+Run = Callable[[], Any]
 
 
 def measure(options: LatencyOptions) -> LatencyTable:
-    """The table of the options' space, with facts and validation.
-
-    Raises:
-        UserError: No such space or device, or a package is missing.
-    """
+    """The table of the options' space, with facts and validation; a UserError if a device or package is missing."""
     with cpu_threads(options.threads):
         bench = Bench(SearchSpace.load(options.space), options)
         started = time.monotonic()
         samples = bench.time_blocks()
-        facts = {**bench.facts(), "seconds": round(time.monotonic() - started, 1)}
-        table = make_table(bench.space, bench.image_size, samples, facts)
+        table = samples.table(bench.space, {**bench.facts(), "seconds": round(time.monotonic() - started, 1)})
         return replace(table, validation=bench.validate(table)) if options.validate else table
 
 
-def make_table(space: SearchSpace, image_size: int, samples: Samples, facts: dict[str, Any]) -> LatencyTable:
-    """The table of the medians."""
-    medians = {unit: float(np.median(times)) for unit, times in samples.units.items()}
-    facts["measurements_of_a_block"] = min(map(len, samples.units.values()))
-    facts["spread"] = round(samples.spread(), 4)
-    return replace(LatencyTable.of_units(space, image_size, float(np.median(samples.base)), medians), facts=facts)
-
-
 class Bench:
-    """Blocks and networks of a space on this device, and the clock.
-
-    Raises:
-        UserError: The device is not there.
-    """
+    """Blocks and networks of a space on this device, and the clock; a UserError if the device is not there."""
 
     def __init__(self, space: SearchSpace, options: LatencyOptions) -> None:
         self.space, self.options = space, options
@@ -74,7 +58,6 @@ class Bench:
         self.images = self._place(torch.randn(options.batch_size, 3, self.image_size, self.image_size))
 
     def _place(self, item: Any) -> Any:
-        """Images or a model on the device, in the memory layout."""
         layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
         return item.to(self.device, memory_format=layout)
 
@@ -94,33 +77,35 @@ class Bench:
         net: Supernet = self._place(Supernet(self.space, self.num_classes, stabilizer="skip").eval())
         return net
 
-    def validate(self, table: LatencyTable) -> dict[str, Any]:
-        """Whole networks, timed and compared with the table's sums."""
-        options = self.options
-        networks = stratified(self.space, options.validate, options.seed)
-        with Progress(len(networks) * (options.validation_rounds + 2), 0, "networks") as progress:
-            advance = partial(progress.advance, "")
-            runs = []
-            for network in networks:
-                runs.append(self.run_of(network))
-                advance()
-            measured = time_networks(runs, options.validation_rounds, self.device, advance)
-        return compare(table, networks, measured, options.validation_rounds)
+    def model(self, network: Genotype) -> nn.Module:
+        """The standalone network in eval mode, with random weights."""
+        made: nn.Module = scarlet_net(genotype=network, space=self.space, num_classes=self.num_classes)
+        return made.eval()
 
-    def run_of(self, network: Genotype) -> Callable[[], object]:
-        """A call that runs the standalone network on the images."""
-        return self.run(self.model(network))
-
-    def run(self, model: nn.Module) -> Callable[[], object]:
+    def run(self, model: nn.Module) -> Run:
         """A call that runs a model in eval mode on the images."""
         if self.options.runtime == "torch":
             return partial(self._place(model), self.images)
         return partial(as_program(model, self.images, self.options).run, self.images)
 
-    def model(self, network: Genotype) -> nn.Module:
-        """The standalone network, with random weights."""
-        made: nn.Module = scarlet_net(genotype=network, space=self.space, num_classes=self.num_classes)
-        return made.eval()
+    @torch.inference_mode()
+    def milliseconds(self, runs: Sequence[Run], rounds: int, advance: Run = lambda: None) -> np.ndarray:
+        """Median (N,) of each run over interleaved rounds, of each of which the median pass counts."""
+        measures = {number: partial(median_seconds, run, PASSES, self.device) for number, run in enumerate(runs)}
+        seconds = interleaved(measures, rounds, advance)
+        return np.array([1e3 * np.median(seconds[number]) for number in measures])
+
+    def validate(self, table: LatencyTable) -> dict[str, Any]:
+        """Whole networks, timed and compared with the table's sums."""
+        options, runs = self.options, list[Run]()
+        networks = stratified(self.space, options.validate, options.seed)
+        with Progress(len(networks) * (options.validation_rounds + 2), 0, "networks") as progress:
+            advance = partial(progress.advance, "")
+            for network in networks:
+                runs.append(self.run(self.model(network)))
+                advance()
+            measured = self.milliseconds(runs, options.validation_rounds, advance)
+        return compare(table, networks, measured, options.validation_rounds)
 
     def facts(self) -> dict[str, Any]:
         """What the times hold for, and what may have disturbed them."""
@@ -146,3 +131,39 @@ class Bench:
             "rounds": options.rounds,
             "seed": options.seed,
         }
+
+
+def stratified(space: SearchSpace, count: int, seed: int) -> list[Genotype]:
+    """Distinct networks spread over the range of MACs: one at random from each of `count` equal slices that has one."""
+    rng, table = np.random.default_rng(seed), space.cost_table()
+    edges = np.linspace(table.smallest.macs, table.largest.macs, count + 1)
+    networks: dict[Genotype, None] = {}
+    for low, high in itertools.pairwise(edges):
+        with contextlib.suppress(UserError):  # a small space has gaps
+            networks[space.sample(rng, min_macs=int(low), max_macs=int(high)).canonical()] = None
+    return list(networks)
+
+
+def compare(table: LatencyTable, networks: Sequence[Genotype], measured: np.ndarray, rounds: int) -> dict[str, Any]:
+    """What the table predicts against measured milliseconds (N,), as plain data.
+
+    Rank correlations with bootstrap intervals; the one of MACs alone is what a table has to beat. `mape` is the mean
+    absolute error in percent of what was measured. `scale` is the median of measured over predicted: the table does not
+    use it, and `mape_scaled` is what would remain if it did.
+    """
+    genotypes = np.array([network.choices for network in networks])
+    predicted = table.sum(genotypes)
+    macs = table.space.costs(genotypes, table.facts["image_size"])[0]
+    scale = float(np.median(measured / predicted))
+    errors = [100 * np.abs(factor * predicted / measured - 1) for factor in (1.0, scale)]
+    rows = zip(map(str, networks), macs.tolist(), predicted.round(4).tolist(), measured.round(4).tolist(), strict=True)
+    return {
+        "networks": len(networks),
+        "rounds": rounds,
+        "spearman": asdict(bootstrap(spearman, predicted, measured, RESAMPLES, 0)),
+        "spearman_of_macs": asdict(bootstrap(spearman, macs, measured, RESAMPLES, 0)),
+        "mape": float(errors[0].mean()),
+        "scale": scale,
+        "mape_scaled": float(errors[1].mean()),
+        "measured": [dict(zip(("genotype", "macs", "predicted", "measured"), row, strict=True)) for row in rows],
+    }

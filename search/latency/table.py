@@ -14,6 +14,8 @@ from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import write_json
 from scarlet_models.space.space import Genotype, SearchSpace
 
+NAME = "table.json"
+
 
 class Unit(NamedTuple):
     """A block at an input shape: layers that agree in these share one measurement. `size` is the input map's side."""
@@ -30,11 +32,9 @@ def layer_units(space: SearchSpace, image_size: int) -> list[dict[int, Unit]]:
 
     An identity that keeps the shape has none: a network that has it there has no block, and spends no time.
     """
-    units = []
-    for layer, size in zip(space.layers, space.map_sizes(image_size), strict=False):
-        shape = (layer.in_channels, layer.out_channels, layer.stride, size)
-        units.append({choice: Unit(*shape, choice) for choice in layer.choices if space.has_block(layer, choice)})
-    return units
+    places = zip(space.layers, space.map_sizes(image_size), strict=False)
+    shapes = [(layer, (layer.in_channels, layer.out_channels, layer.stride, size)) for layer, size in places]
+    return [{i: Unit(*shape, i) for i in layer.choices if space.has_block(layer, i)} for layer, shape in shapes]
 
 
 def head_input(space: SearchSpace, image_size: int) -> tuple[int, int, int]:
@@ -51,31 +51,22 @@ def distinct_units(space: SearchSpace, image_size: int) -> dict[Unit, int]:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """Latencies of a space's parts in milliseconds for one batch.
-
-    Attributes:
-        space: The space.
-        base: Stem and head, which all networks share.
-        blocks: (layers, choices), float64; not a number where the layer does not allow the choice.
-        facts: Device, runtime, image size, batch size, threads and versions that the latencies hold for.
-        validation: How well the sums predict whole networks, as `additivity.compare` says it; None if not measured.
-    """
+    """Latencies of a space's parts in milliseconds for one batch."""
 
     space: SearchSpace
-    base: float
-    blocks: np.ndarray
-    facts: dict[str, Any] = field(default_factory=dict)
-    validation: dict[str, Any] | None = None
+    base: float  # stem and head, which all networks share
+    blocks: np.ndarray  # float64 (layers, choices); not a number where the layer does not allow the choice
+    facts: dict[str, Any] = field(default_factory=dict)  # device, runtime, image size, ... that the latencies hold for
+    validation: dict[str, Any] | None = None  # of the sums by whole networks, as `bench.compare` gives it
 
     @staticmethod
-    def of_units(space: SearchSpace, image_size: int, base: float, times: Mapping[Unit, float]) -> LatencyTable:
-        """The table from the milliseconds of each unit."""
+    def of_units(space: SearchSpace, base: float, times: Mapping[Unit, float], facts: dict[str, Any]) -> LatencyTable:
+        """The table from the milliseconds of each unit, for the image size of the facts."""
         blocks = np.full((len(space.layers), len(space.choices)), np.nan)
-        for layer, units in zip(space.layers, layer_units(space, image_size), strict=True):
-            blocks[layer.index, list(layer.choices)] = [
-                times[units[choice]] if choice in units else 0.0 for choice in layer.choices
-            ]
-        return LatencyTable(space, base, blocks)
+        for layer, units in zip(space.layers, layer_units(space, facts["image_size"]), strict=True):
+            for choice in layer.choices:
+                blocks[layer.index, choice] = times[units[choice]] if choice in units else 0.0
+        return LatencyTable(space, base, blocks, facts)
 
     def sum(self, genotypes: np.ndarray) -> np.ndarray:
         """Latency in milliseconds, float64 (N,), of an integer array of valid genotypes (N, layers)."""
@@ -94,35 +85,20 @@ class LatencyTable:
         return float(least), float(most)
 
     def save(self, path: Path) -> None:
-        """Writes the table as JSON.
-
-        Raises:
-            UserError: the file cannot be written.
-        """
+        """Write the table as JSON."""
         layers = [
             {str(choice): round(float(self.blocks[layer.index, choice]), 6) for choice in layer.choices}
             for layer in self.space.layers
         ]
-        content = {
-            "unit": "milliseconds",
-            "facts": self.facts,
-            "validation": self.validation,
-            "base": round(self.base, 6),
-            "layers": layers,
-            "space": self.space.to_dict(),
-        }
-        write_json(path, content)
+        figures = {"unit": "milliseconds", "facts": self.facts, "validation": self.validation}
+        write_json(path, {**figures, "base": round(self.base, 6), "layers": layers, "space": self.space.to_dict()})
 
     @staticmethod
     def load(path: Path | str, space: SearchSpace) -> LatencyTable:
-        """A table from its file, or from the folder that latency wrote it to.
-
-        Raises:
-            UserError: the file cannot be read, or is a table of another space.
-        """
+        """The table in a file, or in the folder that latency wrote it to; a UserError if it is of another space."""
         file = Path(path) / NAME if Path(path).is_dir() else Path(path)
+        content = read_json(file, dict)
         try:
-            content = read_json(file, dict)
             own = SearchSpace.load(content["space"])
             if own != space:
                 raise UserError(f"{file} times the blocks of space {own.name!r}, not those of this {space.name!r}")
@@ -130,11 +106,8 @@ class LatencyTable:
             for layer, entries in zip(space.layers, content["layers"], strict=True):
                 blocks[layer.index, list(layer.choices)] = [float(entries[str(choice)]) for choice in layer.choices]
             return LatencyTable(space, float(content["base"]), blocks, content["facts"], content["validation"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UserError):
-                raise
-            reason = getattr(error, "strerror", None) or first_line(error)
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            reason = first_line(error)
             raise UserError(f"{file} is no table of latencies ({reason}); scarlet-search latency writes one") from error
-
-
-NAME = "table.json"

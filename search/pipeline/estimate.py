@@ -16,11 +16,10 @@ from torch.nn import functional as F
 
 from scarlet_models.inspection.timing import cpu_threads, wait
 from scarlet_models.models import scarlet_net
-from scarlet_models.search.latency.additivity import time_networks
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.block_times import PASSES
 from scarlet_models.search.latency.options import LatencyOptions
-from scarlet_models.search.scoring.trie import Trie
+from scarlet_models.search.scoring.population import Trie
 from scarlet_models.search.supernet.fair_step import add_gradients
 from scarlet_models.search.supernet.sampler import FairSampler, widest
 from scarlet_models.search.supernet.supernet import Supernet
@@ -78,9 +77,9 @@ def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
     with cpu_threads(options.threads):
         for _ in range(2):  # the first also imports what it needs
             started = time.perf_counter()
-            network = bench.run_of(_middling(space))
+            network = bench.run(bench.model(_middling(space)))
             making = time.perf_counter() - started
-        milliseconds = time_networks([network], ROUNDS, bench.device, lambda: None)
+        milliseconds = bench.milliseconds([network], ROUNDS)
     measurement = PASSES * float(milliseconds[0]) / 1e3
     blocks = widest(space) * (making + (options.rounds + 1) * measurement)
     return blocks + options.validate * (making + (options.validation_rounds + 1) * measurement)

@@ -9,8 +9,7 @@ from typing import Any
 from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_json
-from scarlet_models.options import build
-from scarlet_models.values import check
+from scarlet_models.options import build, check
 
 NAME = "stages.json"
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from scarlet_models.files import write_json, write_text
 from scarlet_models.search.evolution.candidates import Candidates
-from scarlet_models.search.evolution.comparison import LABELS
-from scarlet_models.search.evolution.rivals import pool_of
+from scarlet_models.search.evolution.rivals import LABELS, pool_of
 from scarlet_models.space.space import Genotype
 
 NAME = "networks.json"

@@ -17,8 +17,7 @@ from scarlet_models.files import write_text
 from scarlet_models.options import names_with
 from scarlet_models.program import Program
 from scarlet_models.search.evolution.candidates import Candidates
-from scarlet_models.search.evolution.limits import read_bounds
-from scarlet_models.search.evolution.objectives import Costs, read_objectives
+from scarlet_models.search.evolution.objectives import Costs, read_bounds, read_objectives
 from scarlet_models.search.scoring.options import FEWEST_ANCHORS
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.data import LabelledImages, check_test_split

@@ -12,7 +12,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.networks import genotype_of
 from scarlet_models.search.pipeline.networks import NAME as NETWORKS
 from scarlet_models.search.pipeline.networks import PICKED
-from scarlet_models.search.supernet.stored import NAME as SUPERNET
+from scarlet_models.search.supernet.file import NAME as SUPERNET
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.options import sizes

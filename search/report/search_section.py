@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from scarlet_models.search.evolution.comparison import LABELS, compare_searches
 from scarlet_models.search.evolution.figures import Mark, draw_fronts, draw_hypervolume
+from scarlet_models.search.evolution.rivals import LABELS, compare_searches
 from scarlet_models.space.released import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
 

@@ -4,8 +4,6 @@ A regression from a path's score and loss, and from what the genotype tells (dep
 accuracy. Ridge regression or a Gaussian process, whichever predicts the anchors better in cross-validation.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +28,6 @@ from .known_accuracies import load_known_accuracies
 from .options import FEWEST_ANCHORS
 from .ranking import kendall
 from .score_cache import Score
-from .scores import PathScores, Scores
 
 FOLDS = 10  # of the cross-validation, or one an anchor if they are fewer
 _KERNEL = ConstantKernel() * DotProduct() + ConstantKernel(0.1) * RBF() + WhiteKernel(0.1)
@@ -65,7 +62,7 @@ class Anchors:
             "score": _Regression(figures, choices[:, :0], accuracy),
             "genotype": _Regression(scalars, choices, accuracy),
         }
-        self.score_tau = kendall(figures[:, 0], accuracy)
+        self.networks, self.score_tau = len(known), kendall(figures[:, 0], accuracy)
         self.better = self.regressions["anchored"].error < self.regressions["score"].error
 
     def predict(self, genotypes: np.ndarray, scores: Sequence[Score]) -> np.ndarray:
@@ -78,19 +75,20 @@ class Anchors:
         return self.regressions["genotype"].predict(*self._features(genotypes))
 
     def report(self) -> dict[str, Any]:
-        """What cross-validation says, as plain data."""
-        first = self.regressions["anchored"]
-        taus = {name: r.tau for name, r in self.regressions.items()} | {"score_tau": self.score_tau}
-        known = {name: None if np.isnan(tau) else tau for name, tau in taus.items()}  # a constant has none
-        found = {name: {"model": r.name, "tau": known[name], "error": r.error} for name, r in self.regressions.items()}
-        return {"networks": first.networks, "score_tau": known["score_tau"], **found, "better": self.better}
+        """What cross-validation says, as plain data; a constant has no tau."""
+        found = {
+            name: {"model": one.name, "tau": None if np.isnan(one.tau) else one.tau, "error": one.error}
+            for name, one in self.regressions.items()
+        }
+        score_tau = None if np.isnan(self.score_tau) else self.score_tau
+        return {"networks": self.networks, "score_tau": score_tau, **found, "better": self.better}
 
     def summary(self) -> str:
         """What cross-validation says, in sentences."""
-        anchored, score, genotype = (self.regressions[name] for name in ("anchored", "score", "genotype"))
+        anchored, score, genotype = self.regressions.values()
         use = "The corrected scores predict them better" if self.better else "The raw scores predict them no worse"
         return (
-            f"{anchored.networks} anchors, cross-validated: Kendall's tau {anchored.tau:.3f} with the supernet "
+            f"{self.networks} anchors, cross-validated: Kendall's tau {anchored.tau:.3f} with the supernet "
             f"({anchored.name}), {genotype.tau:.3f} without it ({genotype.name}), {self.score_tau:.3f} of its raw "
             f"score. {use}: error in log-odds {anchored.error:.3f}, {score.error:.3f} from scores alone."
         )
@@ -106,21 +104,6 @@ class Anchors:
         return scalars, choices / np.sqrt(len(self.space.layers))
 
 
-class AnchoredScores(Scores):
-    """A supernet's scores for a search, corrected by anchors if they are better in cross-validation."""
-
-    def __init__(self, paths: PathScores, known: Mapping[Genotype, float]) -> None:
-        self.paths, self.source, self.space, self.classes = paths, paths.source, paths.space, paths.classes
-        self.anchors = Anchors(known, paths.measure(np.array([genotype.choices for genotype in known])))
-
-    def __call__(self, genotypes: np.ndarray) -> np.ndarray:
-        scores = self.paths.measure(genotypes)
-        return self.anchors.predict(genotypes, scores) if self.anchors.better else _figures(scores)[:, 0]
-
-    def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
-        return _figures(self.paths.measure(genotypes))[:, 0] if self.anchors.better else None
-
-
 class _Regression:
     """The better of two models in cross-validation, on the log-odds of the accuracy.
 
@@ -129,9 +112,8 @@ class _Regression:
     """
 
     def __init__(self, scalars: np.ndarray, others: np.ndarray, accuracy: np.ndarray) -> None:
-        self.networks, target = len(accuracy), logit(np.clip(accuracy, 0.1, 99.9) / 100)
-        features = np.hstack([scalars, others])
-        folds = KFold(min(self.networks, FOLDS), shuffle=True, random_state=0)
+        features, target = np.hstack([scalars, others]), logit(np.clip(accuracy, 0.1, 99.9) / 100)
+        folds = KFold(min(len(accuracy), FOLDS), shuffle=True, random_state=0)
         scaled = ColumnTransformer([("scaled", StandardScaler(), slice(0, scalars.shape[1]))], remainder="passthrough")
         models = {name: make_pipeline(scaled, regressor) for name, regressor in _REGRESSORS.items()}
         with warnings.catch_warnings():

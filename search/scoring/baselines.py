@@ -1,7 +1,5 @@
 """Rankings that need no training, and what a supernet adds to the best of them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -34,36 +32,29 @@ class Predictor:
 
 
 class Comparison:
-    """Compares scores with label-free predictors on the same resampled networks.
+    """Compares scores, predictions (N,) by name, with label-free predictors on the same resampled networks.
 
-    Args:
-        scores: Predictions (N,) by name, higher is better; that of `SUPERNET` gets the verdict.
-
-    Attributes:
-        best: Name of the label-free predictor of highest tau; the known accuracies choose it, in its favour.
-        gain: Tau of the anchored scores minus that of the anchors alone; undefined without anchors.
+    `SUPERNET`'s gets the verdict. `best` names the label-free predictor of highest tau; the known accuracies choose it,
+    in its favour. `gain` is the tau of the anchored scores minus that of the anchors alone.
     """
 
     def __init__(
         self, networks: Sequence[Genotype], known: np.ndarray, scores: Mapping[str, np.ndarray], samples: int, seed: int
     ) -> None:
         single, combined = label_free(networks)
-        favourite = max(combined, key=lambda name: np.nan_to_num(kendall(combined[name], known), nan=-1))
+        favourite = _highest({name: kendall(values, known) for name, values in combined.items()})
         free = {**single, favourite: combined[favourite]}
-        values = {**scores, **free}
         bands = equal_bands(single["MACs"], min(BAND, max(len(known) // 4, FEWEST)))
         self.bands = len(np.unique(bands))
         taus, within = (
-            {name: resampled(np.asarray(predicted, float)) for name, predicted in values.items()}
+            {name: resampled(np.asarray(values, float)) for name, values in {**scores, **free}.items()}
             for resampled in (ResampledTau(known, samples, seed), ResampledTau(known, samples, seed, bands))
         )
-        self.best, self.best_within = (
-            max(free, key=lambda name: np.nan_to_num(draws[name][0], nan=-1)) for draws in (taus, within)
-        )
+        self.best, self.best_within = (_highest({name: draws[name][0] for name in free}) for draws in (taus, within))
         self.gain = estimate(taus[ANCHORED] - taus[ANCHORS_ALONE]) if ANCHORED in scores else Estimate()
         self.predictors = [
             Predictor(name, name in free, *_to_best(taus, name, self.best), *_to_best(within, name, self.best_within))
-            for name in values
+            for name in taus
         ]
 
     def __getitem__(self, name: str) -> Predictor:
@@ -75,9 +66,8 @@ class Comparison:
         if supernet.difference.low is None:
             return ["Too few networks to say whether the supernet adds anything to label-free predictors."]
         sentences = [f"Over all pairs, {_say(supernet.difference, self.best)}"]
-        if self.bands > 1 and supernet.difference_within.low is not None:
-            difference = _say(supernet.difference_within, self.best_within)
-            sentences.append(f"Among networks of about equal MACs, {difference}")
+        if self.bands > 1 and (within := supernet.difference_within).low is not None:
+            sentences.append(f"Among networks of about equal MACs, {_say(within, self.best_within)}")
         if self.gain.low is not None:
             sentences.append(f"With anchors, {_say(self.gain, 'the same regression without it')}")
         return sentences
@@ -92,6 +82,10 @@ class Comparison:
             "gain_over_anchors_alone": asdict(self.gain),
             "verdict": self.verdict(),
         }
+
+
+def _highest(taus: Mapping[str, float]) -> str:
+    return max(taus, key=lambda name: np.nan_to_num(taus[name], nan=-1))
 
 
 def _to_best(draws: Mapping[str, np.ndarray], name: str, best: str) -> tuple[Estimate, Estimate]:
@@ -130,14 +124,7 @@ def _with_ties_by(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _say(difference: Estimate, best: str) -> str:
     assert difference.low is not None and difference.high is not None
     if difference.low > 0:
-        return f"the supernet ranks better than {best}: Δ {signed(difference)}."
+        return f"the supernet ranks better than {best}: Δ {difference:+}."
     if difference.high < 0:
-        return f"the supernet adds nothing to {best} here: it ranks worse, Δ {signed(difference)}."
-    return f"no difference between the supernet and {best} is shown: Δ {signed(difference)}."
-
-
-def signed(difference: Estimate) -> str:
-    if difference.value is None:
-        return ""
-    interval = "" if difference.low is None else f" [{difference.low:+.3f}, {difference.high:+.3f}]"
-    return f"{difference.value:+.3f}{interval}"
+        return f"the supernet adds nothing to {best} here: it ranks worse, Δ {difference:+}."
+    return f"no difference between the supernet and {best} is shown: Δ {difference:+}."

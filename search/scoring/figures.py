@@ -1,7 +1,5 @@
 """Figures of rankings and similarities, drawn by matplotlib."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,22 +1,23 @@
-"""The images to score a trained supernet on: held out when it was trained; and training images for recalibration.
+"""A trained supernet, and the images to score it on: held out when it was trained; training images to recalibrate.
 
 Share, seed and hash of the split come with the supernet. So a score never comes from images that it was trained on,
 unless the user says that the file names cannot tell (`other_copy`).
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from scarlet_models.errors import UserError
-from scarlet_models.search.supernet.file import SupernetInfo
+from scarlet_models.search.supernet.file import SupernetInfo, is_shipped
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.training import distributed
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.loading import Transformed, load_batches
@@ -30,6 +31,43 @@ from .population import Batches
 _logger = logging.getLogger(__name__)
 
 IN_MEMORY = 2 * 2**30  # bytes of float32 images to keep; more are decoded again in each pass
+
+
+class TrainedSupernet(NamedTuple):
+    """A supernet with the record of its training."""
+
+    net: Supernet
+    info: SupernetInfo  # its sha256 is that of the file, or of the tensors of a supernet in memory
+    name: str  # the folder, file or name it was loaded from; "SPACE-SHA256" of a supernet in memory
+    folder: Path  # default folder for results
+
+
+def open_supernet(source: Supernet | str | Path) -> TrainedSupernet:
+    """A trained supernet from its folder, its file, the name of one that ships, or a Supernet that was loaded.
+
+    Raises:
+        UserError: There is no such supernet, or it has no record of its training.
+    """
+    if not isinstance(source, Supernet):
+        return TrainedSupernet(*load_supernet(source), str(source), folder_of(source))
+    if source.info is None:
+        raise UserError(
+            "this Supernet has no record of its training images: take it from train_supernet, or load it by "
+            "Supernet.from_pretrained(FOLDER)"
+        )
+    digest = hashlib.sha256()  # of the tensors in memory, which may differ from those on disk
+    for key, tensor in source.state_dict().items():
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    name = f"{source.space.name}-{digest.hexdigest()[:12]}"
+    return TrainedSupernet(source, replace(source.info, sha256=digest.hexdigest()), name, Path("runs") / name)
+
+
+def folder_of(supernet: str | Path) -> Path:
+    """The default folder for results: the supernet's own, or runs/NAME for one that ships."""
+    if is_shipped(supernet):
+        return Path("runs") / supernet
+    return Path(supernet) if Path(supernet).is_dir() else Path(supernet).parent
 
 
 @contextmanager
@@ -58,14 +96,15 @@ class HeldOut:
         if self.images.classes != info.classes:
             raise UserError(f"{where} have other classes than those of the supernet's training")
         self.recognised = self.split.hash == info.split_hash
-        if not self.recognised and options.train_split != info.train_split:
-            raise UserError(f"--train-split {options.train_split}: the supernet was trained on {info.train_split}")
-        if not (self.recognised or options.other_copy):
-            raise UserError(
-                f"{where}, split {options.train_split!r}, have other names than those of the supernet's training: give "
-                "the same data; or, for another copy of it, --other-copy (the supernet may have been trained on them)"
-            )
         if not self.recognised:
+            if options.train_split != info.train_split:
+                raise UserError(f"--train-split {options.train_split}: the supernet was trained on {info.train_split}")
+            if not options.other_copy:
+                raise UserError(
+                    f"{where}, split {options.train_split!r}, have other names than those of the supernet's training: "
+                    "give the same data; or, for another copy of it, --other-copy (the supernet may have been trained "
+                    "on them)"
+                )
             _logger.warning("the supernet may have been trained on %s: scores are not held out (--other-copy)", where)
         if not self.split.holdout:
             raise UserError("the supernet was trained on all images: train one with --holdout to score its paths")
@@ -73,15 +112,15 @@ class HeldOut:
 
     def conditions(self, options: ScoreOptions) -> dict[str, Any]:
         """What a path's score depends on besides the path, as plain data: the conditions of a `ScoreCache`."""
-        keys = ("interpolation", "crop_pct", "crop_mode", "mean", "std")
-        config = {key: self.info.data_config[key] for key in keys if key in self.info.data_config}
+        config, keys = self.info.data_config, ("interpolation", "crop_pct", "crop_mode", "mean", "std")
+        transform = {key: config[key] for key in keys if key in config}
         recalibrated = options.batch_norm == "recalibrated"
         return {
             "supernet": self.info.sha256,
             "split": self.split.hash,
             "held_out": self._digest([self.held]),
             "image_size": self.info.image_size,
-            "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in config.items()},
+            "transform": {key: list(value) if isinstance(value, tuple) else value for key, value in transform.items()},
             "batch_norm": options.batch_norm,
             "calibration": self._digest(self._calibration(options.calibration_images)) if recalibrated else None,
             "dtype": "float32" if options.amp == "none" else options.amp,

@@ -5,8 +5,6 @@ JSON (also .json.gz) maps a genotype to a number or to an object with `mean_acc`
 is one digit ("02012100").
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

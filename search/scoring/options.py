@@ -1,19 +1,17 @@
 """Options of everything that scores the paths of a trained supernet. Imports no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 from scarlet_models.training.options import WORKERS
 
 FEWEST_ANCHORS = 5
 
 
-@dataclass
-class HeldOutOptions(Ranged):
-    """The held-out images of a trained supernet, and the machine to run it on.
+@dataclass(kw_only=True)
+class HeldOutOptions(DeviceOptions):
+    """The held-out images of a trained supernet.
 
     Args:
         data_dir: Folder of class folders, tar file, or the place of the named data set, which is downloaded to there if
@@ -26,8 +24,6 @@ class HeldOutOptions(Ranged):
         workers: Threads or processes that prepare images, up to 8 by default; 0 does it in the main process.
         images: Number of held-out images to use; 0 for all.
         batch_size: Images in a forward pass.
-        device: auto, cpu, cuda or cuda:N.
-        threads: CPU threads for torch; 0 keeps torch's own number.
     """
 
     data_dir: str = option("", free=True)
@@ -38,8 +34,6 @@ class HeldOutOptions(Ranged):
     workers: int = option(WORKERS, least=0, free=True)
     images: int = option(0, least=0)
     batch_size: int = option(250, least=1)
-    device: str = option("auto", free=True)
-    threads: int = option(0, least=0, free=True)
 
 
 @dataclass(kw_only=True)
@@ -72,7 +66,6 @@ class RankOptions(ScoreOptions):
         bootstrap: Resamples for each interval; 0 for no intervals.
         top: Sizes of the supernet's top list to report.
         out: Folder for the results; empty for the supernet's folder.
-        json: Print the result as one JSON object.
     """
 
     supernet: str = option(positional=True)
@@ -83,7 +76,6 @@ class RankOptions(ScoreOptions):
     bootstrap: int = option(1000, least=0)
     top: list[int] = option([1, 5, 10], least=1)
     out: str = option("", free=True)
-    json: bool = option(False, once=True)
 
 
 @dataclass(kw_only=True)
@@ -97,10 +89,8 @@ class SimilarityOptions(HeldOutOptions):
         paths: Number of random paths that lead to each layer.
         seed: Seed of these paths.
         batch_norm: "batch" normalises by the batch's statistics, as in training; "running" by those of training.
-        images: Number of held-out images to use; 0 for all.
         batch_size: Images in a forward pass; all outputs of a layer are in memory at once.
         out: Folder for the results; empty for the first supernet's folder.
-        json: Print the result as one JSON object.
     """
 
     supernets: list[str] = option(positional=True)
@@ -111,4 +101,3 @@ class SimilarityOptions(HeldOutOptions):
     images: int = option(500, least=0)
     batch_size: int = option(64, least=1)
     out: str = option("", free=True)
-    json: bool = option(False, once=True)

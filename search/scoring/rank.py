@@ -1,14 +1,11 @@
 """Rank networks of known accuracy by a supernet's scores, and compare the two orders."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
@@ -21,13 +18,12 @@ from scarlet_models.training.options import from_keywords
 from .anchors import Anchors, load_anchors
 from .baselines import ANCHORED, ANCHORS_ALONE, SUPERNET, Comparison, counted
 from .figures import draw_ranking, save
-from .heldout import HeldOut, one_process
+from .heldout import TrainedSupernet, one_process, open_supernet
 from .known_accuracies import load_known_accuracies
 from .options import RankOptions
 from .ranking import FEWEST, Estimate, ResampledTau, bootstrap, estimate, spearman, top_k
-from .score_cache import Score, ScoreCache
-from .scores import path_evaluator
-from .trained import TrainedSupernet, open_supernet
+from .score_cache import Score
+from .scores import PathScores
 
 
 @dataclass(frozen=True)
@@ -53,15 +49,15 @@ class Ranking:
     def __init__(
         self,
         options: RankOptions,
-        networks: Sequence[Genotype],
-        known: np.ndarray,
+        accuracies: Mapping[Genotype, float],
         measured: Sequence[Score],
         folder: Path,
         anchors: Anchors | None = None,
     ) -> None:
-        self.options, self.networks, self.folder, self.anchors = options, list(networks), folder, anchors
-        rows = np.array([genotype.choices for genotype in networks])
-        self.known, self.predicted = known, np.array([score.top1 for score in measured])
+        self.options, self.networks, self.folder, self.anchors = options, list(accuracies), folder, anchors
+        rows = np.array([genotype.choices for genotype in accuracies])
+        self.known = known = np.array(list(accuracies.values()))
+        self.predicted = np.array([score.top1 for score in measured])
         self.counted = counted(self.networks[0].space, rows)
         self.columns = {"known": known, "predicted": self.predicted, "loss": np.array([s.loss for s in measured])}
         scores = {SUPERNET: self.predicted, "supernet, loss": -self.columns["loss"]}
@@ -69,17 +65,18 @@ class Ranking:
             self.columns["anchored"] = scores[ANCHORED] = anchors.predict(rows, measured)
             scores[ANCHORS_ALONE] = anchors.predict_without(rows)
         self.baselines = Comparison(self.networks, known, scores, options.bootstrap, options.seed)
-        self.scores = dict(zip(networks, self.predicted.tolist(), strict=True))
+        self.scores = dict(zip(accuracies, self.predicted.tolist(), strict=True))
         self.tau, self.spearman = self._estimates(np.ones(len(known), bool))
-        self.by_blocks = []
-        blocks = self.counted["blocks"]
-        for depth, count in zip(*np.unique(blocks, return_counts=True), strict=True):
-            estimates = self._estimates(blocks == depth) if count >= FEWEST else (Estimate(), Estimate())
-            self.by_blocks.append(DepthGroup(int(depth), int(count), *estimates))
+        groups = [self.counted["blocks"] == depth for depth in np.unique(self.counted["blocks"])]
+        self.by_blocks = [self._group(where) for where in groups]
         self.top = [top_k(self.predicted, known, k) for k in sorted({min(k, len(known)) for k in options.top})]
 
     def __repr__(self) -> str:
         return f"Ranking({len(self.networks)} networks, Kendall's tau {self.tau})"
+
+    def _group(self, where: np.ndarray) -> DepthGroup:
+        depth, count = int(self.counted["blocks"][where][0]), int(where.sum())
+        return DepthGroup(depth, count, *(self._estimates(where) if count >= FEWEST else (Estimate(), Estimate())))
 
     def _estimates(self, where: np.ndarray) -> tuple[Estimate, Estimate]:
         predicted, known, options = self.predicted[where], self.known[where], self.options
@@ -97,7 +94,7 @@ class Ranking:
             "anchored": self.anchors.report() if self.anchors else None,
             "by_blocks": [asdict(group) for group in self.by_blocks],
             "best_known": float(self.known.max()),
-            "top_k": [asdict(top) for top in self.top],
+            "top_k": [top._asdict() for top in self.top],
         }
 
     def draw(self) -> Figure:
@@ -136,29 +133,17 @@ def rank_networks(options: RankOptions, supernet: TrainedSupernet | None = None)
     """Score a sample of the known networks with the supernet, and compare; no path is scored twice in a folder."""
     supernet = supernet or open_supernet(options.supernet)
     folder = Path(options.out) if options.out else supernet.folder
-    space = supernet.net.space
-    anchors = load_anchors(options.anchors, space) if options.anchors else {}
-    known = {g: accuracy for g, accuracy in load_known_accuracies(options.known, space).items() if g not in anchors}
+    anchors = load_anchors(options.anchors, supernet.net.space) if options.anchors else {}
+    every = load_known_accuracies(options.known, supernet.net.space)
+    known = {genotype: accuracy for genotype, accuracy in every.items() if genotype not in anchors}
     if not known:
         raise UserError(f"--known {options.known}: every network in it is an anchor; none is left to compare")
     chosen = choose_networks(list(known), options.networks, options.seed)
     with one_process(options) as device:
-        scores = score_networks([*chosen, *anchors], options, supernet, folder, device)
+        paths = PathScores(supernet, options, folder, World(0, 1, device))
+        scores = paths.measure(np.array([genotype.choices for genotype in (*chosen, *anchors)]))
     correction = Anchors(anchors, scores[len(chosen) :]) if anchors else None
-    accuracies = np.array([known[genotype] for genotype in chosen])
-    return Ranking(options, chosen, accuracies, scores[: len(chosen)], folder, correction)
-
-
-def score_networks(
-    networks: Sequence[Genotype], options: RankOptions, supernet: TrainedSupernet, folder: Path, device: torch.device
-) -> list[Score]:
-    """The scores of the networks' paths, from the score cache or measured now."""
-    held = HeldOut(options, supernet.info)
-    cache = ScoreCache(folder / "evaluations.jsonl", held.conditions(options))
-    scores = [score for genotype in networks if (score := cache.get(genotype))]
-    if len(scores) == len(networks):
-        return scores
-    return path_evaluator(supernet.net, held, options, World(0, 1, device), cache).evaluate(networks)
+    return Ranking(options, {g: known[g] for g in chosen}, scores[: len(chosen)], folder, correction)
 
 
 def choose_networks(known: list[Genotype], count: int, seed: int) -> list[Genotype]:

@@ -1,14 +1,11 @@
 """How well predicted accuracies order networks whose accuracy is known: statistics with bootstrap intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-
-Statistic = Callable[[np.ndarray, np.ndarray], float]
 
 FEWEST = 10  # networks below which an order says too little for an interval
 _ROWS = 512  # of the matrix of pairs in memory
@@ -16,20 +13,23 @@ _ROWS = 512  # of the matrix of pairs in memory
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its 95% interval; None where it is not defined."""
+    """A statistic with its 95% interval; None where it is not defined. The format "+" shows signs."""
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
 
-    def __str__(self) -> str:
+    def __format__(self, sign: str) -> str:
         if self.value is None:
-            return "-"
-        return f"{self.value:.3f}" + ("" if self.low is None else f" [{self.low:.3f}, {self.high:.3f}]")
+            return "" if sign else "-"
+        ends = "" if self.low is None else f" [{self.low:{sign}.3f}, {self.high:{sign}.3f}]"
+        return f"{self.value:{sign}.3f}{ends}"
+
+    def __str__(self) -> str:
+        return format(self)
 
 
-@dataclass(frozen=True)
-class TopK:
+class TopK(NamedTuple):
     """Known accuracy of the best of the `k` networks of highest score and their mean; regrets to the k truly best."""
 
     k: int
@@ -52,13 +52,17 @@ def spearman(predicted: np.ndarray, known: np.ndarray) -> float:
 
 
 def bootstrap(
-    statistic: Statistic, predicted: np.ndarray, known: np.ndarray, samples: int = 1000, seed: int = 0
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    predicted: np.ndarray,
+    known: np.ndarray,
+    samples: int = 1000,
+    seed: int = 0,
 ) -> Estimate:
     """The statistic with its 95% percentile interval over resamples (Efron and Tibshirani 1993, chapter 13)."""
-    drawn = resamples(len(known), samples, seed)
     if len(known) < 2:
         return Estimate()
-    return estimate(np.array([statistic(predicted[rows], known[rows]) for rows in (np.arange(len(known)), *drawn)]))
+    drawn = (np.arange(len(known)), *resamples(len(known), samples, seed))
+    return estimate(np.array([statistic(predicted[rows], known[rows]) for rows in drawn]))
 
 
 def resamples(count: int, samples: int, seed: int) -> np.ndarray:
@@ -85,10 +89,9 @@ class ResampledTau:
     """
 
     def __init__(self, known: np.ndarray, samples: int, seed: int, groups: np.ndarray | None = None) -> None:
-        count = len(known)
+        self.known, count = known, len(known)
         drawn = resamples(count, samples, seed)
         counts = np.stack([np.ones(count), *(np.bincount(rows, minlength=count) for rows in drawn)])
-        self.known = known
         labels = np.zeros(count) if groups is None else groups
         self.groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         self.counts = [counts[:, group].astype(np.float32) for group in self.groups]

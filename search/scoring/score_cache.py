@@ -1,7 +1,5 @@
 """evaluations.jsonl: a cache of scores, so that no path is scored twice and a killed command resumes."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -31,12 +29,9 @@ class Score:
 class ScoreCache:
     """Scores of genotypes under one set of conditions, appended to a file when they are measured.
 
-    Each line is a JSON object: `genotype`, `top1`, `loss`, `images`, the conditions, and `check`, which shows damage.
-    The file may hold lines of other conditions. A last line that a kill left torn is dropped.
-
-    Args:
-        path: The file; the first measurement makes it. This process becomes the owner of its folder.
-        conditions: What a score depends on besides the genotype, as plain data: weights, images, batch norm.
+    Each line is a JSON object: `genotype`, `top1`, `loss`, `images`, the conditions (plain data: weights, images, batch
+    norm), and `check`, which shows damage. The file may hold lines of other conditions. A last line that a kill left
+    torn is dropped. This process becomes the owner of the file's folder.
 
     Raises:
         UserError: Another process owns the folder, the file cannot be read, or a line other than the last is damaged.
@@ -76,11 +71,7 @@ class ScoreCache:
         return self.known.get(genotype.choices)
 
     def add(self, genotype: Genotype, score: Score) -> None:
-        """Append a measurement; it is on disk when this returns.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
+        """Append a measurement; it is on disk when this returns."""
         loss = score.loss if math.isfinite(score.loss) else None
         row = {"genotype": str(genotype), **asdict(score), "loss": loss, **self.conditions}
         append(self.path, json.dumps({**row, "check": _check(row)}) + "\n", durable=True)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.distributed import World
 
-from .heldout import HeldOut, ScoreOptions
+from .heldout import HeldOut, TrainedSupernet
+from .options import ScoreOptions
 from .population import PopulationEvaluator
 from .score_cache import Score, ScoreCache
-from .trained import TrainedSupernet
+
+if TYPE_CHECKING:
+    from .anchors import Anchors
+
+_logger = logging.getLogger(__name__)
 
 # Networks in one pass over the images: few, so that a killed search repeats little; more if a pass decodes images.
 _CHUNK, _DECODING_CHUNK = 64, 256
@@ -31,6 +37,7 @@ class Scores(ABC):
     space: SearchSpace
     classes: int
     networks: np.ndarray | None = None  # all that can be scored; None for the whole space
+    anchors: Anchors | None = None  # what may correct the scores
 
     @abstractmethod
     def __call__(self, genotypes: np.ndarray) -> np.ndarray: ...
@@ -71,15 +78,30 @@ class PathScores(Scores):
         self.evaluator: PopulationEvaluator | None = None
         self.measuring = False
 
+    def correct(self, path: str) -> None:
+        """Correct the scores by the anchors in a file, if that is better in cross-validation."""
+        from .anchors import Anchors, load_anchors
+
+        known = load_anchors(path, self.space)
+        self.anchors = Anchors(known, self.measure(np.array([genotype.choices for genotype in known])))
+        _logger.info("%s", self.anchors.summary())
+
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
+        scores = self.measure(genotypes)
+        if self.anchors and self.anchors.better:
+            return self.anchors.predict(genotypes, scores)
+        return np.array([score.top1 for score in scores])
+
+    def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
+        if not (self.anchors and self.anchors.better):
+            return None
         return np.array([score.top1 for score in self.measure(genotypes)])
 
     def measure(self, genotypes: np.ndarray) -> list[Score]:
         """The scores of genotypes (N, layers)."""
         assert self.score_cache is not None
         wanted = [Genotype(tuple(row), self.space) for row in genotypes.tolist()]
-        scores = [self.score_cache.get(genotype) for genotype in wanted]
-        if None in scores:
+        if not all(map(self.score_cache.get, wanted)):
             self.measuring = True
             self._measure(self.world.broadcast(wanted))
             self.measuring = False
@@ -97,20 +119,18 @@ class PathScores(Scores):
 
     def _measure(self, wanted: list[Genotype]) -> None:
         if self.evaluator is None:
-            self.evaluator = path_evaluator(self.net, self.held, self.options, self.world, self.score_cache)
+            device, options = self.world.device, self.options
+            batches, calibration = self.held.batches(device), None
+            if options.batch_norm == "recalibrated":
+                calibration, _ = self.held.calibration(options.calibration_images, device)
+            self.evaluator = PopulationEvaluator(
+                to_device(self.net, device, fast_depthwise=False),
+                batches,
+                calibration,
+                chunk=_CHUNK if isinstance(batches, list) else _DECODING_CHUNK,
+                dtype=_PRECISIONS[options.amp],
+                score_cache=self.score_cache,
+                world=self.world,
+                progress=True,
+            )
         self.evaluator.evaluate(wanted)
-
-
-def path_evaluator(
-    net: Supernet, held: HeldOut, options: ScoreOptions, world: World, score_cache: ScoreCache | None
-) -> PopulationEvaluator:
-    """An evaluator of the supernet's paths on its held-out images. Moves the supernet to the device."""
-    to_device(net, world.device, fast_depthwise=False)
-    batches, calibration = held.batches(world.device), None
-    if options.batch_norm == "recalibrated":
-        calibration, _ = held.calibration(options.calibration_images, world.device)
-    chunk = _CHUNK if isinstance(batches, list) else _DECODING_CHUNK
-    dtype = _PRECISIONS[options.amp]
-    return PopulationEvaluator(
-        net, batches, calibration, chunk=chunk, dtype=dtype, score_cache=score_cache, world=world, progress=True
-    )

@@ -4,9 +4,7 @@ The choices of a layer get the same input: the output of the layer before it on 
 choices for one image are compared as flattened maps. The similarity of a pair is the mean over images and paths.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -26,9 +24,8 @@ from scarlet_models.training.device import to_device
 from scarlet_models.training.progress import Progress
 
 from .figures import draw_similarity, draw_similarity_by_layer, save
-from .heldout import HeldOut, one_process
+from .heldout import HeldOut, one_process, open_supernet
 from .options import SimilarityOptions
-from .trained import TrainedSupernet, open_supernet
 
 VARIANTS = {"skip": "plain skip", "linear": "stabilizer"}
 
@@ -49,18 +46,14 @@ def compare_choices(options: SimilarityOptions) -> tuple[SearchSpace, dict[str, 
     kinds = [VARIANTS.get(supernet.net.stabilizer, supernet.net.stabilizer) for supernet in supernets]
     folders = [f"{number}. {supernet.folder.name}" for number, supernet in enumerate(supernets, 1)]
     names = kinds if len(set(kinds)) == len(kinds) else folders
-    with one_process(options) as device:
-        tables = [_measure(supernet, paths, options, device) for supernet in supernets]
-    return space, dict(zip(names, tables, strict=True))
-
-
-def _measure(
-    supernet: TrainedSupernet, paths: Sequence[Genotype], options: SimilarityOptions, device: torch.device
-) -> Tables:
-    net = to_device(supernet.net, device, fast_depthwise=False)
-    batches = [images for images, _ in HeldOut(options, supernet.info).batches(device)]
-    with torch.no_grad(), batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
-        return layer_similarities(net, paths, batches)
+    tables = {}
+    with one_process(options) as device, torch.no_grad():
+        for name, supernet in zip(names, supernets, strict=True):
+            net = to_device(supernet.net, device, fast_depthwise=False)
+            batches = [images for images, _ in HeldOut(options, supernet.info).batches(device)]
+            with batch_statistics(net) if options.batch_norm == "batch" else nullcontext():
+                tables[name] = layer_similarities(net, paths, batches)
+    return space, tables
 
 
 def layer_similarities(net: Supernet, paths: Sequence[Genotype], batches: Sequence[Tensor]) -> Tables:
@@ -88,44 +81,37 @@ def _cosines(outputs: Sequence[Tensor]) -> Tensor:
 
 def summarize(space: SearchSpace, layer: int, table: np.ndarray) -> dict[str, Any]:
     """Mean similarity in a layer between different blocks, and of the identity to blocks; None where there is none."""
-    identity = np.array([choice == space.identity for choice in space.layers[layer].choices])
-    blocks = table[~identity][:, ~identity]
-    pairs = blocks[np.triu_indices(len(blocks), 1)]
-    across = table[identity][:, ~identity]
-    return {
-        "layer": layer,
-        "between_blocks": float(pairs.mean()) if pairs.size else None,
-        "identity_to_blocks": float(across.mean()) if across.size else None,
-    }
+    identity = np.array(space.layers[layer].choices) == space.identity
+    blocks, across = table[~identity][:, ~identity], table[identity][:, ~identity]
+    values = {"between_blocks": blocks[np.triu_indices(len(blocks), 1)], "identity_to_blocks": across}
+    return {"layer": layer} | {name: float(found.mean()) if found.size else None for name, found in values.items()}
 
 
-def layer_to_draw(space: SearchSpace, layer: int) -> int:
-    """The layer that was asked for; -1 is the first that may be an identity."""
+def write_similarities(
+    folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers).
+
+    A `layer` of -1 is the first that may be an identity. Returns the summary of each layer, by supernet.
+    """
     if layer == -1:
-        return next((entry.index for entry in space.layers if space.identity in entry.choices and entry.keeps_shape), 0)
+        layer = next((one.index for one in space.layers if space.identity in one.choices and one.keeps_shape), 0)
     if not 0 <= layer < len(space.layers):
         raise UserError(f"--layer: {layer} is not in 0..{len(space.layers) - 1}")
-    return layer
-
-
-def write_similarities(folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int) -> None:
-    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers)."""
-    write_csv(folder / "similarity.csv", _rows(space, tables))
+    rows: list[Sequence[object]] = [("supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine")]
+    for name, layers in tables.items():
+        for one, table in zip(space.layers, layers, strict=True):
+            for (a, b), cosine in zip(product(one.choices, repeat=2), table.flat, strict=True):
+                rows.append((name, one.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"))
+    write_csv(folder / "similarity.csv", rows)
     labels = [str(space.choices[choice]) for choice in space.layers[layer].choices]
     one_layer = {name: layers[layer] for name, layers in tables.items()}
     title = f"outputs of the choices of layer {layer}"
     save(draw_similarity(labels, one_layer, title), folder / "similarity.png")
-    means = {}
-    for name, layers in tables.items():
-        rows = [summarize(space, index, table) for index, table in enumerate(layers)]
-        shown = {"identity to blocks": "identity_to_blocks", "blocks": "between_blocks"}
-        means[name] = {label: [row[key] for row in rows] for label, key in shown.items()}
+    summary = {name: [summarize(space, i, table) for i, table in enumerate(layers)] for name, layers in tables.items()}
+    shown = {"identity to blocks": "identity_to_blocks", "blocks": "between_blocks"}
+    means = {
+        name: {label: [row[key] for row in rows] for label, key in shown.items()} for name, rows in summary.items()
+    }
     save(draw_similarity_by_layer(space, means), folder / "similarity_layers.png")
-
-
-def _rows(space: SearchSpace, tables: Mapping[str, Tables]) -> Iterator[Sequence[object]]:
-    yield "supernet", "layer", "choice_a", "choice_b", "a", "b", "cosine"
-    for name, layers in tables.items():
-        for layer, table in zip(space.layers, layers, strict=True):
-            for (a, b), cosine in zip(product(layer.choices, repeat=2), table.flat, strict=True):
-                yield name, layer.index, a, b, space.choices[a], space.choices[b], f"{cosine:.6f}"
+    return summary

@@ -50,11 +50,6 @@ def add_gradients(
     return torch.stack(losses), torch.stack(hits).to(losses[0].dtype)
 
 
-def shared_parameters(net: Supernet) -> list[nn.Parameter]:
-    """The parameters of stem and head, which every path uses."""
-    return [*net.stem.parameters(), *net.head.parameters()]
-
-
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
     """Eval mode in which batch norms use the statistics of the batch; their running statistics do not change.

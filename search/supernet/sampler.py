@@ -27,7 +27,6 @@ class Sampler(ABC):
         return {"rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a state."""
         self._rng.bit_generator.state = state["rng"]
 
 
@@ -44,7 +43,6 @@ class FairSampler(Sampler):
         self._pending: list[list[int]] = [[] for _ in space.layers]  # the rest of each layer's permutation
 
     def fair_step(self) -> list[Genotype]:
-        """The next max(choices a layer) paths."""
         count = widest(self.space)
         columns = [self._draw(layer.index, count) for layer in self.space.layers]
         return [Genotype(choices, self.space) for choices in zip(*columns, strict=True)]
@@ -57,11 +55,9 @@ class FairSampler(Sampler):
         return stream[:count]
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator's state and the rest of each layer's permutation."""
         return {**super().state_dict(), "pending": [list(stream) for stream in self._pending]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from a state of `state_dict`."""
         super().load_state_dict(state)
         self._pending = [list(stream) for stream in state["pending"]]
 
@@ -77,7 +73,6 @@ class UniformSampler(Sampler):
         self.paths = widest(space) if paths is None else paths
 
     def fair_step(self) -> list[Genotype]:
-        """The next `paths` paths."""
         return [self.space.sample(self._rng) for _ in range(self.paths)]
 
 

@@ -13,8 +13,8 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
 from scarlet_models.weights.store import read_manifest, write_manifest
 
-from . import shipped
-from .file import load_supernet, save_supernet
+from . import file
+from .supernet import load_supernet
 
 
 def ship(source: Path | str, name: str) -> Path:
@@ -22,9 +22,9 @@ def ship(source: Path | str, name: str) -> Path:
     if not re.fullmatch(r"[a-z0-9_]+\.[a-z0-9_]+", name):
         raise UserError(f"{name!r} is not a name such as nas_bench_macro.c10: SPACE.DATA, in small letters and digits")
     net, info = load_supernet(source)
-    folder = shipped.package_dir()
-    path = save_supernet(net, folder, info, name=f"{name}.safetensors", half=True)
-    listed = read_manifest(folder) | {file.name: (sha256_of(file),) for file in (path, path.with_suffix(".json"))}
+    folder = file.package_dir()
+    path = file.save_supernet(net, folder, info, name=f"{name}.safetensors", half=True)
+    listed = read_manifest(folder) | {each.name: (sha256_of(each),) for each in (path, path.with_suffix(".json"))}
     write_manifest(folder, listed)
     return path
 

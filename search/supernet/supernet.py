@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.from_timm import blocks_of
 from scarlet_models.models import scarlet_net
 from scarlet_models.space.space import Genotype, SearchSpace
 
-from .folding import FoldingError, fold_stabilizers
-from .stabilizer import DEFAULT_INIT, check_variant, identity_module
-from .stored import SupernetInfo, read, readable
+from .file import SupernetInfo, read_supernet, shipped_names
+from .stabilizer import DEFAULT_INIT, VARIANTS, FoldingError, Stabilizer, fold_stabilizers, identity_module
 
 
 class Supernet(nn.Module):
@@ -57,14 +59,16 @@ class Supernet(nn.Module):
         super().__init__()
         self.space = SearchSpace.load(space)
         self.num_classes = self.space.num_classes if num_classes is None else num_classes
-        self.stabilizer = check_variant(stabilizer)
+        if stabilizer not in VARIANTS:
+            raise UserError(f"stabilizer {stabilizer!r} is not one of {', '.join(VARIANTS)}")
+        self.stabilizer = stabilizer
         self.in_chans = in_chans
         self.info: SupernetInfo | None = None
         layers: list[dict[int, nn.Module]] = [{} for _ in self.space.layers]
         for index in range(len(self.space.choices)):
             # The blocks of a network that has this choice wherever it is allowed.
             donor = self._standalone(_donor(self.space, index))
-            blocks = [block for stage in donor.blocks for block in stage][bool(self.space.stem.separable) :]
+            blocks = blocks_of(donor)[bool(self.space.stem.separable) :]
             for layer, choices, block in zip(self.space.layers, layers, blocks, strict=True):
                 if index in layer.choices and self.space.has_block(layer, index):
                     choices[index] = block
@@ -91,13 +95,20 @@ class Supernet(nn.Module):
             source: The name of a supernet that ships, such as "nas_bench_macro.c10", or the folder of a training run.
 
         Raises:
-            UserError: there is no such supernet, or it is damaged; the message lists those that ship.
+            UserError: There is no such supernet, or it is damaged; the message lists those that ship.
         """
-        with readable(source):
-            network, tensors, info = read(source)
+        try:
+            network, tensors, info = read_supernet(source)
             with torch.device("meta"):  # no memory, and no random number is drawn
                 net = cls(**network)
             net.load_state_dict(tensors, assign=True)
+        except UserError:
+            raise
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+            raise UserError(
+                f"{source} holds no supernet ({first_line(error)}); scarlet-search train writes one, and of those that "
+                f"ship there are: {', '.join(shipped_names()) or 'none'}"
+            ) from error
         net.info = info
         return net.eval()
 
@@ -125,13 +136,11 @@ class Supernet(nn.Module):
         In eval mode it computes the path's logits: bit for bit if the path has no stabilizer, up to rounding if
         stabilizers were folded (see `fold_stabilizers`). Training it follows another trajectory than training the path.
 
-        Args:
-            genotype: The path.
-            fold: False keeps the stabilizers as layers; then no genotype describes the model, and
-                `timm.create_model` cannot rebuild it.
+        `fold=False` keeps the stabilizers as layers; then no genotype describes the model, and `timm.create_model`
+        cannot rebuild it.
 
         Raises:
-            UserError: the genotype is not in the space, or (FoldingError) a stabilizer cannot be folded.
+            UserError: The genotype is not in the space, or (FoldingError) a stabilizer cannot be folded.
         """
         parsed = Genotype.parse(genotype, self.space)
         copies: list[Any] = copy.deepcopy([self.stem, self.head, *self._path(parsed)])
@@ -140,14 +149,17 @@ class Supernet(nn.Module):
         if self.space.stem.separable:
             links.insert(0, ("separable convolution", stem.separable))
         if fold:
-            self._check_foldable(parsed)
+            for name, module in links:
+                if not _is_block(module) and not isinstance(module, Stabilizer):
+                    kind = f"a {self.stabilizer!r} stabilizer"
+                    raise FoldingError(f"{name}: {kind} cannot be folded, only a linear one can")
             links = fold_stabilizers([*links, ("head", head.conv_head)])[:-1]
         with torch.device("meta"):  # no memory, and no random number is drawn
             model = self._standalone(parsed)
         for name, module in (*stem.named_children(), *head.named_children()):
             if name != "separable":
                 _give_weights(module, getattr(model, name))
-        blocks = (block for stage in model.blocks for block in stage)
+        blocks = iter(blocks_of(model))
         modules = [_give_weights(module, next(blocks)) if _is_block(module) else module for _, module in links]
         model.blocks = _staged(modules, [len(stage) for stage in model.blocks])
         return model.train(self.training)
@@ -158,14 +170,12 @@ class Supernet(nn.Module):
     def _standalone(self, genotype: Genotype | Sequence[int]) -> Any:
         return scarlet_net(genotype=genotype, space=self.space, num_classes=self.num_classes, in_chans=self.in_chans)
 
-    def _check_foldable(self, genotype: Genotype) -> None:
-        if self.stabilizer not in ("bn", "relu"):
-            return
-        for layer, index in zip(self.space.layers, genotype, strict=True):
-            if not self.space.has_block(layer, index):
-                raise FoldingError(
-                    f"layer {layer.index}: a {self.stabilizer!r} stabilizer cannot be folded, only a linear one can"
-                )
+
+def load_supernet(source: Path | str) -> tuple[Supernet, SupernetInfo]:
+    """What `Supernet.from_pretrained` reads, and what came with it."""
+    net = Supernet.from_pretrained(source)
+    assert net.info
+    return net, net.info
 
 
 def _donor(space: SearchSpace, index: int) -> list[int]:

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,15 +28,17 @@ from scarlet_models.training.split import fixed_data, refuse_mixing, split_holdo
 from scarlet_models.training.task import Scale, Task, move
 from scarlet_models.training.trainer import Trainer
 from scarlet_models.training.transforms import eval_transform, train_transform
+from scarlet_models.weights.inherit import fill_block, fill_end, load_donor
 
-from .fair_step import add_gradients, batch_statistics, shared_parameters
-from .file import SupernetInfo, load_supernet, save_supernet
-from .inherit import inherit_supernet, normalisation
+from .fair_step import add_gradients, batch_statistics
+from .file import SupernetInfo, save_supernet
 from .options import SupernetOptions
 from .sampler import FairSampler, Sampler, UniformSampler
-from .supernet import Supernet
+from .supernet import Supernet, load_supernet
 
 _logger = logging.getLogger(__name__)
+
+Pair = tuple[Tensor, Tensor]
 
 
 def train_supernet(space: str | Path, data_dir: str | Path = "", **options: Any) -> Supernet:
@@ -72,6 +74,23 @@ def train(options: SupernetOptions, world: World, command: str) -> tuple[Path, d
     return path, {"steps": trainer.step, **trainer.row}
 
 
+def inherit_supernet(net: Supernet, source: str) -> dict[str, Any]:
+    """Fill stem, head and every choice of a supernet from one trained network; stabilizers stay as they are.
+
+    Returns:
+        Mean and deviation of the images that the network expects.
+    """
+    donor = load_donor(net.space, source)
+    with torch.no_grad():
+        for name, module in (*net.stem.named_children(), *net.head.named_children()):
+            fill_end(module, donor.model.blocks[0][0] if name == "separable" else getattr(donor.model, name))
+        for index, choices in enumerate(net.layers):
+            for block in cast(nn.ModuleDict, choices).values():
+                if hasattr(block, "has_skip"):
+                    fill_block(block, donor.blocks.get(index))
+    return {name: donor.model.pretrained_cfg[name] for name in ("mean", "std")}
+
+
 class FairSteps(Task):
     """A supernet that learns all its paths; the sampler of paths is the only random state of a run."""
 
@@ -100,9 +119,10 @@ class FairSteps(Task):
     def _build(self, options: SupernetOptions) -> None:
         torch.manual_seed(options.seed)
         self.model = Supernet(self.space, len(self.images.classes), options.stabilizer, options.init)
+        wanted: dict[str, Any] = {"input_size": (3, self.image_size, self.image_size), "crop_pct": options.crop_pct}
         if options.inherit:
             torch.manual_seed(options.seed)  # the same blocks whatever the stabilizer drew
-            inherit_supernet(self.model, options.inherit)
+            wanted |= inherit_supernet(self.model, options.inherit)
             refuse_mixing(options.inherit, self.split, self.images)
         origin = f"the weights of {options.inherit}, layer by layer" if options.inherit else "random weights"
         _logger.info("the supernet of space %s starts from %s", self.space.name, origin)
@@ -111,8 +131,6 @@ class FairSteps(Task):
         self.sampler: Sampler = FairSampler(self.space, options.seed)
         if options.sampling != "fair":
             self.sampler = UniformSampler(self.space, options.seed, 1 if options.sampling == "single" else None)
-        wanted = {"input_size": (3, self.image_size, self.image_size), "crop_pct": options.crop_pct}
-        wanted |= normalisation(options.inherit) if options.inherit else {}
         self.data_config: dict[str, Any] = resolve_data_config(
             {key: value for key, value in wanted.items() if value},
             pretrained_cfg=default_cfgs["scarlet_net"].default.to_dict(),
@@ -131,21 +149,22 @@ class FairSteps(Task):
     def begin_step(self) -> None:
         self._paths.append(self.sampler.fair_step())
 
-    def add_gradients(self, batch: tuple[Tensor, Tensor], scale: Scale) -> dict[str, Tensor]:
-        images, labels = move(batch, self.world.device)
-        precision = autocast(self.options.amp, self.world.device)
-        losses, hits = add_gradients(self.model, self._paths[-1], images, labels, self.loss, scale, precision)
+    def add_gradients(self, batch: Pair, scale: Scale) -> dict[str, Tensor]:
+        losses, hits = self._add_gradients(self._paths[-1], batch, scale)
         return {"loss": losses / self.options.accumulate, "hits": hits}
 
-    def try_step(self, batch: tuple[Tensor, Tensor]) -> None:
+    def try_step(self, batch: Pair) -> None:
         """The gradients of two paths, which cost in proportion what a fair step does."""
-        images, labels = move(batch, self.world.device)
-        precision, paths = autocast(self.options.amp, self.world.device), FairSampler(self.space).fair_step()[:2]
-        add_gradients(self.model, paths, images, labels, self.loss, precision=precision)
+        self._add_gradients(FairSampler(self.space).fair_step()[:2], batch, lambda loss: loss)
+
+    def _add_gradients(self, paths: Sequence[Genotype], batch: Pair, scale: Scale) -> Pair:
+        precision = autocast(self.options.amp, self.world.device)
+        return add_gradients(self.model, paths, *move(batch, self.world.device), self.loss, scale, precision)
 
     def finish_gradients(self) -> None:
         """Averages over the paths what all of them add to. Blocks that no path uses get no gradient and stay."""
-        for parameter in shared_parameters(self.model) if self.options.average_shared else ():
+        shared = [*self.model.stem.parameters(), *self.model.head.parameters()]
+        for parameter in shared if self.options.average_shared else ():
             if parameter.grad is not None:
                 parameter.grad /= len(self._paths[-1])
 
@@ -197,15 +216,6 @@ class FairSteps(Task):
         tally[:] = 0
 
     def info(self, steps: int) -> SupernetInfo:
-        options = self.options
-        return SupernetInfo(
-            image_size=self.image_size,
-            data_config=self.data_config,
-            classes=self.images.classes,
-            holdout=options.holdout,
-            split_seed=options.split_seed,
-            split_hash=self.split.hash,
-            steps=steps,
-            sampling=options.sampling,
-            train_split=options.train_split,
-        )
+        asked = {name: getattr(self.options, name) for name in ("holdout", "split_seed", "sampling", "train_split")}
+        found = {"image_size": self.image_size, "data_config": self.data_config, "classes": self.images.classes}
+        return SupernetInfo(**asked, **found, split_hash=self.split.hash, steps=steps)

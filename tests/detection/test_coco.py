@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scarlet_models.detection.average_precision import FIGURES, average_precision
 from scarlet_models.detection.coco import CocoImages
+from scarlet_models.detection.data import FIGURES, average_precision
 from scarlet_models.errors import UserError
 
 WIDTH, HEIGHT = 40, 30

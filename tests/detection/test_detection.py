@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scarlet_models.detection.backbone import ScarletFPN
-from scarlet_models.detection.models import DETECTORS
+from scarlet_models.detection.models import DETECTORS, ScarletFPN
 from scarlet_models.errors import UserError
 
 MINI_PICTURES: dict[str, dict[str, Any]] = {

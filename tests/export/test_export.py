@@ -17,9 +17,8 @@ from helpers.images import COLOURS, random_image
 from torch import Tensor
 
 from scarlet_models.errors import UserError
-from scarlet_models.export.checking import Check, check_files
-from scarlet_models.export.onnx_files import is_kept
-from scarlet_models.export.programs import Exported, largest_difference
+from scarlet_models.export.formats import Exported, is_kept
+from scarlet_models.export.network import Check, check_files, largest_difference
 
 CLASSIFY = Path(__file__).parents[2] / "examples" / "deploy" / "classify.py"
 
@@ -148,6 +147,13 @@ def test_a_file_that_loses_too_much_is_not_written(
     assert not list(tmp_path.iterdir())
     assert run(capsys, *arguments, "--out", str(tmp_path), "--max-drop", "2")[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["net.pt2"]
+
+
+def test_a_split_that_is_not_there_is_asked_for(
+    network: Path, colours: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(network), "--format", "pt2", "--data-dir", str(colours), "--split", "nosuch"]
+    assert fails(capsys, *arguments).endswith("name the split by --split")
 
 
 def test_what_differs_is_refused(network: Path) -> None:

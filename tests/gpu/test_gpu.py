@@ -134,12 +134,12 @@ def test_a_detector_trains(tmp_path: Path, device: torch.device, amp: str) -> No
 
 
 def test_an_exported_network_gives_the_logits_of_the_gpu(device: torch.device) -> None:
-    from scarlet_models.export.programs import export_program, onnx_bytes
+    from scarlet_models.export.formats import export
 
     onnxruntime = pytest.importorskip("onnxruntime")  # of the extra export
     model = timm.create_model("scarlet_a", num_classes=3).eval()
     pixels = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    content, _ = onnx_bytes(export_program(copy.deepcopy(model), pixels), model, [pixels])
+    content = export("onnx", copy.deepcopy(model), pixels).data
     with torch.inference_mode():
         wanted = model.to(device)(pixels.to(device)).cpu().numpy()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

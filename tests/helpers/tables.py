@@ -12,5 +12,4 @@ def invented_table(space: SearchSpace = MINI, seed: int = 0) -> LatencyTable:
     """A table of random times."""
     rng = np.random.default_rng(seed)
     times = {unit: float(rng.uniform(0.1, 1)) for unit in distinct_units(space, space.input_size)}
-    table = LatencyTable.of_units(space, space.input_size, 0.5, times)
-    return LatencyTable(space, table.base, table.blocks, {"image_size": space.input_size}, None)
+    return LatencyTable.of_units(space, 0.5, times, {"image_size": space.input_size})

@@ -47,9 +47,9 @@ def study() -> Study:
 @pytest.mark.parametrize(
     ("page", "results", "captions"),
     [
-        ("stabilizer", "stabilizer/tables", ["Training", "Ranking", "Differences", "Paths", "Signals"]),
-        ("stabilizer", "stabilizer_variants/tables", ["Ranking"]),
-        ("stabilizer", "stabilizer/decomposition", ["Concordance", "Concordance"]),
+        ("stabilizer_details", "stabilizer/tables", ["Training", "Ranking", "Differences", "Paths", "Signals"]),
+        ("stabilizer_details", "stabilizer_variants/tables", ["Ranking"]),
+        ("stabilizer_details", "stabilizer/decomposition", ["Concordance", "Concordance"]),
         ("measurements", "baselines/tables", ["Ranking", "Fronts", "NSGA-II", "Ridge"]),
     ],
 )

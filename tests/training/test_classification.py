@@ -146,11 +146,11 @@ def test_the_batch_fits_a_small_folder_and_the_learning_rate_the_batch(short: Op
     main(dataclasses.replace(short, batch_size=0, lr=0.0, warmup_epochs=0.0, resume=True))
     tuned = dataclasses.replace(short, model=str(_exported(short)), out=f"{short.out}2", batch_size=0, lr=0.0)
     main(tuned)
-    assert yaml.safe_load((Path(tuned.out) / "config.yaml").read_text())["lr"] == pytest.approx(0.02 * 16 / 256)
+    assert yaml.safe_load((Path(tuned.out) / "config.yaml").read_text())["lr"] == pytest.approx(0.08 * 16 / 256)
 
 
 @pytest.mark.parametrize(
-    ("images", "parts", "size"), [(50_000, 1, 256), (1000, 1, 64), (90, 1, 16), (90, 6, 12), (5, 1, 5), (2, 4, 4)]
+    ("images", "parts", "size"), [(50_000, 1, 256), (5000, 1, 128), (1000, 1, 16), (90, 1, 16), (90, 6, 12), (5, 1, 5), (2, 4, 4)]
 )
 def test_automatic_batch_sizes(images: int, parts: int, size: int) -> None:
     assert automatic_batch_size(images, parts) == size

@@ -85,7 +85,7 @@ def test_the_teacher_never_learns_and_nothing_is_read_back(options: Options) -> 
     task = _task(options)
     trainer = Trainer(task, "test")
     task.model.train()
-    teacher = task.teaching.get_submodule("teacher.model")  # type: ignore[union-attr]  # it has one
+    teacher = task.learner.get_submodule("teacher.model")
     before = {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
     parts = iter(list(trainer.load(0, 0, 2)))
     trainer.train_step(parts)

@@ -10,24 +10,25 @@ import pytest
 import torch
 from helpers.images import CONFIG, random_image
 
-from scarlet_models.training.data import LabelledImages, decoded
+from scarlet_models.training.data import LabelledImages
+from scarlet_models.training.data import labelled as module
 from scarlet_models.training.loading import ImageBatch, Transformed, epoch_batches, load_batches, shard
-from scarlet_models.training.options import AugmentOptions, DataOptions
+from scarlet_models.training.options import CropOptions, DataOptions
 from scarlet_models.training.transforms import eval_transform, train_transform
 
 AUGMENTATIONS = {
-    "resize": AugmentOptions(),
-    "pad": AugmentOptions(crop="pad", color_jitter=0.0),
-    "rand-augment": AugmentOptions(auto_augment="rand-m9-mstd0.5"),
-    "auto-augment": AugmentOptions(auto_augment="v0"),
-    "augmix": AugmentOptions(auto_augment="augmix-m3-w3"),
+    "resize": (CropOptions(), ""),
+    "pad": (CropOptions(crop="pad", color_jitter=0.0), ""),
+    "rand-augment": (CropOptions(), "rand-m9-mstd0.5"),
+    "auto-augment": (CropOptions(), "v0"),
+    "augmix": (CropOptions(), "augmix-m3-w3"),
 }
 
 
 def _epoch(
-    labelled: LabelledImages, options: AugmentOptions, workers: int, first: int = 0, epoch: int = 2
+    labelled: LabelledImages, options: tuple[CropOptions, str], workers: int, first: int = 0, epoch: int = 2
 ) -> torch.Tensor:
-    dataset = Transformed(labelled, train_transform(24, CONFIG, options, options.auto_augment), seed=5, epoch=epoch)
+    dataset = Transformed(labelled, train_transform(24, CONFIG, *options), seed=5, epoch=epoch)
     batches = epoch_batches(range(len(labelled)), 8, seed=5, epoch=epoch)[first:]
     return torch.stack([batch.to("cpu") for batch, _ in load_batches(dataset, batches.tolist(), workers)])
 
@@ -43,7 +44,7 @@ def test_neither_workers_nor_a_later_start_change_an_image(labelled: LabelledIma
 
 
 def test_augmentation_differs_between_epochs_and_images(labelled: LabelledImages) -> None:
-    transform = train_transform(24, CONFIG, AugmentOptions())
+    transform = train_transform(24, CONFIG, CropOptions())
     one, two = (Transformed(labelled, transform, seed=0, epoch=epoch) for epoch in (0, 1))
     assert torch.equal(one[3][0], one[3][0])
     assert not torch.equal(one[3][0], two[3][0])
@@ -118,9 +119,9 @@ def test_where_decoded_images_are_kept_changes_none(
     """In memory, in a file, or decoded by processes in each epoch where there is no room."""
     caplog.set_level("INFO")
     kept = []
-    for memory, file in ((decoded.MOST_IN_MEMORY, 0), (0, decoded.MOST_IN_FILE), (0, 0)):
-        monkeypatch.setattr(decoded, "MOST_IN_MEMORY", memory)
-        monkeypatch.setattr(decoded, "MOST_IN_FILE", file)
+    for memory, file in ((module.MOST_IN_MEMORY, 0), (0, module.MOST_IN_FILE), (0, 0)):
+        monkeypatch.setattr(module, "MOST_IN_MEMORY", memory)
+        monkeypatch.setattr(module, "MOST_IN_FILE", file)
         labelled = LabelledImages(DataOptions(data_dir=str(folder)), "train")
         kept.append([_epoch(labelled, AUGMENTATIONS[name], 1, epoch=e) for name in ("resize", "pad") for e in (0, 1)])
     assert all(torch.equal(one, other) for others in kept[1:] for one, other in zip(kept[0], others, strict=True))
@@ -129,7 +130,7 @@ def test_where_decoded_images_are_kept_changes_none(
 
 
 def test_batches_travel_as_bytes(labelled: LabelledImages, sizes: LabelledImages) -> None:
-    crop = train_transform(24, CONFIG, AugmentOptions())
+    crop = train_transform(24, CONFIG, CropOptions())
     for images, transform, shape in (
         (labelled, crop, (3, 32, 32, 3)),  # whole, as the device crops images of one size
         (sizes, crop, (3, 24, 24, 3)),
@@ -143,7 +144,7 @@ def test_batches_travel_as_bytes(labelled: LabelledImages, sizes: LabelledImages
 
 def test_host_and_device_crop_alike(labelled: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow rounds to bytes; and what is drawn does not depend on who crops."""
-    dataset = Transformed(labelled, train_transform(24, CONFIG, AugmentOptions(color_jitter=0.0)))
+    dataset = Transformed(labelled, train_transform(24, CONFIG, CropOptions(color_jitter=0.0)))
     on_device = _batch(dataset).to("cpu")
     dataset.whole = False
     on_host = _batch(dataset).to("cpu")
@@ -152,6 +153,6 @@ def test_host_and_device_crop_alike(labelled: LabelledImages, monkeypatch: pytes
 
 
 def test_images_of_all_sizes_are_cropped_by_processes_alike(sizes: LabelledImages) -> None:
-    dataset = Transformed(sizes, train_transform(24, CONFIG, AugmentOptions()), seed=3)
+    dataset = Transformed(sizes, train_transform(24, CONFIG, CropOptions()), seed=3)
     assert sizes.decoded is None
     assert torch.equal(_batch(dataset, 0).to("cpu"), _batch(dataset, 2).to("cpu"))

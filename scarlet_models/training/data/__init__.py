@@ -1,5 +1,5 @@
 """Data sets of images: what is read and from where, checked and fingerprinted before training, decoded once."""
 
-from .labelled import LabelledImages, check_test_split
+from .labelled import Decoded, LabelledImages, check_test_split
 
-__all__ = ["LabelledImages", "check_test_split"]
+__all__ = ["Decoded", "LabelledImages", "check_test_split"]

@@ -6,6 +6,9 @@ import functools
 import hashlib
 import logging
 import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tarfile import TarError
 from typing import Any
@@ -13,19 +16,20 @@ from typing import Any
 import numpy as np
 from PIL import EpsImagePlugin, Image
 from timm.data import ImageDataset, create_dataset
-from timm.utils.misc import natural_key
 from torch.utils.data import Dataset, IterableDataset
 
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.images import check_image, read_image
 
 from ..options import DataOptions, TrainData
-from .decoded import Decoded
 from .listing import Listing, list_images
 from .survey import MOST_CHECKED, Finding, digest, refuse_broken, survey
 
 _ONLINE = ("hfds/", "hfids/", "tfds/")  # timm's prefixes of data sets that need no folder
 _STREAM_LIMIT = 16 << 30  # bytes
+MOST_IN_MEMORY = 4 << 30  # bytes of decoded images, and a quarter of the machine's; more go into a file
+MOST_IN_FILE = 128 << 30  # bytes, and half of what the disk has free; more are decoded again each time
+_UNREADABLE = (UserError, OSError, ValueError, SyntaxError, TarError)
 FEW = 0.01  # share of images that are also in another split in data sets as people have them; more is a mistake
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +41,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
     Up to 200,000 images are read when it is opened, unless they were before; of more, only names and sizes are known.
 
     Attributes:
-        ids: What names each image wherever the data lies: its path relative to the split, or its zero-padded index.
+        ids: What names each image wherever the data lies: its path below the split, or its zero-padded index.
         labels: Class indices, int64 of shape (images,).
         classes: The name of each class.
         marks: What names the content of each image; of more than 200,000, its size.
@@ -45,32 +49,23 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         size: Width and height of the images, if all have the same.
     """
 
-    def __init__(self, options: TrainData, split: str) -> None:
-        self._source = _open(options, split)
+    def __init__(self, options: TrainData, split: str, flag: str = "") -> None:
+        self._source = _open(options, split, flag)
         self.where = f"{options.dataset or options.data_dir}, split {split}"
-        if isinstance(self._source, Listing):
-            self.ids, names = self._source.names, self._source.classes()
-            self.classes = sorted(set(names), key=natural_key)
-            number = {name: label for label, name in enumerate(self.classes)}
-            self.labels = np.array([number[name] for name in names], dtype=np.int64)
-        else:
-            self.ids = _ids(self._source)
-            self.labels = _labels(self._source)
-            self.classes = _classes(self._source, self.labels)
-        self._say_what_there_is()
+        is_listing = isinstance(self._source, Listing)
+        self.ids = self._source.names if is_listing else _ids(self._source)
+        labels: tuple[np.ndarray, list[str]] = self._source.labels() if is_listing else _labels(self._source)
+        self.labels, self.classes = labels
+        ignored = self._source.ignored if is_listing else {}
+        more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
+        _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
         self.checked = len(self.ids) <= MOST_CHECKED or options.skip_broken
         self.size: tuple[int, int] | None = None
         self._kept, self._folder = np.arange(len(self.ids)), Path(getattr(options, "out", ""))
-        self.marks = self._check(options) if self.checked else self._sizes()
-        rows = sorted(
-            f"{name}\t{label}\t{mark}" for name, label, mark in zip(self.ids, self.labels, self.marks, strict=True)
-        )
+        sizes = self._source.places[:, 1].tolist() if is_listing else [""] * len(self.ids)
+        self.marks = self._check(options) if self.checked else list(map(str, sizes))
+        rows = sorted(map("{}\t{}\t{}".format, self.ids, self.labels, self.marks))
         self.fingerprint = hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-    def _say_what_there_is(self) -> None:
-        ignored = self._source.ignored if isinstance(self._source, Listing) else {}
-        more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
-        _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
 
     def _check(self, options: TrainData) -> list[str]:
         """Reads what is not known yet; keeps what can be decoded. Returns the marks."""
@@ -92,16 +87,11 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         try:
             content = self._content(index)
             if isinstance(content, bytes):
-                width, height = check_image(content)
-                return Finding(digest(content), width, height, "")
+                return Finding(digest(content), *check_image(content), "")
             image = content.convert("RGB")
             return Finding(digest(image.tobytes()), image.width, image.height, "")
-        except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
+        except _UNREADABLE as error:
             return Finding("", 0, 0, getattr(error, "strerror", None) or first_line(error))
-
-    def _sizes(self) -> list[str]:
-        sizes = self._source.places[:, 1].tolist() if isinstance(self._source, Listing) else [""] * len(self.ids)
-        return list(map(str, sizes))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,7 +104,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         try:
             content = self._content(int(self._kept[index]))
             return read_image(content, upright=False) if isinstance(content, bytes) else content.convert("RGB")
-        except (UserError, OSError, ValueError, SyntaxError, TarError) as error:
+        except _UNREADABLE as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise UserError(f"cannot read image {self.path(index)}: {reason}; mend or remove it") from error
 
@@ -123,7 +113,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         """The images as bytes, kept once they are read; None where they differ in size or are too many."""
         if self.size is None:
             return None
-        return Decoded.within_limits(self.image, (len(self), self.size[1], self.size[0]), self._folder)
+        return Decoded.within_limits(self.image, (len(self), *self.size[::-1], 3), self._folder)
 
     def path(self, index: int) -> Path:
         """An image's file, as far as that is known."""
@@ -138,6 +128,39 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
             with self._source.reader[index][0] as file:
                 return file.read()
         return self._source[index][0]
+
+
+class Decoded:
+    """Images as uint8 (count, height, width, 3): in memory, or in a nameless file that goes when the process does."""
+
+    def __init__(self, read: Callable[[int], Image.Image], store: np.ndarray) -> None:
+        self._read, self._store = read, store
+        self._known = np.zeros(len(store), dtype=bool)
+
+    @classmethod
+    def within_limits(cls, read: Callable[[int], Image.Image], shape: tuple[int, ...], folder: Path) -> Decoded | None:
+        """Room for images of a shape (count, height, width, 3); None where there is too little."""
+        size, ranks = int(np.prod(shape)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 8 << 30
+        if ranks * size <= min(MOST_IN_MEMORY, memory // 4):
+            return cls(read, np.empty(shape, dtype=np.uint8))
+        folder = folder if folder.is_dir() else Path(tempfile.gettempdir())
+        gigabytes = f"{size / 1e9:.1f} GB of decoded images"
+        if ranks * size > min(MOST_IN_FILE, shutil.disk_usage(folder).free // 2):
+            _logger.info("%s are too many to keep in %s: they are decoded in each epoch", gigabytes, folder)
+            return None
+        _logger.info("%s are kept in a file in %s, which goes when the run ends", gigabytes, folder)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return cls(read, np.memmap(file, np.uint8, "w+", shape=shape))
+
+    def take(self, indices: Sequence[int], spread: Callable[..., Iterable[Any]] = map) -> np.ndarray:
+        """These images, uint8 of shape (images, height, width, 3). `spread` maps over those not known yet."""
+        list(spread(self._decode, [index for index in indices if not self._known[index]]))
+        return self._store[indices]
+
+    def _decode(self, index: int) -> None:
+        self._store[index] = np.asarray(self._read(index))
+        self._known[index] = True
 
 
 def check_test_split(options: DataOptions, train: LabelledImages) -> LabelledImages:
@@ -157,31 +180,29 @@ def check_test_split(options: DataOptions, train: LabelledImages) -> LabelledIma
     return test
 
 
-def _open(options: TrainData, split: str) -> Any:
-    """A listing of files for folders and tars; for named data sets what timm makes, streams as a list."""
+def _open(options: TrainData, split: str, flag: str) -> Any:
+    """A listing of files for folders and tars; for named data sets what timm makes, streams as a list.
+
+    Errors name the option `flag` that gives the split.
+    """
     if not options.dataset:
         if not Path(options.data_dir or "-").exists():
-            raise UserError(
-                f"--data-dir {options.data_dir or '(empty)'} does not exist; give a folder of class folders or a tar"
-            )
-        is_train = split == options.train_split
-        flag = "--train-split" if is_train else "--test-split, or do without (--no-final)"
-        return list_images(options.data_dir, split, flag)
-    where = f"{options.dataset} {options.data_dir}".strip()
-    if not options.data_dir and not options.dataset.startswith(_ONLINE):
-        raise UserError(f"--data-dir is missing: the folder where {options.dataset} lies, or will lie once downloaded")
-    if download := bool(options.data_dir) and not Path(options.data_dir).exists():
-        _logger.info("%s does not exist: downloading %s to it, if timm can", options.data_dir, options.dataset)
+            where = options.data_dir or "(empty)"
+            raise UserError(f"--data-dir {where} does not exist; give a folder of class folders or a tar")
+        usual = "--train-split" if split == options.train_split else "--test-split, or do without (--no-final)"
+        return list_images(options.data_dir, split, flag or usual)
+    name, root = options.dataset, options.data_dir
+    where = f"{name} {root}".strip()
+    if not root and not name.startswith(_ONLINE):
+        raise UserError(f"--data-dir is missing: the folder where {name} lies, or will lie once downloaded")
+    if download := bool(root) and not Path(root).exists():
+        _logger.info("%s does not exist: downloading %s to it, if timm can", root, name)
     try:
-        source = create_dataset(
-            options.dataset, root=options.data_dir or None, split=split, download=download, is_training=False
-        )
+        source = create_dataset(name, root=root or None, split=split, download=download, is_training=False)
     except (RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError, TarError) as error:
         raise UserError(f"cannot read split {split!r} of {where}: {first_line(error)}") from error
     if hasattr(getattr(source, "reader", None), "samples"):
-        raise UserError(
-            f"timm knows no --dataset {options.dataset}; leave it out to read the folder or tar {options.data_dir}"
-        )
+        raise UserError(f"timm knows no --dataset {name}; leave it out to read the folder or tar {root}")
     if hasattr(source, "loader"):  # torchvision's folders: decode as everywhere else
         source.loader = lambda path: read_image(Path(path), upright=False)
     return _index_stream(source, where) if isinstance(source, IterableDataset) else source
@@ -213,7 +234,8 @@ def _ids(source: Any) -> list[str]:
     return names if len(set(names)) == len(names) else list(map("/".join, zip(numbers, names, strict=True)))
 
 
-def _labels(source: Any) -> np.ndarray:
+def _labels(source: Any) -> tuple[np.ndarray, list[str]]:
+    """Class indices of the images, int64, and the name of each class."""
     reader = getattr(source, "reader", source)
     if hasattr(reader, "targets"):  # torchvision
         labels = reader.targets
@@ -221,11 +243,6 @@ def _labels(source: Any) -> np.ndarray:
         labels = list(reader.iter_targets())
     else:
         labels = [source[i][1] for i in range(len(source))]
-    return np.asarray(labels, dtype=np.int64)
-
-
-def _classes(source: Any, labels: np.ndarray) -> list[str]:
-    index = getattr(getattr(source, "reader", source), "class_to_idx", None)
-    if not index:
-        return [str(i) for i in range(int(labels.max()) + 1)]
-    return [str(name) for name in sorted(index, key=index.__getitem__)]
+    numbers = np.asarray(labels, dtype=np.int64)
+    index = getattr(reader, "class_to_idx", None) or {i: i for i in range(int(numbers.max()) + 1)}
+    return numbers, list(map(str, sorted(index, key=index.__getitem__)))

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 from timm.utils.misc import natural_key
@@ -21,13 +20,7 @@ from scarlet_models.images import SUFFIXES
 _SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
 
 
-class Place(NamedTuple):
-    """Where the bytes of an image lie in a file, and when that file was changed: its times in nanoseconds."""
-
-    offset: int
-    size: int
-    modified: int
-    changed: int
+Place = tuple[int, int, int, int]  # offset and size of an image in a file; that file's mtime and ctime in ns
 
 
 @dataclass(frozen=True)
@@ -36,22 +29,22 @@ class Listing:
 
     root: Path  # folder or tar
     names: list[str]  # paths below the root
-    places: np.ndarray  # a `Place` of each, int64 of shape (images, 4)
+    places: np.ndarray  # the `Place` of each, int64 of shape (images, 4)
     ignored: dict[str, int]  # suffix -> number of files that are not images by their suffix, or hidden
 
-    def path(self, index: int) -> Path:
-        """An image's file; in a tar, its name below that of the tar."""
-        return self.root / self.names[index]
-
     def read(self, index: int) -> bytes:
+        """The content of an image's file."""
         offset, size = self.places[index, :2].tolist()
-        with (self.root if self.root.is_file() else self.path(index)).open("rb") as file:
+        with (self.root if self.root.is_file() else self.root / self.names[index]).open("rb") as file:
             file.seek(offset)
             return file.read(size)
 
-    def classes(self) -> list[str]:
-        """The class of each image: the folder that it lies in."""
-        return [PurePosixPath(name).parent.name for name in self.names]
+    def labels(self) -> tuple[np.ndarray, list[str]]:
+        """Class indices of the images, int64, and the name of each class: the folder that its images lie in."""
+        folders = [PurePosixPath(name).parent.name for name in self.names]
+        classes = sorted(set(folders), key=natural_key)
+        number = {name: label for label, name in enumerate(classes)}
+        return np.array([number[name] for name in folders], dtype=np.int64), classes
 
 
 def list_images(data_dir: str, split: str, flag: str) -> Listing:
@@ -59,8 +52,8 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
 
     A UserError says, with the `flag` that names the split, why there is none to be used.
     """
-    known = [Path(data_dir, name) for name in (split, *(name for row in _SYNONYMS if split in row for name in row))]
-    found_split = next((path for path in known if path.exists()), None)
+    known = (split, *(name for row in _SYNONYMS if split in row for name in row))
+    found_split = next((path for name in known if (path := Path(data_dir, name)).exists()), None)
     root = found_split or Path(data_dir)
     try:
         found, ignored = _list_tar(root) if root.is_file() else _list_folder(root)
@@ -74,31 +67,25 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
         advice = f"give a tar: {flag} {tars[0].name}" if tars else "give class folders"
         raise UserError(f"{root}: no images found (extensions tried: {' '.join(sorted(SUFFIXES))}); {advice}")
     _check_one_split(listing, "" if found_split else split, flag)
-    if "" in (classes := listing.classes()):
-        stray = names[classes.index("")]
-        raise UserError(f"{root}: image {stray} lies in no class folder; make a folder for each class")
+    if stray := [name for name in names if "/" not in name]:
+        raise UserError(f"{root}: image {stray[0]} lies in no class folder; make a folder for each class")
     return listing
 
 
 def _list_folder(root: Path) -> tuple[dict[str, Place], Counter[str]]:
     """Follows links to folders, but not back to a folder that leads there."""
     found, ignored = dict[str, Place](), Counter[str]()
-    above: dict[str, tuple[tuple[int, int], ...]] = {str(root): ()}  # device and inode of the folders that lead to each
     for place, folders, files in os.walk(root, followlinks=True, onerror=_raise):
-        folder, chain = Path(place), above.pop(place)
-        status = folder.stat()
-        if (itself := (status.st_dev, status.st_ino)) in chain:
+        folder = Path(place)
+        if any(folder.samefile(above) for above in folder.parents if above.is_relative_to(root)):
             folders.clear()
             continue
         folders[:] = [name for name in folders if name[0] != "."]
-        above |= {os.path.join(place, name): (*chain, itself) for name in folders}  # noqa: PTH118  # as os.walk does
-        for name in files:
-            path = folder / name
-            image = _place(path) if _is_image(path) else None
-            if image:
+        for path in map(folder.joinpath, files):
+            if image := _place(path):
                 found[path.relative_to(root).as_posix()] = image
             else:
-                ignored[path.suffix.lower() or name] += 1
+                ignored[path.suffix.lower() or path.name] += 1
     return found, ignored
 
 
@@ -112,13 +99,15 @@ def _raise(error: OSError) -> None:
 
 
 def _place(path: Path) -> Place | None:
-    """The place of a file; None for FIFOs and devices, which may never end."""
+    """The place of an image; None for other files, and for FIFOs and devices, which may never end."""
+    if not _is_image(path):
+        return None
     try:
         status = path.stat()
     except OSError:  # a broken link: reading it says so
-        return Place(0, 0, 0, 0)
+        return 0, 0, 0, 0
     is_file = stat.S_ISREG(status.st_mode)
-    return Place(0, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None
+    return (0, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None
 
 
 def _list_tar(path: Path) -> tuple[dict[str, Place], Counter[str]]:
@@ -127,7 +116,7 @@ def _list_tar(path: Path) -> tuple[dict[str, Place], Counter[str]]:
     with tarfile.open(path, "r:") as archive:
         for name, offset, size in _members(archive, PurePosixPath(), 0):
             if _is_image(name):
-                found[name.as_posix()] = Place(offset, size, status.st_mtime_ns, status.st_ctime_ns)
+                found[name.as_posix()] = offset, size, status.st_mtime_ns, status.st_ctime_ns
             else:
                 ignored[name.suffix.lower() or name.name] += 1
     return found, ignored

@@ -6,6 +6,7 @@ What was found is kept in the user's cache folder, by path, size and times of ea
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -44,8 +45,7 @@ def survey(
     root: Path | str, names: Sequence[str], stamps: Sequence[str], inspect: Callable[[int], Finding], workers: int
 ) -> list[Finding]:
     """Inspect in threads the images, by index, whose stamp is empty or another than when they were last inspected."""
-    cache = _cache_file(root)
-    known = _read(cache) if cache else {}
+    cache, known = _cache_of(root)
     findings = [_known(known.get(name), stamp) for name, stamp in zip(names, stamps, strict=True)]
     new = [index for index, found in enumerate(findings) if found is None]
     with (
@@ -72,19 +72,14 @@ def _known(row: object, stamp: str) -> Finding | None:
     return None
 
 
-def _cache_file(root: Path | str) -> Path | None:
+def _cache_of(root: Path | str) -> tuple[Path | None, dict[str, object]]:
+    """The file of what is known and its content; no file where there is no home folder."""
+    path = None
     try:
-        return store_dir() / "data" / f"{digest(str(Path(root).resolve()).encode())}.json"
-    except UserError:  # no home folder
-        return None
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        content: dict[str, object] = read_json(path, dict) if path.exists() else {}
-        return content
+        path = store_dir() / "data" / f"{digest(str(Path(root).resolve()).encode())}.json"
+        return path, read_json(path, dict) if path.exists() else {}
     except (UserError, OSError):  # damaged: as if it were not there
-        return {}
+        return path, {}
 
 
 def refuse_broken(where: str, names: Sequence[str], findings: Iterable[Finding], skip: bool) -> list[int]:
@@ -93,7 +88,7 @@ def refuse_broken(where: str, names: Sequence[str], findings: Iterable[Finding],
     whole = [index for index in range(len(names)) if index not in faults]
     if not faults:
         return whole
-    listed = ", ".join(f"{names[index]} ({fault})" for index, fault in list(faults.items())[:_LISTED])
+    listed = ", ".join(f"{names[index]} ({fault})" for index, fault in itertools.islice(faults.items(), _LISTED))
     more = f", and {len(faults) - _LISTED:,} more" if len(faults) > _LISTED else ""
     what = f"{len(faults):,} of {len(names):,} images cannot be read: {listed}{more}"
     if not whole or not skip:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scarlet_models import UserError
-from scarlet_models.search.evolution.genotypes import mutate, two_point_crossover
+from scarlet_models.search.evolution.candidates import mutate, two_point_crossover
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import Genotype, SearchSpace
 

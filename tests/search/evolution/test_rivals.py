@@ -12,16 +12,15 @@ import pytest
 from scarlet_models.search.evolution.additive import UNITS, AdditiveCost
 from scarlet_models.search.evolution.archive import Archive
 from scarlet_models.search.evolution.candidates import Candidates, canonicalise
-from scarlet_models.search.evolution.comparison import LABELS, compare_searches
 from scarlet_models.search.evolution.objectives import Costs, read_objectives
 from scarlet_models.search.evolution.options import EvolveOptions
-from scarlet_models.search.evolution.rivals import Rival, make_rivals
+from scarlet_models.search.evolution.rivals import LABELS, Side, compare_searches, make_rivals
 from scarlet_models.space.space import SearchSpace
 
 SCARLET, MINI = SearchSpace.load("scarlet"), SearchSpace.load("mini")
 
 
-def rivals(space: SearchSpace, bounds: Mapping[str, tuple[float, float]], random: bool = True) -> dict[str, Rival]:
+def rivals(space: SearchSpace, bounds: Mapping[str, tuple[float, float]], random: bool = True) -> dict[str, Side]:
     costs, objectives = Costs(space), read_objectives(["accuracy", "macs"])
     options = EvolveOptions(random=random)
     made = make_rivals(lambda: Archive(objectives, costs, bounds), lambda: Candidates(costs, bounds), options)

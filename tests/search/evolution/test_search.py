@@ -148,7 +148,7 @@ def test_a_resumed_search_refuses_other_options_but_more_generations(run: Path, 
 
 @pytest.mark.parametrize("surrogate", [0, 40])
 def test_a_table_is_used_up_and_the_search_ends(
-    run: Path, tmp_path: Path, surrogate: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, surrogate: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     limit = int(np.quantile([g.cost().macs for g in SPACE], 0.1))
     inside = {g.canonical() for g in SPACE if g.cost().macs <= limit}
@@ -157,7 +157,7 @@ def test_a_table_is_used_up_and_the_search_ends(
     evolve.main(from_table(run, tmp_path, **changes))
     found = result(tmp_path)
     assert found["evaluations"] == len(inside)
-    assert "the search ends" in capsys.readouterr().err
+    assert "the search ends" in caplog.text
     assert found["random"] is found["stratified"] is None
     regret = found["regret"]["evolution"]
     assert regret["best"] == regret["front"] == 0

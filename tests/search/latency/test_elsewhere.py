@@ -15,11 +15,11 @@ import torch
 from helpers.tables import invented_table
 
 from scarlet_models.errors import UserError
-from scarlet_models.export.programs import Exported
+from scarlet_models.export.formats import Exported
 from scarlet_models.search import cli
-from scarlet_models.search.latency import bench, program_times
+from scarlet_models.search.latency import bench, block_times
+from scarlet_models.search.latency.block_times import block_name
 from scarlet_models.search.latency.elsewhere import read_table
-from scarlet_models.search.latency.program_times import block_name
 from scarlet_models.search.latency.table import LatencyTable, distinct_units
 from scarlet_models.space.space import Genotype, SearchSpace
 
@@ -30,7 +30,7 @@ CALL = 0.25  # milliseconds of a program that does next to nothing
 @pytest.fixture
 def emitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What --emit writes, with empty programs."""
-    monkeypatch.setattr(program_times, "export", lambda *_, **__: Exported(b"program", lambda images: images))
+    monkeypatch.setattr(block_times, "export", lambda *_, **__: Exported(b"program", lambda images: images))
     arguments = ["--runtime", "onnxruntime", "--dtype", "int8", "--validate", "5", "--emit", str(tmp_path / "phone")]
     assert cli.main(["latency", "mini", *arguments]) == 0
     return tmp_path / "phone"
@@ -94,7 +94,7 @@ def test_the_script_times_every_program(emitted: Path) -> None:
 
 
 def test_the_script_reads_executor_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program_times, "export", lambda *_, **__: Exported(b"", lambda images: images))
+    monkeypatch.setattr(block_times, "export", lambda *_, **__: Exported(b"", lambda images: images))
     monkeypatch.setitem(bench._VERSIONS, "executorch", ())  # the package need not be here
     folder = tmp_path / "phone"
     assert cli.main(["latency", "mini", "--runtime", "executorch", "--validate", "0", "--emit", str(folder)]) == 0

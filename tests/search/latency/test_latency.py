@@ -16,11 +16,9 @@ from scarlet_models import UserError
 from scarlet_models.inspection.timing import interleaved
 from scarlet_models.search import cli
 from scarlet_models.search.commands import latency
-from scarlet_models.search.latency.additivity import compare, stratified
-from scarlet_models.search.latency.bench import measure
-from scarlet_models.search.latency.block_times import Samples, time_blocks
+from scarlet_models.search.latency.bench import compare, measure, stratified
+from scarlet_models.search.latency.block_times import Samples, as_program, parts, samples_of, time_blocks
 from scarlet_models.search.latency.options import LatencyOptions
-from scarlet_models.search.latency.program_times import as_program, parts, samples_of
 from scarlet_models.search.latency.table import LatencyTable, distinct_units, head_input, layer_units
 from scarlet_models.search.pipeline.estimate import seconds_of_latency
 from scarlet_models.search.supernet.supernet import Supernet

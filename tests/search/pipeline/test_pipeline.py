@@ -18,6 +18,7 @@ from scarlet_models.search.pipeline.digits import write_digits
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
 from scarlet_models.search.pipeline.pipeline import Pipeline
 from scarlet_models.search.pipeline.stage import Stage
+from scarlet_models.terminal import log_to_stderr
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def _train(images: Path, **more: Any) -> Stage:
 
 
 def test_a_stage_runs_once_and_says_how(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr()
     folder = Pipeline(tmp_path, PROGRAM).run(_retrain(images))
     product = folder / "exported/net/config.json"
     made = product.stat().st_mtime_ns

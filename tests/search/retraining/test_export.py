@@ -22,11 +22,10 @@ from scarlet_models.search.report.context import Context
 from scarlet_models.search.report.page import section_of
 from scarlet_models.search.report.runs import Run
 from scarlet_models.search.retraining import export
-from scarlet_models.search.retraining.inherited import extract, find_genotype, inherited
+from scarlet_models.search.retraining.export import extract, find_genotype, inherited
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
 from scarlet_models.search.scoring.population import PopulationEvaluator
-from scarlet_models.search.supernet.file import load_supernet
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving
 

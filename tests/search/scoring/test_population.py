@@ -27,9 +27,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from scarlet_models.errors import UserError
 from scarlet_models.files import owning
 from scarlet_models.search.scoring import population
-from scarlet_models.search.scoring.population import PopulationEvaluator
+from scarlet_models.search.scoring.population import HEAD, PopulationEvaluator, Trie
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
-from scarlet_models.search.scoring.trie import HEAD, Trie
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World

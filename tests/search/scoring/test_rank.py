@@ -21,8 +21,7 @@ from scarlet_models.search.scoring.options import HeldOutOptions, ScoreOptions
 from scarlet_models.search.scoring.rank import choose_networks, rank_networks
 from scarlet_models.search.scoring.ranking import FEWEST, Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
-from scarlet_models.search.supernet.file import load_supernet
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 
 

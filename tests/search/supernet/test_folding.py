@@ -23,8 +23,7 @@ from helpers.folding import (
 from torch import nn
 
 from scarlet_models import UserError
-from scarlet_models.search.supernet.folding import _change_output, fold_stabilizers
-from scarlet_models.search.supernet.stabilizer import Stabilizer
+from scarlet_models.search.supernet.stabilizer import Stabilizer, _change_output, fold_stabilizers
 
 # Cases, in the chain of six layers (the first strides, the others keep 16 channels) and two of 24
 

@@ -14,11 +14,10 @@ from helpers.weights import settled_net
 
 from scarlet_models.errors import UserError
 from scarlet_models.from_timm import space_of
-from scarlet_models.search.supernet.inherit import inherit_supernet, normalisation
 from scarlet_models.search.supernet.options import SupernetOptions
 from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.supernet import Supernet
-from scarlet_models.search.supernet.training import FairSteps
+from scarlet_models.search.supernet.training import FairSteps, inherit_supernet
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.training.distributed import World
 from scarlet_models.weights import save as saving
@@ -86,8 +85,8 @@ def test_the_donor_s_path_gives_the_donor_s_logits(tmp_path: Path, name: str, ad
     donor = _saved(name, tmp_path / "donor")
     space, genotype = space_of(str(tmp_path / "donor"), added)
     net = Supernet(space, num_classes=10).eval()
-    inherit_supernet(net, str(tmp_path / "donor" / "model.safetensors"))
-    assert tuple(normalisation(str(tmp_path / "donor"))["mean"]) == donor.pretrained_cfg["mean"]
+    expects = inherit_supernet(net, str(tmp_path / "donor" / "model.safetensors"))
+    assert tuple(expects["mean"]) == donor.pretrained_cfg["mean"]
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = donor(images)

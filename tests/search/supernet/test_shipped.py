@@ -14,11 +14,11 @@ from torch import Tensor
 
 from scarlet_models.errors import UserError
 from scarlet_models.search import cli
-from scarlet_models.search.scoring.trained import folder_of
-from scarlet_models.search.supernet import shipped
-from scarlet_models.search.supernet.file import SupernetInfo, load_supernet, save_supernet
+from scarlet_models.search.scoring.heldout import folder_of
+from scarlet_models.search.supernet import file
+from scarlet_models.search.supernet.file import SupernetInfo, save_supernet, shipped_names
 from scarlet_models.search.supernet.ship import ship
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.options import DataOptions
@@ -54,7 +54,7 @@ def trained(images: Path, tmp_path: Path) -> Path:
 def package(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package that ships the trained supernet."""
     folder = tmp_path / "supernets"
-    monkeypatch.setattr(shipped, "package_dir", lambda: folder)
+    monkeypatch.setattr(file, "package_dir", lambda: folder)
     assert ship(trained, NAME) == folder / f"{NAME}.safetensors"
     return folder
 
@@ -109,7 +109,7 @@ def test_a_folder_of_that_name_comes_first(package: Path, tmp_path: Path, monkey
 def test_a_bad_name_is_refused(package: Path, trained: Path, name: str) -> None:
     with pytest.raises(UserError, match="is not a name such as"):
         ship(trained, name)
-    assert shipped.names() == [NAME]
+    assert shipped_names() == [NAME]
 
 
 def test_rank_takes_the_name(package: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,5 +124,5 @@ def test_rank_takes_the_name(package: Path, images: Path, tmp_path: Path, monkey
 
 
 def test_what_really_ships_loads() -> None:
-    for name in shipped.names():
+    for name in shipped_names():
         assert Supernet.from_pretrained(name).space.name == name.partition(".")[0]

@@ -27,10 +27,9 @@ from scarlet_models.errors import UserError
 from scarlet_models.search import cli
 from scarlet_models.search.commands import train
 from scarlet_models.search.commands.train import Options
-from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics, shared_parameters
-from scarlet_models.search.supernet.file import load_supernet
+from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics
 from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.search.supernet.supernet import Supernet
+from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.search.supernet.training import FairSteps, train_supernet
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint, sha256_of
 from scarlet_models.training.distributed import World, start
@@ -242,7 +241,7 @@ def test_shared_gradients_are_averaged(options: Options, batch: Batch) -> None:
         steps[average] = {name: p.detach() - before[name] for name, p in trainer.task.model.named_parameters()}
     net = trainer.task.model
     assert isinstance(net, Supernet)
-    shared = {id(p) for p in shared_parameters(net)}
+    shared = {id(p) for p in (*net.stem.parameters(), *net.head.parameters())}
     assert 0 < len(shared) < len(steps[True])
     factor = {name: 4 if id(p) in shared else 1 for name, p in net.named_parameters()}
     _assert_close({name: step * factor[name] for name, step in steps[True].items()}, steps[False])
