@@ -31,7 +31,7 @@ _LENGTHS = ("decay_epochs", "decay_milestones", "cooldown_epochs", "stable_times
 
 
 def automatic_batch_size(images: int, parts: int) -> int:
-    """A batch size that divides into `parts`: a power of two from 16 to 256 that gives an epoch 32 updates if it can."""
+    """A batch size that divides into `parts`: a power of two from 16 to 256, with 32 updates an epoch if it can."""
     size = min(2 ** int(math.log2(min(max(images / 32, 16), 256))), max(images, 1))
     return max(size // parts, 1) * parts
 
