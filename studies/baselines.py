@@ -15,8 +15,9 @@ import numpy as np
 from anchors import NUMBERS, anchored, anchors_table, best_of
 from matplotlib.figure import Figure
 from resampling import Interval, Pairs, bca, crossed, holm, markdown, once, p_value, student
-from study import HERE, STATISTICS, Rows, Study, figures, labels_of, results, write
+from study import HERE, STATISTICS, Rows, Study, figures, labels_of, results, spelled, write
 
+from scarlet_models.inspection.plotting import new_axes, save, theme, themed
 from scarlet_models.search.evolution.hypervolume import against_front
 from scarlet_models.search.evolution.nsga import nondominated
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
@@ -201,26 +202,33 @@ def fronts_table(rows: Rows) -> str:
     return markdown("Fronts in accuracy and MACs, by NAS-Bench-Macro's accuracies", header, cells)
 
 
+@themed
 def draw(rows: Rows, anchors: Rows) -> Figure:
     """Tau of everything that ranks the study's networks."""
-    bars = []
+    groups: dict[str, list[tuple[str, list[float]]]] = {"no training": [], "supernets": [], "regressions": []}
     for row in rows:
-        source = f"supernet: {row['ranked_by']}, {row['statistics']}" if row["statistics"] else row["ranked_by"]
+        kind = row["statistics"]
+        source = f"{spelled(row['ranked_by'])}; {kind} statistics" if kind else row["ranked_by"]
         ends = [float(row[key]) for key in ("tau", "tau_low", "tau_high")]
-        bars.append((source, ends, "tab:blue" if row["statistics"] else "tab:gray"))
+        groups["supernets" if kind else "no training"].append((source, ends))
     for number in NUMBERS:
         for score, name in (("no", "without a supernet"), ("yes", "with a supernet")):
             tau = float(best_of(anchors, anchors=str(number), score=score, **ANCHORS)["tau"])
-            bars.append((f"{number} known accuracies, {name}", [tau] * 3, "tab:green"))
-    figure = Figure(figsize=(8, 0.27 * len(bars) + 1), layout="constrained")
-    axes = figure.add_subplot()
-    for place, (_, (value, low, high), color) in enumerate(bars):
-        axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", color=color, capsize=2, markersize=5)
+            groups["regressions"].append((f"{number} known accuracies, {name}", [tau] * 3))
+    names = [name for bars in groups.values() for name, _ in bars]
+    figure, axes = new_axes(
+        x="Kendall's tau-b, with 95% interval where there is one", size=(8, 0.27 * len(names) + 1.4)
+    )
+    place = iter(range(len(names)))
+    for number, (group, bars) in enumerate(groups.items()):
+        tau, low, high = np.array([ends for _, ends in bars]).T
+        places = [next(place) for _ in bars]
+        axes.errorbar(tau, places, xerr=[tau - low, high - tau], fmt="o", color=f"C{number}", capsize=2, label=group)
     blocks = next(float(row["tau"]) for row in rows if row["ranked_by"] == "block count")
-    axes.axvline(blocks, color="black", linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(bars)), [name for name, *_ in bars], fontsize=8)
-    axes.set(xlabel="Kendall's tau-b with 95% CI (dotted: block count)", ylim=(len(bars) - 0.5, -0.5))
-    axes.grid(alpha=0.3, axis="x")
+    axes.axvline(blocks, color=theme().ink, lw=0.9, ls=":", label="block count")
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -244,7 +252,7 @@ def main() -> None:
     parts = [ranking_table(found["ranking"]), fronts_table(found["fronts"])]
     parts += [comparisons_table(found["comparisons"]), anchors_table(found["anchors"])]
     (results(FOLDER) / "tables.md").write_text("\n".join(parts))
-    draw(found["ranking"], found["anchors"]).savefig(figures() / "baselines.png", dpi=130)
+    save(draw(found["ranking"], found["anchors"]), figures() / "baselines.png")
     print("\n".join(parts))
 
 

@@ -13,7 +13,9 @@ from functools import partial
 import numpy as np
 from matplotlib.figure import Figure
 from resampling import Interval, Pairs, crossed, markdown, once, student
-from study import STATISTICS, Rows, Study, figures, results, write
+from study import STATISTICS, Rows, Study, figures, results, spelled, write
+
+from scarlet_models.inspection.plotting import save, theme, themed
 
 VARIANTS = ("torch", "identity")  # each is compared with plain skips
 
@@ -122,27 +124,29 @@ def tables(rows: Rows) -> str:
     return "\n".join(parts)
 
 
+@themed
 def draw(decomposition: Decomposition) -> Figure:
-    """Concordance by kind of pair: a dash a seed, a point their mean, and the block count's."""
+    """Concordance by kind of pair: a point the mean over seeds with its 95% interval, and the block count's."""
     study = decomposition.study
     names = [name for name in decomposition.kinds if not name.startswith("equal depth")]
     wrapped = [name.replace("projecting identities ", "projecting identities\n") for name in names]
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(10, 4.2))
     panels = figure.subplots(1, 2, sharey=True, sharex=True)
     for axes, kind in zip(panels, ("running", "recalibrated"), strict=True):
         for number, variant in enumerate(study.variants):
-            for place, name in enumerate(names):
-                values, y = decomposition.concordance(kind, variant, name), place + (number - 1) * 0.2
-                label = variant if not place else None
-                axes.plot(np.mean(values), y, "o", color=f"C{number}", markersize=7, label=label)
-                axes.plot(values, [y] * len(values), "|", color=f"C{number}", markersize=9)
+            values = [decomposition.concordance(kind, variant, name) for name in names]
+            means = [float(np.mean(seeds)) for seeds in values]
+            reach = [student(list(seeds)).high - mean for seeds, mean in zip(values, means, strict=True)]
+            places = np.arange(len(names)) + (number - 1) * 0.2
+            axes.errorbar(means, places, xerr=reach, fmt="o", color=f"C{number}", capsize=2, label=spelled(variant))
         blocks = [decomposition.of_blocks(name) for name in names]
-        axes.plot(blocks, range(len(names)), "D", color="black", markersize=5, label="block count, no training")
+        axes.plot(blocks, range(len(names)), "D", color=theme().ink, ms=5, label="block count, no training")
         axes.set(title=f"{kind} statistics", xlabel="concordance with known accuracies")
         axes.set_yticks(range(len(names)), wrapped, fontsize=8)
-        axes.grid(alpha=0.3)
     panels[0].invert_yaxis()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    title = f"mean of {len(study.seeds('skip'))} seeds, bars: 95% interval over seeds"
+    handles = panels[0].get_legend_handles_labels()
+    figure.legend(*handles, title=title, loc="outside lower center", ncols=4)
     return figure
 
 
@@ -152,7 +156,7 @@ def main() -> None:
     write(results("stabilizer") / "decomposition.csv", rows)
     text = tables(rows)
     (results("stabilizer") / "decomposition.md").write_text(text)
-    draw(decomposition).savefig(figures() / "stabilizer_pairs.png", dpi=130)
+    save(draw(decomposition), figures() / "stabilizer_pairs.png")
     print(text)
 
 

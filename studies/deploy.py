@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from timm.data import resolve_model_data_config
 
 from scarlet_models.export.formats import export, run_onnx
 from scarlet_models.export.network import about, export_network
 from scarlet_models.export.options import SUFFIXES, ExportOptions
+from scarlet_models.inspection.plotting import save, themed
 from scarlet_models.inspection.timing import interleaved, median_seconds
 from scarlet_models.networks import create
 
@@ -171,7 +173,7 @@ def show_pages() -> None:
             cells = (row["top1"], row["top1_fp32"], interval, row["logit_difference"], row["megabytes"])
             print(f"| `{row['network']}` {row['format']} | {' | '.join(cells)} |")
     if (RESULTS / "latency.csv").is_file():
-        draw()
+        save(draw(), ROOT / "docs" / "figures" / "deploy_latency.png")
         rows = {(row["network"], row["runtime"], row["dtype"]): row for row in _rows(RESULTS / "latency.csv")}
         columns = list(dict.fromkeys(key[1:] for key in rows))
         print(f"\n| network | top-1 | {' | '.join(f'{runtime} {dtype}' for runtime, dtype in columns)} |")
@@ -182,26 +184,24 @@ def show_pages() -> None:
             print(f"| `{name}` | {TOP1.get(name, '')} | {' | '.join(cells)} |")
 
 
-def draw() -> None:
+@themed
+def draw() -> Figure:
     """Published top-1 over measured latency: one panel a runtime, filled points for int8."""
-    import matplotlib.pyplot as plt
-
     rows = [row for row in _rows(RESULTS / "latency.csv") if row["published_top1"]]
     runtimes = list(dict.fromkeys(row["runtime"] for row in rows))
-    figure, panels = plt.subplots(1, len(runtimes), figsize=(5 * len(runtimes), 4), sharey=True, squeeze=False)
-    for panel, runtime in zip(panels[0], runtimes, strict=True):
+    figure = Figure(figsize=(5 * len(runtimes), 4))
+    panels = figure.subplots(1, len(runtimes), sharex=True, sharey=True, squeeze=False)[0]
+    for panel, runtime in zip(panels, runtimes, strict=True):
         for row in (row for row in rows if row["runtime"] == runtime):
-            colour = "tab:red" if row["network"].startswith("scarlet") else "tab:blue"
+            colour = "C3" if row["network"].startswith("scarlet") else "C0"
             x, y = float(row["milliseconds"]), float(row["published_top1"])
             panel.plot(x, y, "o", color=colour, fillstyle="full" if row["dtype"] == "int8" else "none")
             if row["dtype"] == "fp32":
                 panel.annotate(row["network"], (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7)
-        panel.set(title=f"{runtime}: fp32 (open), int8 (filled)", xlabel="ms, 1 image of 224 px, 1 thread")
+        panel.set(title=f"{runtime}: fp32 (open), int8 (filled)", xlabel="latency (ms), 1 image of 224 px, 1 thread")
         panel.margins(x=0.25)
-        panel.grid(alpha=0.3)
-    panels[0][0].set_ylabel("published ImageNet top-1 of fp32 (%)")
-    figure.tight_layout()
-    figure.savefig(ROOT / "docs" / "figures" / "deploy_latency.png", dpi=120)
+    panels[0].set_ylabel("published ImageNet top-1 of fp32 (%)")
+    return figure
 
 
 if __name__ == "__main__":

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
+from matplotlib.figure import Figure
+from study import HERE, columns, read
 
-import matplotlib.pyplot as plt
+from scarlet_models.inspection.plotting import save, themed
 
-HERE = Path(__file__).parents[1] / "docs/detection"
-RUNS = {"bccd_c10": ("scarlet_a.c10", "#1b4f80"), "bccd_random": ("random weights", "#f08a24")}
-PANELS = {"loss": "training loss", "val_AP50": "AP50 on the validation split"}
+RUNS = {"bccd_c10": "from scarlet_a.c10", "bccd_random": "from random weights"}
+PANELS = {"loss": "training loss (sum of the detector's losses)", "val_AP50": "AP50 on the validation split"}
 
-figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-for axes, (column, title) in zip(panels, PANELS.items(), strict=True):
-    for run, (label, colour) in RUNS.items():
-        with (HERE / run / "metrics.csv").open() as file:
-            points = [(int(row["epoch"]), float(row[column])) for row in csv.DictReader(file) if row[column]]
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label, color=colour)
-    axes.set(title=title, xlabel="epoch", ylim=(0, None))
-    axes.set_xticks(range(0, 21, 4))
-    axes.grid(alpha=0.3)
-panels[0].legend()
-figure.savefig(HERE / "curves.png", dpi=120)
+
+@themed
+def draw() -> Figure:
+    """Loss and AP50 by epoch."""
+    figure = Figure(figsize=(9, 3.8))
+    panels = figure.subplots(1, 2, sharex=True)
+    for axes, (column, label) in zip(panels, PANELS.items(), strict=True):
+        for number, (run, name) in enumerate(RUNS.items()):
+            rows = [row for row in read(HERE / "detection" / run / "metrics.csv") if row[column]]
+            axes.plot(*columns(rows, "epoch", column), f"C{number}o-", ms=3, label=name)
+        axes.set(xlabel="epoch", ylabel=label, ylim=(0, None), xticks=range(0, 21, 4))
+    panels[0].legend()
+    return figure
+
+
+save(draw(), HERE / "detection" / "curves.png")

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from scarlet_models.inspection.plotting import LIGHT, save, themed
 
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "folding.png"
-INK, BLOCK, STABILIZER, CHANGED = "#1f2933", "#e4e7eb", "#f9c74f", "#90d5a5"
+INK, BLOCK, STABILIZER, CHANGED = LIGHT.ink, LIGHT.line, "#f9c74f", "#90d5a5"
+
+KEY = {"unchanged layer": BLOCK, "stabilizer W": STABILIZER, "layer that absorbs it": CHANGED}
 
 # Each row: (label, colour, has a shortcut), from the input at the top to the output.
 Rows = list[tuple[str, str, bool]]
@@ -53,18 +55,22 @@ def draw_chain(axes: Axes, x: float, rows: Rows, title: str) -> None:
         y = end - 0.02
 
 
-def main() -> None:
-    """Write the figure."""
-    figure, panels = plt.subplots(1, 3, figsize=(12, 3.9), layout="constrained")
+@themed
+def draw() -> Figure:
+    """A panel a case: the layers in the supernet and in the extracted network."""
+    figure = Figure(figsize=(12, 3.9))
+    panels = figure.subplots(1, 3)
     for axes, (title, before, after) in zip(panels, CASES, strict=True):
-        axes.set_title(title, fontsize=12, color=INK, weight="bold")
+        axes.set_title(title)
         draw_chain(axes, 0.0, before, "supernet")
         draw_chain(axes, 3.0, after, "extracted network")
         axes.text(1.5, -1.2, "=", fontsize=22, ha="center", color=INK)
         axes.set(xlim=(-1.2, 4.3), ylim=(-3.6, 1.1))
         axes.axis("off")
-    figure.savefig(FIGURE, dpi=110, facecolor="white")
+    handles = [Patch(facecolor=colour, edgecolor=INK, label=label) for label, colour in KEY.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
 
 
 if __name__ == "__main__":
-    main()
+    save(draw(), FIGURE)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from study import HERE, labels_of
 
+from scarlet_models.inspection.plotting import new_axes, save, theme, themed
 from scarlet_models.search.evolution.nsga import nondominated
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
@@ -57,28 +58,35 @@ def _difference(values: np.ndarray) -> str:
     return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
+@themed
 def draw(searches: Sequence[Mapping[str, Any]], known: Steps, untrained: Mapping[str, Steps]) -> Figure:
-    """Known accuracy of the fronts against MACs, a line a seed, those of labels that need no training, the table's."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for (name, label), color in zip(NAMES.items(), ("tab:blue", "0.6"), strict=True):
-        for seed, search in enumerate(searches):
+    """Known accuracy of fronts against MACs: median and range over seeds, labels that need no training, the best."""
+    figure, axes = new_axes(x="MACs (millions)", y="known accuracy of the front (%)", size=(7, 5))
+    for number, (name, label) in enumerate(NAMES.items()):
+        fronts = []
+        for search in searches:
             front = (search if name == "evolution" else search["random"])["front"]
-            macs, true = (np.array([record[key] for record in front]) for key in ("macs", "true_accuracy"))
-            axes.step(
-                *_millions(best_below(macs, true)), where="post", color=color, alpha=0.6, label=label * (not seed)
+            fronts.append(
+                best_below(*(np.array([record[key] for record in front]) for key in ("macs", "true_accuracy")))
             )
-    for (name, front), color in zip(untrained.items(), ("tab:orange", "tab:green"), strict=True):
-        axes.step(*_millions(front), where="post", color=color, linewidth=1.5, label=f"{name}, no training")
-    axes.step(*_millions(known), where="post", color="black", linewidth=1.5, label="the table's front")
-    axes.set(xlabel="MACs (M)", ylabel="known accuracy, %", ylim=(known[1].max() - 8, known[1].max() + 0.5))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="lower right")
+        grid = np.unique(np.concatenate([macs for macs, _ in fronts]))
+        at = np.array([_at(grid, *front) for front in fronts])
+        look = {"step": "post", "alpha": 0.2, "lw": 0, "color": f"C{number}"}
+        axes.fill_between(grid / 1e6, at.min(0), at.max(0), **look)
+        label = f"{label}: median and range of {len(fronts)} seeds"
+        axes.step(grid / 1e6, np.median(at, axis=0), where="post", color=f"C{number}", lw=1.8, label=label)
+    lines = {f"{name}, no training": front for name, front in untrained.items()} | {"the table's front": known}
+    styles = (("C2", "--"), ("C4", "-."), (theme().ink, "-"))
+    for (label, (macs, accuracy)), (colour, style) in zip(lines.items(), styles, strict=True):
+        axes.step(macs / 1e6, accuracy, where="post", color=colour, ls=style, lw=1.3, label=label)
+    axes.set(ylim=(known[1].max() - 8, known[1].max() + 0.5), xlim=(15, None))
+    axes.legend(loc="lower right")
     return figure
 
 
-def _millions(steps: Steps) -> Steps:
-    return steps[0] / 1e6, steps[1]
+def _at(grid: np.ndarray, macs: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
+    """The steps' height at each place; 0 before the first."""
+    return np.concatenate([[0.0], accuracy])[np.searchsorted(macs, grid, side="right")]
 
 
 def main() -> None:
@@ -98,7 +106,7 @@ def main() -> None:
         if name in UNTRAINED:
             front = nondominated(np.stack([-label, macs], axis=1))
             untrained[name] = best_below(macs[front], accuracy[front])
-    draw(searches, best_below(macs, accuracy), untrained).savefig(HERE / "figures" / "search_seeds.png", dpi=130)
+    save(draw(searches, best_below(macs, accuracy), untrained), HERE / "figures" / "search_seeds.png")
     sides = {name: [search["regret"][key] for search in searches] for key, name in NAMES.items()}
     if fewer := [json.loads(path.read_text()) for path in args.surrogate]:
         name = f"surrogate, {fewer[0]['evaluations']} networks"

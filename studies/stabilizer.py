@@ -16,6 +16,7 @@ from stabilizer_figures import draw_curves, draw_depth, draw_scatter, draw_simil
 from stabilizer_tables import tables
 from study import NAME, STATISTICS, Study, figures, read, results, write
 
+from scarlet_models.inspection.plotting import save
 from scarlet_models.search.ablation.study import BATCH_NORMS, Cell, find_cells
 from scarlet_models.search.supernet.stabilizer import Stabilizer
 from scarlet_models.search.supernet.supernet import load_supernet
@@ -78,7 +79,7 @@ def draw(name: str = NAME, *space: str) -> None:
         ("depth", draw_depth(study)),
         ("similarity", draw_similarity(study)),
     ):
-        figure.savefig(figures() / f"{name}_{kind}.png", dpi=130)
+        save(figure, figures() / f"{name}_{kind}.png")
     text = tables(study)
     (results(name) / "tables.md").write_text(text)
     print(text)

@@ -19,6 +19,18 @@ LAST = 50  # fair steps at the end whose mean is the training accuracy
 TOP = 10
 SMALLEST_GROUP = 20  # networks of equal depth, to be ranked among themselves
 
+NAMES = {  # of variants, as figures say them
+    "skip": "plain skips",
+    "torch": "stabilizers, random initialisation",
+    "identity": "stabilizers, identity initialisation",
+    "orthogonal": "stabilizers, orthogonal initialisation",
+    "identity_noise": "stabilizers, identity with noise",
+    "bn": "stabilizers with batch norm",
+    "relu": "stabilizers with batch norm and ReLU",
+    "uniform": "stabilizers, uniform sampling",
+    "skip_uniform": "plain skips, uniform sampling",
+}
+
 Rows = list[dict[str, str]]
 Key = tuple[str, int]  # variant and seed
 
@@ -31,6 +43,11 @@ def results(name: str) -> Path:
 def figures() -> Path:
     """Where plots go."""
     return HERE / "figures"
+
+
+def spelled(variant: str) -> str:
+    """A variant's name in words."""
+    return NAMES.get(variant, variant)
 
 
 def read(path: Path) -> Rows:

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-import csv
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from study import HERE, columns, read
 
-LINES = {
-    "train_top1": "training images, varied",
-    "holdout_top1": "held out",
-    "ema_holdout_top1": "held out, average",
+from scarlet_models.inspection.plotting import save, theme, themed
+
+PANELS = {
+    "cross-entropy (nats)": {"train_loss": "training images, varied"},
+    "top-1 (%)": {
+        "train_top1": "training images, varied",
+        "holdout_top1": "held out",
+        "ema_holdout_top1": "held out, moving average",
+    },
 }
 
-for folder in sorted(path.parent for path in (Path(__file__).parents[1] / "docs/training").glob("*/metrics.csv")):
-    with (folder / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    epochs = [int(row["epoch"]) for row in rows]
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for key, label in LINES.items():
-        axes.plot(epochs, [float(row[key]) for row in rows], marker="o", markersize=3, label=label)
-    for before, row in pairwise(rows):
-        if row["image_size"] != before["image_size"]:
-            axes.axvline(int(row["epoch"]) - 0.5, color="grey", linestyle=":")
-            axes.annotate(
-                f" {row['image_size']} px", (int(row["epoch"]) - 0.5, 0.02), xycoords=("data", "axes fraction")
-            )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(title=folder.name, xlabel="epoch", ylabel="top-1, %")
-    axes.grid(alpha=0.3)
+
+@themed
+def draw(folder: Path) -> Figure:
+    """Loss and top-1 by epoch; dotted lines where the images' size changes."""
+    rows = read(folder / "metrics.csv")
+    (epochs,) = columns(rows, "epoch")
+    figure = Figure(figsize=(9, 3.8))
+    figure.suptitle(folder.name, fontsize=11, weight="bold")
+    for axes, (label, lines) in zip(figure.subplots(1, 2, sharex=True), PANELS.items(), strict=True):
+        for number, (key, name) in enumerate(lines.items()):
+            axes.plot(epochs, *columns(rows, key), f"C{number}o-", ms=3, label=name)
+        for before, row in pairwise(rows):
+            if row["image_size"] != before["image_size"]:
+                place = float(row["epoch"]) - 0.5
+                axes.axvline(place, color=theme().muted, ls=":")
+                axes.annotate(f" {row['image_size']} px", (place, 0.02), xycoords=("data", "axes fraction"), size=8)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
-    figure.savefig(folder / "curves.png", dpi=120)
+    return figure
+
+
+for path in sorted((HERE / "training").glob("*/metrics.csv")):
+    save(draw(path.parent), path.with_name("curves.png"))

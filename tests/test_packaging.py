@@ -26,6 +26,7 @@ DATA = (
     "detection/recipes/bccd_cpu.yaml",
     "training/recipes/cifar10_cpu.yaml",
     "search/recipes/digits.yaml",
+    "search/report/page.js",
     "search/report/report.html.j2",
     "search/supernets/manifest.json",
 )

@@ -55,7 +55,7 @@ def _measure(options: Options) -> dict[str, Any]:
     from rich.progress import Progress
 
     from scarlet_models.inference import fast
-    from scarlet_models.inspection.comparison import compare
+    from scarlet_models.inspection.timing import compare
     from scarlet_models.networks import create
     from scarlet_models.training.device import pick_device
 

@@ -24,7 +24,7 @@ class Options(DeviceOptions):
     Args:
         images: Files, or folders (searched in them and below).
         model: Folder of a detector that train exported.
-        out: Folder for the images with drawn boxes, JPEGs of the same names; empty to draw none.
+        out: Folder for JPEGs of the same names with the 30 boxes of highest score drawn; empty to draw none.
         threshold: Lowest score of what is drawn and printed.
     """
 

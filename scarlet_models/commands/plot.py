@@ -20,14 +20,17 @@ class Options(NetworkOptions):
 
     Args:
         out: File to write: .png, .svg or .pdf. MODEL.png by default.
+        dark: Draw for dark pages.
     """
 
     out: str = option("", free=True)
+    dark: bool = False
 
 
 def main(options: Options) -> None:
-    from scarlet_models.inspection.drawing import draw, save
+    from scarlet_models.inspection.drawing import draw
     from scarlet_models.inspection.layout import layout
+    from scarlet_models.inspection.plotting import DARK, LIGHT, save, using
     from scarlet_models.networks import create_on_meta, file_stem, genotype_of, image_size, is_genotype
 
     genotype, model = genotype_of(options.model, options.space), create_on_meta(options.model, options.space)
@@ -40,5 +43,6 @@ def main(options: Options) -> None:
     stem = file_stem(options.model)
     path = Path(options.out or f"{stem}.png")
     title = f"A network of space {genotype.space.name}" if genotype and is_genotype(options.model) else stem
-    save(draw(blocks, title, "   ·   ".join(facts)), path)
+    with using(DARK if options.dark else LIGHT):
+        save(draw(blocks, title, "   ·   ".join(facts)), path)
     print(path)

@@ -1,7 +1,5 @@
 """SCARLET networks as backbones of torchvision's detectors, their training and their evaluation."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

@@ -4,8 +4,6 @@ Flawed data are refused before anything runs, or dealt with as COCO's own tools 
 Category ids may have gaps: labels count from 1 in the order of ids, as 0 is torchvision's background.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tarfile

@@ -1,7 +1,5 @@
 """Images with boxes for training and scoring detectors, and the scoring."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -4,8 +4,6 @@ As in torchvision, `num_classes` counts the background, labels begin at 1, and i
 (3, H, W) in [0, 1] of any sizes.
 """
 
-from __future__ import annotations
-
 import inspect
 import itertools
 from collections import OrderedDict

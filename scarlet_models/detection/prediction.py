@@ -1,24 +1,20 @@
-"""Finding things on image files, and drawing their boxes on copies, by torchvision."""
+"""Finding things on image files, and drawing their boxes on copies."""
 
-from __future__ import annotations
-
-import colorsys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib import font_manager
-from PIL import Image
-from torchvision.transforms.v2 import functional as F
-from torchvision.utils import draw_bounding_boxes
+from PIL import Image, ImageDraw, ImageFont
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_atomically
 from scarlet_models.images import find_images, read_image
+from scarlet_models.inspection.plotting import ink_on, label_colour
 
 from .detector import Detector, Found
 
-_TURN = 0.618  # of the colour circle: neighbouring labels get colours far apart
+DRAWN = 30  # boxes on a copy, at most
 _ARCHIVES = {".tar", ".tgz", ".gz", ".zip"}
 
 
@@ -56,22 +52,27 @@ def predict(detector: Detector, path: Path, threshold: float, copy: Path | None)
 
 
 def draw(image: Image.Image, found: Found, names: Sequence[str]) -> Image.Image:
-    """A copy of an RGB image with a box for each thing found, in its label's colour, with its name and score."""
-    if not len(found.boxes):
-        return image.copy()
-    unit = max(1, round(min(image.size) / 240))  # thickness and text that stay readable on large images
-    drawn = draw_bounding_boxes(
-        F.pil_to_tensor(image),
-        found.boxes,
-        [f"{name} {score:.2f}" for name, score in zip(names, found.scores.tolist(), strict=True)],
-        colors=[_colour(label) for label in found.labels.tolist()],
-        width=unit,
-        font=font_manager.findfont("DejaVu Sans"),  # it comes with matplotlib
-        font_size=10 * unit,
-    )
-    result: Image.Image = F.to_pil_image(drawn)
-    return result
+    """A copy with a box for each thing, in its class's colour, and on top its name and score.
 
-
-def _colour(label: int) -> tuple[int, ...]:
-    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(label * _TURN % 1, 1, 0.75))
+    Args:
+        image: RGB.
+        found: In pixels of the image. The `DRAWN` things of highest score are drawn.
+        names: Of each thing found.
+    """
+    copy = image.copy()
+    canvas, unit = ImageDraw.Draw(copy), max(1, round(min(image.size) / 240))  # readable on large images too
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 8 * unit)  # it comes with matplotlib
+    colours = [label_colour(label) for label in found.labels.tolist()]
+    things = list(zip(colours, names, found.scores.tolist(), found.boxes.tolist(), strict=True))
+    things = things[:DRAWN][::-1]  # the surest on top
+    for colour, _, _, (left, top, right, bottom) in things:
+        canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=ink_on(colour), width=unit + 2)
+        canvas.rectangle((left, top, right, bottom), outline=colour, width=unit)
+    for colour, name, score, (left, top, *_) in things:
+        text = f"{name} {score:.2f}"
+        _, _, width, height = canvas.textbbox((0, 0), text, font, anchor="lt")
+        x = max(0, min(left, image.width - width - 2 * unit))
+        y = max(0, top - height - 2 * unit)
+        canvas.rectangle((x, y, x + width + 2 * unit, y + height + 2 * unit), fill=colour)
+        canvas.text((x + unit, y + unit), text, ink_on(colour), font, anchor="lt")
+    return copy

@@ -1,7 +1,5 @@
 """Training a detector: the task, and `train_detector`, which carries it out and exports the detector."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

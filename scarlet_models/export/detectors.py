@@ -1,7 +1,5 @@
 """Detectors as ONNX files with their post-processing: an image goes in, boxes, scores and labels come out."""
 
-from __future__ import annotations
-
 import io
 import json
 from typing import Any

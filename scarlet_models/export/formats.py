@@ -5,8 +5,6 @@ nodes (QDQ). ExecuTorch's files take batches of the size that they were made for
 open.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """A network by its name or folder, as files for other runtimes, each checked in its own before any is written."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Iterable, Mapping

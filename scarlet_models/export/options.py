@@ -1,7 +1,5 @@
 """Options of export, and the formats that there are. Imports no torch."""
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 

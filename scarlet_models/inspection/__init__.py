@@ -1,1 +1,1 @@
-"""Looking at a network: counting, layout, drawing, timing."""
+"""Looking at a network: counting, layout, drawing, timing; and how figures look."""

@@ -1,7 +1,5 @@
 """MACs of convolutions and linear layers, and params, of a model that runs on the meta device: nothing is computed."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 
@@ -26,12 +24,9 @@ def macs_by_module(model: nn.Module, input_size: int) -> dict[str, int]:
     copied, image = on_meta(model, input_size)
     with FlopCounterMode(display=False) as counter:
         copied(image)
-    prefix = type(model).__name__
-    macs = {"": counter.get_total_flops() // 2}
-    for name, flops in counter.get_flop_counts().items():
-        if name.startswith(prefix + "."):
-            macs[name.removeprefix(prefix + ".")] = sum(flops.values()) // 2
-    return macs
+    prefix, counts = f"{type(model).__name__}.", counter.get_flop_counts()
+    inside = {name.removeprefix(prefix): flops for name, flops in counts.items() if name.startswith(prefix)}
+    return {"": counter.get_total_flops() // 2} | {name: sum(flops.values()) // 2 for name, flops in inside.items()}
 
 
 def count_with_thop(model: nn.Module, input_size: int) -> Cost:
@@ -62,9 +57,9 @@ def on_meta(model: nn.Module, input_size: int) -> tuple[nn.Module, torch.Tensor]
 
 
 def in_channels(model: nn.Module) -> int:
+    """Of the model's first convolution."""
     return _first(model).shape[1]
 
 
 def _first(model: nn.Module) -> torch.Tensor:
-    """The weight of the first convolution."""
     return next(parameter for parameter in model.parameters() if parameter.dim() == 4)

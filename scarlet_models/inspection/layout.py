@@ -1,7 +1,5 @@
 """A network block by block: kind, shapes and cost of each. `info` prints this, and `plot` draws it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

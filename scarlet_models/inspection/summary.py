@@ -1,7 +1,5 @@
 """What is known about networks, as plain data: what `scarlet-models list` and `info` print."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 
@@ -17,24 +15,16 @@ from .layout import feature_taps, layout
 
 def summarise_released() -> list[dict[str, Any]]:
     """Every model and tag of this package: its cost, and the file of its weights (None if there is none here)."""
-    names = timm.list_models("scarlet_*", include_tags=True, exclude_filters=["scarlet_net*"])
-    return [_summarise(name) for name in names]
-
-
-def _summarise(name: str) -> dict[str, Any]:
-    cfg: Any = get_pretrained_cfg(name)
-    architecture, _, tag = name.partition(".")
-    size, genotype = cfg.input_size[-1], genotype_of(name)
-    weights = find(architecture, tag) if tag else None
-    cost = genotype.cost(size, cfg.num_classes) if genotype else count(create_on_meta(name), size)
-    return {
-        "model": name,
-        "input_size": size,
-        "num_classes": cfg.num_classes,
-        "params": cost.params,
-        "macs": cost.macs,
-        "weights": str(weights) if weights else None,
-    }
+    summaries = []
+    for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters=["scarlet_net*"]):
+        cfg: Any = get_pretrained_cfg(name)
+        architecture, _, tag = name.partition(".")
+        size, genotype = cfg.input_size[-1], genotype_of(name)
+        cost = genotype.cost(size, cfg.num_classes) if genotype else count(create_on_meta(name), size)
+        weights = find(architecture, tag) if tag else None
+        shape = {"input_size": size, "num_classes": cfg.num_classes, "params": cost.params, "macs": cost.macs}
+        summaries.append({"model": name, **shape, "weights": str(weights) if weights else None})
+    return summaries
 
 
 def describe(name: str, space: str = "scarlet", input_size: int = 0) -> dict[str, Any]:

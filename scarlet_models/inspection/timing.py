@@ -1,18 +1,27 @@
-"""Latency and throughput of networks, measured in turns, so that a busy machine slows all of them equally."""
-
-from __future__ import annotations
+"""Latency and throughput of networks, measured in turns, so that a busy machine slows all of them equally; and networks
+compared with the first of them."""
 
 import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import asdict
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
+
+from scarlet_models.errors import UserError, first_line
+from scarlet_models.networks import MISTAKES
+
+from .counting import count, in_channels
 
 K = TypeVar("K")
 T = TypeVar("T")
+
+REPEATS = 5  # passes of one image in a round; their median counts
 
 
 def interleaved(
@@ -58,3 +67,41 @@ def cpu_threads(count: int) -> Iterator[None]:
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def compare(
+    models: Mapping[str, nn.Module],
+    input_size: int,
+    batch_size: int,
+    rounds: int,
+    device: torch.device,
+    advance: Callable[[], None] = lambda: None,
+) -> list[dict[str, Any]]:
+    """Cost, latency (s) and throughput (images/s) of networks in eval mode, and the ratios to the first one's."""
+
+    def measure(model: nn.Module) -> tuple[float, float]:
+        shape = (in_channels(model), input_size, input_size)
+        one, many = (torch.randn(images, *shape, device=device) for images in (1, batch_size))
+        return median_seconds(lambda: model(one), REPEATS, device), median_seconds(lambda: model(many), 1, device)
+
+    costs = {}
+    for name, model in models.items():
+        try:
+            costs[name] = count(model, input_size)
+        except MISTAKES as error:
+            raise UserError(f"{name} cannot see images of {input_size} px: {first_line(error)}") from error
+    timed = interleaved({name: partial(measure, model) for name, model in models.items()}, rounds, advance)
+    seconds = {name: tuple(map(statistics.median, zip(*rows, strict=True))) for name, rows in timed.items()}
+    first_single, first_batch = next(iter(seconds.values()))
+    return [
+        {
+            "model": name,
+            **asdict(costs[name]),
+            "latency": single,
+            "latency_ratio": single / first_single,
+            "throughput": batch_size / batch,
+            "throughput_ratio": first_batch / batch,
+        }
+        for name, (single, batch) in seconds.items()
+    ]

@@ -1,7 +1,5 @@
 """What any training needs, and two functions that use it: `train` a network on a folder of images, `evaluate` one."""
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """Checkpoints that survive a kill at any moment: written atomically, checksummed, the newest two kept."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path

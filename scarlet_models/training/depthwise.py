@@ -5,8 +5,6 @@ map, which is the rule in the late stages of a MobileNet on small images: there 
 bfloat16 its depthwise gradients are slow on every map: up to five times as slow as in float32.
 """
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 import torch

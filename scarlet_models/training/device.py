@@ -1,7 +1,5 @@
 """The device that computes: picking it, moving a network to it, and the C library's allocator beside it."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Knowledge distillation: a network also learns the scores that a trained one, its teacher, gives to the images."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Data parallelism under torchrun: start-up, ranks, and what they exchange."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -1,7 +1,5 @@
 """What this machine and installation are: the one description that bug reports, runs and latency tables share."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import os
 import platform

@@ -1,7 +1,5 @@
 """Scoring a classifier: top-1 and top-5 on the held-out images or on the test split."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """Batches of images: order and augmentation are pure functions of (seed, epoch, index), however many workers."""
 
-from __future__ import annotations
-
 import os
 import random
 from collections import deque

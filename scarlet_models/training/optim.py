@@ -1,7 +1,5 @@
 """How weights are updated: the batch of a step, its precision, its gradients; timm's optimizers and schedules."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -1,7 +1,5 @@
 """Options that trainings share. Imports no torch."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A run's folder: its options, environment, metrics and checkpoints, and what resuming may and may not change."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -4,8 +4,6 @@ A network's folder holds trained_images.npy: of each image that it was trained o
 images to score it on are compared with those, one by one, wherever and under whatever names they lie.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import logging

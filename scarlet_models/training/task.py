@@ -1,7 +1,5 @@
 """What a training is about: its data, its gradients, its figures. `Trainer` does the rest, the same for all."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -5,8 +5,6 @@ Randomness is no part of a run's state: every step seeds torch and numpy from (s
 checkpoint. Reading ends the run at a figure that is not finite, so no checkpoint holds one.
 """
 
-from __future__ import annotations
-
 import logging
 import signal
 import time

@@ -4,8 +4,6 @@ The host gives bytes; what can be done to a whole batch at once is done on the d
 flips, colours, normalising. Random numbers are a pure function of (seed, epoch, index), whoever draws them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math

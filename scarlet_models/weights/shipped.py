@@ -1,7 +1,5 @@
 """The weights that ship: their tags, the data that they were trained on, their classes and their accuracies."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, NamedTuple
 

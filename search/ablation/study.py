@@ -4,8 +4,6 @@ A cell of it is a folder VARIANT_sSEED. The files that its commands have written
 interrupted and resumed at any time, and folders that were made by hand count too.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shlex

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import lock, remove, write_json, write_text
+from scarlet_models.inspection.plotting import save
 from scarlet_models.models import GENOTYPES
 from scarlet_models.options import names_with
-from scarlet_models.search.scoring.figures import save
 from scarlet_models.search.scoring.heldout import TrainedSupernet, open_supernet
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
@@ -245,7 +245,9 @@ class EvolutionarySearch:
         born = self.archive.born
         generations = {n + 1: self.archive.records(np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
         fronts = {LABELS[name]: side.records() for name, side in self.sides.items()}
-        return draw_fronts(generations, fronts, self._released())
+        cache = getattr(self.scores, "score_cache", None)  # of a supernet whose scores no anchors correct
+        images = next(iter(cache.known.values())).images if cache and cache.known else 0
+        return draw_fronts(generations, fronts, self._released(), images=images)
 
     def _released(self) -> list[Mark]:
         if self.space != SearchSpace.load("scarlet"):

@@ -1,7 +1,5 @@
 """Measures a latency table: times the blocks of a space on this device, then compares sums with whole networks."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

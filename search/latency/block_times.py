@@ -9,8 +9,6 @@ its call and its float32 input and output cost is taken off: half of what a prog
 those shapes.
 """
 
-from __future__ import annotations
-
 import itertools
 import time
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """A latency table of another device: its programs as a folder to take there, and the times that come back as a CSV."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import defaultdict

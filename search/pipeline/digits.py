@@ -1,7 +1,5 @@
 """scikit-learn's handwritten digits as a folder of images: data that needs no network. And reading them back."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -3,18 +3,19 @@
 Reading and varying images is not in it, nor is what other programs take of the machine.
 """
 
-from __future__ import annotations
-
-import statistics
+import dataclasses
 import time
+from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scarlet_models.inspection.timing import cpu_threads, wait
+from scarlet_models.errors import UserError
+from scarlet_models.inspection.timing import cpu_threads, median_seconds
 from scarlet_models.models import scarlet_net
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.block_times import PASSES
@@ -24,51 +25,112 @@ from scarlet_models.search.supernet.fair_step import add_gradients
 from scarlet_models.search.supernet.sampler import FairSampler, widest
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
-from scarlet_models.training.device import to_device
+from scarlet_models.training.device import pick_device, to_device
+from scarlet_models.training.optim import automatic_batch_size, local_batch
+from scarlet_models.training.options import sizes
+
+from .journal import Stage
+from .search import WholeSearch
 
 IMAGES = 8  # of a first step; if a whole batch would take longer than SECONDS, it is scaled from these
 SECONDS = 1.0
 ROUNDS = 3
 PATHS = 8
 
-Step = Callable[[Tensor, Tensor], object]
 
+class Estimator:
+    """Seconds of a search's stages."""
 
-def seconds_per_fair_step(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
-    """Time of one fair step of `batch` images of `size` px, forward and backward."""
-    net = to_device(Supernet(space, classes), device).train()
-    paths = FairSampler(space).fair_step()
+    def __init__(self, search: WholeSearch) -> None:
+        self.search, self.space, self.processes = search, search.space, search.options.processes
+        self.device, self.classes = pick_device(search.options.device), len(search.images.classes)
+        self.per_step: dict[tuple[int, int], float] = {}  # of a training on its own: anchors share it
 
-    def step(images: Tensor, labels: Tensor) -> None:
-        add_gradients(net, paths, images, labels)
-        net.zero_grad(set_to_none=True)
+    def seconds(self, stage: Stage) -> float | None:
+        """Estimate for a stage that trains or scores; None for others."""
+        options = self.search.pipeline.options_of(stage)
+        match stage.command:
+            case "train":
+                return self._train(options)
+            case "latency":
+                return seconds_of_latency(self.space, options)
+            case "evolve":
+                return self._evolve(options)
+            case "retrain":
+                return self._retrain(options)
+        return None
 
-    return _seconds_per_batch(step, batch, size, classes, device)
+    def _train(self, options: Any) -> float:
+        fair_steps = options.steps or options.epochs * self._steps_per_epoch(options)
+        net = to_device(Supernet(self.space, self.classes), self.device).train()
+        paths = FairSampler(self.space).fair_step()
 
+        def step(images: Tensor, labels: Tensor) -> None:
+            add_gradients(net, paths, images, labels)
+            net.zero_grad(set_to_none=True)
 
-def seconds_per_path(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
-    """Time of a path among a few random ones on a batch of images, later ones share more."""
-    rng = np.random.default_rng(0)
-    paths = list(dict.fromkeys(space.sample(rng) for _ in range(PATHS)))
-    trie = Trie(to_device(Supernet(space, classes), device), paths)
+        return float(fair_steps * self._per_batch(step, *self._batch(options, options.image_size)))
 
-    @torch.inference_mode()
-    def step(images: Tensor, labels: Tensor) -> None:
-        for _ in trie.outputs(images):
-            pass
+    def _evolve(self, options: Any) -> float:
+        """By a few random paths in a trie; later ones share more."""
+        training = self.search.pipeline.options_of(self.search.stages.training())
+        images = (options.images or len(self.search.split.holdout)) + options.calibration_images
+        scored = min(options.population * options.generations * (3 if options.random else 1), self.space.size)
+        rng = np.random.default_rng(0)
+        paths = list(dict.fromkeys(self.space.sample(rng) for _ in range(PATHS)))
+        trie = Trie(to_device(Supernet(self.space, self.classes), self.device), paths)
 
-    return _seconds_per_batch(step, batch, size, classes, device) / len(paths)
+        @torch.inference_mode()
+        def step(images: Tensor, labels: Tensor) -> None:
+            for _ in trie.outputs(images):
+                pass
 
+        size, batch = training.image_size or self.space.input_size, min(options.batch_size, images)
+        return scored / self.processes * self._per_batch(step, size, batch) / len(paths) * images / batch
 
-def seconds_per_step(space: SearchSpace, classes: int, size: int, batch: int, device: torch.device) -> float:
-    """Time of one step of training a network of middling choices on its own."""
-    model = to_device(scarlet_net(genotype=_middling(space), space=space, num_classes=classes), device).train()
+    def _retrain(self, options: Any) -> float:
+        """By a network of middling choices."""
+        parts = self.processes * options.accumulate
+        automatic = automatic_batch_size(len(self.search.split.train), parts)
+        options = dataclasses.replace(options, batch_size=options.batch_size or automatic)
+        model = scarlet_net(genotype=_middling(self.space), space=self.space, num_classes=self.classes)
+        model = to_device(model, self.device).train()
 
-    def step(images: Tensor, labels: Tensor) -> None:
-        F.cross_entropy(model(images), labels).backward()
-        model.zero_grad(set_to_none=True)
+        def step(images: Tensor, labels: Tensor) -> None:
+            F.cross_entropy(model(images), labels).backward()
+            model.zero_grad(set_to_none=True)
 
-    return _seconds_per_batch(step, batch, size, classes, device)
+        steps, seconds = self._steps_per_epoch(options), 0.0
+        for size, epochs in Counter(sizes(options.image_size, options.epochs)).items():
+            batch = self._batch(options, size)
+            if batch not in self.per_step:
+                self.per_step[batch] = self._per_batch(step, *batch)
+            seconds += epochs * steps * self.per_step[batch]
+        return seconds
+
+    def _steps_per_epoch(self, options: Any) -> int:
+        images = len(self.search.split.train)
+        if images < options.batch_size:
+            raise UserError(f"{images:,} images to learn from are fewer than a batch of {options.batch_size}")
+        return int(images // options.batch_size)
+
+    def _batch(self, options: Any, size: int) -> tuple[int, int]:
+        """Side of the images, and images of a batch in one process."""
+        return size or self.space.input_size, local_batch(options, self.processes)
+
+    def _per_batch(self, step: Callable[[Tensor, Tensor], object], size: int, batch: int) -> float:
+        generator = torch.Generator().manual_seed(0)
+
+        def seconds(count: int, rounds: int = 1) -> float:
+            images = torch.randn(count, 3, size, size, generator=generator)
+            images = images.to(self.device, memory_format=torch.channels_last)
+            labels = torch.randint(self.classes, (count,), generator=generator).to(self.device)
+            return median_seconds(lambda: step(images, labels), rounds, self.device)
+
+        few = min(batch, IMAGES)
+        seconds(few)  # warms up
+        count = batch if seconds(few) * batch / few < SECONDS else few
+        return seconds(count, ROUNDS) * batch / count
 
 
 def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
@@ -87,21 +149,3 @@ def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
 
 def _middling(space: SearchSpace) -> Genotype:
     return space.validate(layer.choices[len(layer.choices) // 2] for layer in space.layers)
-
-
-def _seconds_per_batch(step: Step, batch: int, size: int, classes: int, device: torch.device) -> float:
-    generator = torch.Generator().manual_seed(0)
-
-    def timed(count: int) -> float:
-        images = torch.randn(count, 3, size, size, generator=generator)
-        images = images.to(device, memory_format=torch.channels_last)
-        labels = torch.randint(classes, (count,), generator=generator).to(device)
-        started = time.perf_counter()
-        step(images, labels)
-        wait(device)
-        return time.perf_counter() - started
-
-    few = min(batch, IMAGES)
-    timed(few)  # warms up
-    count = batch if timed(few) * batch / few < SECONDS else few
-    return statistics.median(timed(count) for _ in range(ROUNDS)) * batch / count

@@ -1,6 +1,4 @@
-"""stages.json of a pipeline: which stages are done, with which options, for what and in how long."""
-
-from __future__ import annotations
+"""A pipeline's stages, and stages.json: which of them are done, with which options, for what and in how long."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,16 +13,33 @@ NAME = "stages.json"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A stage that is done.
+class Stage:
+    """A subcommand that runs in a folder of its own.
 
     Args:
-        options: Its options, without its folder.
-        needs: Stages whose products it took.
-        command: The line for the shell.
-        why: What it was for.
-        seconds: How long it took.
+        name: Name of the stage and of its folder.
+        command: Subcommand of scarlet-search.
+        why: What it is for, in one line.
+        options: Options of the command by name. A recipe's name under "config" gives those that are not named.
+        product: File in its folder that is there when it is done.
+        needs: Stages whose products it takes: when one of them runs again, so does it.
+        keep: Refuse to run again with other options: it took too long to be lost to a slip.
+        processes: Processes to start under torchrun.
     """
+
+    name: str
+    command: str
+    why: str
+    options: dict[str, Any]
+    product: str
+    needs: tuple[str, ...] = ()
+    keep: bool = False
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stage that is done: its options without its folder, the line for the shell, and the time it took."""
 
     options: dict[str, Any]
     needs: list[str]
@@ -34,24 +49,17 @@ class Entry:
 
 
 class Journal:
-    """The entries by stage, in the order of running.
-
-    Raises:
-        UserError: The file is damaged.
-    """
+    """The entries by stage, in the order of running; a UserError if the file is damaged."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self.entries: dict[str, Entry] = {}
-        if self.path.exists():
-            try:
-                content = read_json(self.path, dict)
-                self.entries = {name: build(Entry, check(entry, dict[str, Any])) for name, entry in content.items()}
-            except UserError as error:
-                reason = str(error).removeprefix(f"{self.path}: ")
-                raise UserError(
-                    f"{self.path} is damaged ({reason}): remove it, and each stage goes on from what its folder holds"
-                ) from None
+        try:
+            content = read_json(self.path, dict) if self.path.exists() else {}
+            self.entries = {name: build(Entry, check(entry, dict[str, Any])) for name, entry in content.items()}
+        except UserError as error:
+            reason = str(error).removeprefix(f"{self.path}: ")
+            advice = "remove it, and each stage goes on from what its folder holds"
+            raise UserError(f"{self.path} is damaged ({reason}): {advice}") from None
 
     def add(self, name: str, entry: Entry) -> None:
         """Note that a stage is done."""

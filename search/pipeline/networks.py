@@ -1,8 +1,5 @@
 """Which networks a search trains, and networks.json, which says what they are for and what was known of them before."""
 
-from __future__ import annotations
-
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from scarlet_models.documents import read_csv
 from scarlet_models.files import write_json, write_text
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.rivals import LABELS, pool_of
@@ -31,12 +29,10 @@ def scored_networks(search: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def pick(front: Sequence[Mapping[str, Any]], rule: str) -> Mapping[str, Any]:
-    """The network of a front to train.
+    """The network of a front to train, of records with genotype, accuracy and macs.
 
-    Args:
-        front: Records with genotype, accuracy and macs.
-        rule: "accuracy" is the most accurate, with fewest MACs among equals; "knee" the farthest above the line from
-            the cheapest to the most accurate, after both axes are scaled to their range.
+    By the rule "accuracy" the most accurate, with fewest MACs among equals; by "knee" the farthest above the line from
+    the cheapest to the most accurate, after both axes are scaled to their range.
     """
     best = max(front, key=lambda record: (record["accuracy"], -record["macs"]))
     if rule == "accuracy":
@@ -97,8 +93,7 @@ def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genot
 
 def measured(trained: Path) -> dict[str, float]:
     """What a training measured: the last row of metrics.csv, and the test figures if there are some."""
-    with (trained / "metrics.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
+    last = read_csv(trained / "metrics.csv", ())[1][-1]
     held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
     figures = {"holdout_top1": max(held_out)} if held_out else {}
     if (trained / "final.json").exists():
@@ -113,11 +108,7 @@ def write_anchors(path: Path, trained: Mapping[str, Path]) -> None:
 
 
 def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]]) -> None:
-    """Write networks.json unless it says the same already.
-
-    Args:
-        networks: Records with a role ("picked", "random", "largest"), the stage that trains it, and its genotype.
-    """
+    """Write networks.json unless it says the same: each has a role, the stage that trains it, and its genotype."""
     content = {"rule": rule, "networks": [dict(network) for network in networks]}
     path = folder / NAME
     if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != content:

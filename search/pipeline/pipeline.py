@@ -1,7 +1,5 @@
 """Runs stages one after the other: each once, with its options in a file, and not again if it was done before."""
 
-from __future__ import annotations
-
 import logging
 import shlex
 import subprocess
@@ -20,12 +18,9 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.program import Program
 
-from .journal import Entry, Journal
-from .stage import Stage
+from .journal import Entry, Journal, Stage
 
 _logger = logging.getLogger(__name__)
-
-_STDERR = 2
 
 
 class Pipeline:
@@ -47,8 +42,8 @@ class Pipeline:
 
     def options_of(self, stage: Stage, **more: Any) -> Any:
         """The Options that its command is started with."""
+        resolved = self._resolved(stage)
         with _named(stage):
-            resolved = self.program.resolve(stage.command, stage.options)
             return self.program.build(stage.command, {**resolved, **more})
 
     def run(self, stage: Stage) -> Path:
@@ -125,7 +120,7 @@ def _named(stage: Stage) -> Iterator[None]:
 
 def _call(command: list[str]) -> int:
     """Run a command with stdout on stderr; return its status. An interrupt ends it in order, so that it saves."""
-    with subprocess.Popen(command, stdout=_STDERR) as process:
+    with subprocess.Popen(command, stdout=2) as process:
         try:
             return process.wait()
         except BaseException:

@@ -1,10 +1,7 @@
 """A whole search: trains a supernet, evolves networks, picks one, trains it, exports it and reports."""
 
-from __future__ import annotations
-
 import json
 import logging
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from scarlet_models.training.data import LabelledImages, check_test_split
 from scarlet_models.training.run_folder import exported_name
 from scarlet_models.training.split import split_holdout
 
+from .journal import Stage
 from .networks import (
     PICKED,
     largest_network,
@@ -37,7 +35,6 @@ from .networks import (
 )
 from .options import SearchOptions
 from .pipeline import Pipeline
-from .stage import Stage
 from .stages import Stages
 
 _logger = logging.getLogger(__name__)
@@ -109,10 +106,8 @@ class WholeSearch:
         trained = {stage.name: self.pipeline.run(stage) for stage in self.stages.training_of(networks)}
         exported, report = (self.pipeline.run(stage) for stage in self.stages.finishing(networks))
         cost = Genotype.parse(networks[0]["genotype"], self.space).cost()
-        rows = [
-            {"macs": cost.macs, "params": cost.params, **network, **measured(trained[network["stage"]])}
-            for network in networks
-        ]
+        known = {"macs": cost.macs, "params": cost.params}
+        rows = [{**known, **network, **measured(trained[network["stage"]])} for network in networks]
         return {
             **{key: value for key, value in rows[0].items() if key not in ("role", "stage")},
             "scored": self._scored(),
@@ -145,13 +140,15 @@ class WholeSearch:
 
     def networks(self) -> list[dict[str, Any]]:
         """The networks to train, the picked one first, with their role, their stage and what is known of them."""
-        found = [{"role": PICKED, **self._picked()}]
+        scored = self._scored()
+        if not scored and not self.options.genotype:
+            raise UserError(f"{self.pipeline.out / 'evolve'} has no network within the limits: widen them")
+        picked = pick(scored, self.options.pick) if scored else {"genotype": self.options.genotype}
+        found = [{"role": PICKED, **picked}]
         if self.options.compare:
             candidates = self._candidates()
-            picked = Genotype.parse(found[0]["genotype"], self.space)
-            others = {"random": random_network(candidates, self.options.seed, picked)}
-            others["largest"] = largest_network(candidates)
-            for role, genotype in others.items():
+            chance = random_network(candidates, self.options.seed, Genotype.parse(picked["genotype"], self.space))
+            for role, genotype in (("random", chance), ("largest", largest_network(candidates))):
                 costs = candidates.costs.of(np.array([genotype.choices]))
                 figures = {name: values[0].item() for name, values in costs.items()}
                 found.append({"role": role, "genotype": str(genotype), **figures})
@@ -160,13 +157,6 @@ class WholeSearch:
             {**network, "stage": stages.setdefault(network["genotype"], self._roles()[network["role"]])}
             for network in found
         ]
-
-    def _picked(self) -> Mapping[str, Any]:
-        if self.options.genotype:
-            return {"genotype": self.options.genotype}
-        if not (scored := self._scored()):
-            raise UserError(f"{self.pipeline.out / 'evolve'} has no network within the limits: widen them")
-        return pick(scored, self.options.pick)
 
     def _scored(self) -> list[dict[str, Any]]:
         if self.options.genotype:

@@ -1,32 +1,23 @@
 """How runs came about: the commands that made them, and their exact options and environments."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
-
-import yaml
+from typing import NamedTuple
 
 from scarlet_models.parsing import shell_line
 from scarlet_models.search.pipeline.journal import Journal
 from scarlet_models.search.scoring.options import RankOptions
+from scarlet_models.weights.save import CONFIG
 
 from .runs import Run
 
-_CONFIGS = {
-    "train": ("config.yaml", "env.json"),
-    "evolve": ("config.yaml", "env.json"),
-    "run": ("config.yaml",),
-    "retrain": ("config.yaml", "env.json"),
-    "export": ("config.json",),
-}
+_TRAININGS = ("train", "evolve", "retrain")
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A line for the shell, what it is for, and how long it took; both empty if that is not on record."""
 
     line: str
@@ -47,22 +38,17 @@ def commands(folders: Sequence[Path], runs: Sequence[Run]) -> list[Command]:
 
 
 def _lines(run: Run) -> Iterator[str]:
-    if run.kind in ("train", "evolve", "retrain") and run.config():
+    if run.kind in _TRAININGS and run.config():
         final = ["--final"] if (run.path / "final.json").is_file() else []
         yield shlex.join(["scarlet-search", run.kind, "--config", str(run.path / "config.yaml"), *final])
-    names = [field.name for field in fields(RankOptions)]
     for path in sorted(run.path.glob("rank_*.json")) if run.kind == "rank" else ():
         content = run.json(path.name)  # the options stand beside the figures
-        yield shell_line(
-            "scarlet-search rank", RankOptions(**{name: content[name] for name in names if name in content})
-        )
+        given = {field.name: content[field.name] for field in fields(RankOptions) if field.name in content}
+        yield shell_line("scarlet-search rank", RankOptions(**given))
 
 
 def configurations(runs: Sequence[Run]) -> dict[str, str]:
     """Text by file: options and environments, as the runs keep them."""
-    found = {str(run.path / name): run.text(name) for run in runs for name in _CONFIGS.get(run.kind, ())}
-    for run in runs:
-        if run.kind == "latency":
-            facts = run.json("table.json")["facts"]
-            found[f"{run.path / 'table.json'}: facts"] = yaml.safe_dump(facts, sort_keys=False)
+    names = dict.fromkeys(_TRAININGS, ("config.yaml", "env.json")) | {"run": ("config.yaml",), "export": (CONFIG,)}
+    found = {str(run.path / name): run.text(name) for run in runs for name in names.get(run.kind, ())}
     return {name: text for name, text in found.items() if text}

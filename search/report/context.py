@@ -1,8 +1,6 @@
 """What follows from several runs of a report: the space and the costs of a search, and the networks of its training."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,13 @@ class Setting:
     def cost(self, genotype: Genotype | str) -> Cost:
         """MACs and params of a network."""
         return Genotype.parse(genotype, self.space).cost(self.image_size, self.num_classes)
+
+    def agrees(self, record: Mapping[str, Any]) -> bool:
+        """Whether these are the costs on record."""
+        try:
+            return self.cost(record["genotype"]) == Cost(record["macs"], record["params"])
+        except UserError:  # it has other layers
+            return False
 
     def key(self, genotype: Genotype | str) -> str:
         """The same for all genotypes that give one standalone network."""
@@ -67,58 +72,34 @@ class Context:
         return None
 
     def _find_setting(self, run: Run) -> Setting | None:
-        """The space is that of the supernet in the run's options, or of one among the runs, or else one by name."""
+        """The space is one of a supernet among the runs, that of the supernet in the run's options, or one by name."""
         with readable(run):
-            search, options = run.json("search.json") or {}, run.config()
-            name = str(search.get("space") or options.get("space"))
-            for space in self._spaces(str(options.get("supernet") or ""), name):
-                size, classes = options.get("input_size"), options.get("num_classes")
-                setting = Setting(space, size or space.input_size, classes or space.num_classes)
-                if all(_agrees(setting, record) for record in run.front()):
-                    return setting
-        return None
-
-    def _spaces(self, supernet: str, name: str) -> Iterator[SearchSpace]:
-        for run in self.of("train"):
-            if info := run.json("supernet.json"):
-                yield SearchSpace.load(info["space"])
-        place = Path(supernet)
-        file = (place / SUPERNET if place.is_dir() else place).with_suffix(".json")
-        if file.is_file():
-            yield SearchSpace.load(read_json(file, dict)["space"])
-        if name in SearchSpace.names() or Path(name).is_file():
-            yield SearchSpace.load(name)
+            options, place = run.config(), Path(run.config().get("supernet") or "")
+            infos = [train.json("supernet.json") for train in self.of("train")]
+            file = (place / SUPERNET if place.is_dir() else place).with_suffix(".json") if place.name else place
+            infos += [read_json(file, dict)] if file.is_file() else []
+            spaces = [info["space"] for info in infos if info]
+            name = str((run.json("search.json") or {}).get("space") or options.get("space"))
+            spaces += [name] if name in SearchSpace.names() or Path(name).is_file() else []
+            settings = (_setting(space, options.get("input_size"), options.get("num_classes")) for space in spaces)
+            return next((setting for setting in settings if all(map(setting.agrees, run.front()))), None)
 
 
-def _agrees(setting: Setting, record: Mapping[str, Any]) -> bool:
-    try:
-        return setting.cost(record["genotype"]) == Cost(record["macs"], record["params"])
-    except UserError:  # it has other layers
-        return False
+def _setting(space: Any, image_size: int | None, num_classes: int | None) -> Setting:
+    found = SearchSpace.load(space)
+    return Setting(found, image_size or found.input_size, num_classes or found.num_classes)
 
 
 def _network_of(run: Run) -> tuple[Genotype, Setting] | None:
-    """The network that a retrain or export run is about; None if it is none of a space."""
+    """The network that a retrain or export run is about, as it was saved, else by the options; None if of no space."""
     with readable(run):
-        genotype, size, classes = _exported(run) or _configured(run)
-    if genotype is None:
-        return None
-    space = genotype.space
-    return genotype, Setting(space, size or space.input_size, classes or space.num_classes)
-
-
-def _exported(run: Run) -> tuple[Genotype | None, int, int] | None:
-    """Genotype, size and classes of the network that is saved in the folder; None if there is none yet."""
-    files = sorted(run.path.glob(f"exported/*/{saving.CONFIG}" if run.kind == "retrain" else saving.CONFIG))
-    if not files:
-        return None
-    content = run.json(str(files[0].relative_to(run.path)))
-    size, classes = content["pretrained_cfg"]["input_size"][-1], content["num_classes"]
-    return genotype_of(f"local-dir:{files[0].parent}"), size, classes
-
-
-def _configured(run: Run) -> tuple[Genotype | None, int, int]:
-    """The same by a training's options; 0 is the space's own."""
-    options = run.config()
-    genotype = Genotype.parse(options["genotype"], options["space"])
-    return genotype, sizes(options["image_size"], options["epochs"])[-1], 0
+        files = sorted(run.path.glob(f"exported/*/{saving.CONFIG}" if run.kind == "retrain" else saving.CONFIG))
+        if files:
+            content = run.json(str(files[0].relative_to(run.path)))
+            size, classes = content["pretrained_cfg"]["input_size"][-1], content["num_classes"]
+            genotype = genotype_of(f"local-dir:{files[0].parent}")
+        else:
+            options = run.config()
+            genotype = Genotype.parse(options["genotype"], options["space"])
+            size, classes = sizes(options["image_size"], options["epochs"])[-1], None
+        return (genotype, _setting(genotype.space, size, classes)) if genotype else None

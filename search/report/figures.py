@@ -1,23 +1,19 @@
-"""Curves and plots of a page, in the colours of matplotlib's current settings."""
-
-from __future__ import annotations
+"""Curves and plots of a page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scarlet_models.inspection.drawing import TIMES
-from scarlet_models.search.scoring.figures import new_axes
+from scarlet_models.inspection.plotting import TIMES, annotate_cells, new_axes, theme, themed
 from scarlet_models.search.scoring.ranking import Estimate
 
 from .runs import Table
 
 
-def _present(table: Table, key: str, step: str = "step") -> tuple[np.ndarray, np.ndarray]:
+def _present(table: Table, key: str, step: str) -> tuple[np.ndarray, np.ndarray]:
     """x and y of a column where it has a value."""
     values = table.get(key, np.empty(0))
     known = np.isfinite(values)
@@ -32,75 +28,60 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
-def supernet_loss(table: Table) -> Figure:
-    """Loss of a supernet's paths over the steps of its training."""
-    figure, axes = new_axes("Loss of the paths", "step")
-    x, y = _present(table, "loss")
-    axes.plot(x, y, "C0", alpha=0.25, lw=0.8)
-    axes.plot(x, smooth(y, len(table["step"]) // 50 or 1), "C0", lw=1.8)
-    return figure
+@themed
+def curves(table: Table, step: str, title: str, y: str, labels: Mapping[str, str]) -> Figure:
+    """Columns of a training's metrics over its steps or epochs, each with its label; no legend for a single one.
 
-
-def supernet_top1(table: Table) -> Figure:
-    """Top-1 of a supernet's paths over the steps of its training: means, and their deviation as bands and bars."""
-    figure, axes = new_axes("Top-1 of the paths (%)", "step")
-    x, y = _present(table, "top1")
-    window = len(table["step"]) // 50 or 1
-    mean, spread = (smooth(values, window) for values in (y, _present(table, "top1_std")[1]))
-    axes.plot(x, mean, "C0", lw=1.8, label="training")
-    if len(spread) == len(mean):
-        axes.fill_between(x, mean - spread, mean + spread, color="C0", alpha=0.18, lw=0)
-    x, y = _present(table, "holdout_top1")
-    if len(x):
-        spread = _present(table, "holdout_top1_std")[1]
-        bars = spread if len(spread) == len(y) else None
-        axes.errorbar(x, y, bars, fmt="C1o-", ms=3.5, lw=1.4, capsize=2, elinewidth=0.8, label="held out")
-    axes.legend(loc="lower right")
-    return figure
-
-
-def epoch_curves(table: Table, title: str, labels: Mapping[str, str]) -> Figure:
-    """Columns of a training's metrics over its epochs, each with its label; no legend for a single one."""
-    figure, axes = new_axes(title, "epoch")
-    for number, (key, label) in enumerate(labels.items()):
-        x, y = _present(table, key, "epoch")
-        if len(x):
-            axes.plot(x, y, f"C{number}.-", lw=1.8, label=label)
+    Long ones are running means. Where a column's deviation is known, it is a band or bars.
+    """
+    figure, axes = new_axes(title, step, y)
+    for (key, label), colour in zip(labels.items(), theme().colours, strict=False):
+        x, values = _present(table, key, step)
+        spread, window = _present(table, f"{key}_std", step)[1], len(values) // 50
+        look: dict[str, Any] = {"color": colour, "lw": 1.8, "label": label}
+        if window > 1:
+            mean = smooth(values, window)
+            axes.plot(x, mean, **look)
+            if len(spread) == len(mean):
+                low, high = (mean + side * smooth(spread, window) for side in (-1, 1))
+                axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+            else:
+                axes.plot(x, values, color=colour, alpha=0.25, lw=0.8)
+        elif len(values):
+            bars = spread if len(spread) == len(values) else None
+            axes.errorbar(x, values, bars, marker="o", ms=3.5, capsize=2, elinewidth=0.8, **look)
     if len(labels) > 1:
         axes.legend(loc="lower right")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
+@themed
 def choice_frequency(genotypes: np.ndarray, allowed: np.ndarray, names: Sequence[str]) -> Figure:
     """Percent of networks (N, layers) with each choice in each layer; crosses where not `allowed` (layers, choices)."""
     layers, count = allowed.shape
     share = 100 * np.array([np.bincount(column, minlength=count) for column in genotypes.T]).T / len(genotypes)
     figure, axes = new_axes(x="layer", size=(max(5.0, 2.0 + 0.42 * layers), 1.1 + 0.32 * count))
-    image = axes.imshow(np.where(share, share, np.nan), cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    axes.grid(False)
+    image = axes.imshow(np.ma.masked_equal(share, 0), vmin=0, vmax=100, aspect="auto")
     axes.spines[:].set_visible(False)
     axes.set_yticks(range(count), list(names))
     axes.set_xticks(range(layers))
     axes.tick_params(length=0)
-    centred: dict[str, Any] = {"size": 7.5, "ha": "center", "va": "center"}
-    for choice, layer in zip(*np.nonzero(share), strict=True):
-        value = share[choice, layer]
-        axes.text(layer, choice, f"{value:.0f}", color="black" if value > 55 else "white", **centred)
+    annotate_cells(axes, image, ".0f", size=7.5)
     for choice, layer in zip(*np.nonzero(~allowed.T), strict=True):
-        axes.text(layer, choice, TIMES, color=rcParams["axes.edgecolor"], **centred)
+        axes.text(layer, choice, TIMES, color=theme().muted, size=7.5, ha="center", va="center")
     figure.colorbar(image, label="% of the networks", aspect=25).outline.set_visible(False)
     return figure
 
 
+@themed
 def latency_check(validation: Mapping[str, Any]) -> Figure:
     """Measured latency of whole networks against the table's sums, MACs as colour."""
     rows = validation["measured"]
     predicted, measured, macs = (np.array([row[key] for row in rows]) for key in ("predicted", "measured", "macs"))
     title = f"Spearman {Estimate(**validation['spearman'])}"
     figure, axes = new_axes(title, "sum of the table (ms)", "measured (ms)")
-    ends = [min(predicted.min(), measured.min()), max(predicted.max(), measured.max())]
-    axes.plot(ends, ends, color=rcParams["axes.edgecolor"], lw=1, ls="--", label="equal")
+    axes.axline((predicted.min(),) * 2, slope=1, color=theme().muted, lw=1, ls="--", label="equal")
     points = axes.scatter(predicted, measured, c=macs / 1e6, s=22, linewidths=0)
     axes.legend(loc="lower right")
     figure.colorbar(points, label="MACs (millions)").outline.set_visible(False)

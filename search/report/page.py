@@ -1,19 +1,17 @@
 """The page of a report: index.html, which loads nothing from elsewhere, with all figures inside it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
 from scarlet_models.files import write_bytes, write_text
+from scarlet_models.inspection.plotting import DARK, LIGHT
 from scarlet_models.version import __version__
 
 from . import sections
 from .commands import commands, configurations
 from .context import Context
-from .drawings import drawings
 from .runs import KINDS, Run, find_runs, readable
-from .search_section import search
+from .search_section import drawings, search
 from .sections import TEMPLATES, Section
 from .summary import summarize
 
@@ -32,10 +30,11 @@ _SECTIONS = {
 def write_report(folders: Sequence[Path], out: Path) -> list[Path]:
     """Write the page and its figures as PNG; return the files, the page first."""
     page, images = build(folders)
-    for name, image in images.items():
-        write_bytes(out / f"{name}.png", image)
+    files = {out / f"{name}.png": image for name, image in images.items()}
+    for path, image in files.items():
+        write_bytes(path, image)
     write_text(out / PAGE, page)
-    return [out / PAGE, *(out / f"{name}.png" for name in images)]
+    return [out / PAGE, *files]
 
 
 def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
@@ -43,9 +42,10 @@ def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
     runs = find_runs(folders)
     context = Context(runs)
     shown = [section_of(run, context) for run in runs]
+    half = sum(KINDS.index(run.kind) <= KINDS.index("run") for run in runs)
     if drawn := drawings(context):
-        before = [run for run in runs if KINDS.index(run.kind) <= KINDS.index("run")]
-        shown.insert(len(before), drawn)
+        shown.insert(half, drawn)
+        half += 1
     tiles, genotype = summarize(context)
     page = TEMPLATES.get_template("report.html.j2").render(
         title=folders[0].resolve().name,
@@ -53,7 +53,10 @@ def build(folders: Sequence[Path]) -> tuple[str, dict[str, bytes]]:
         version=__version__,
         tiles=tiles,
         genotype=genotype,
-        sections=shown,
+        before=shown[:half],
+        after=shown[half:],
+        light=LIGHT,
+        dark=DARK,
         commands=commands(folders, runs),
         configurations=configurations(runs),
     )

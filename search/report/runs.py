@@ -1,11 +1,8 @@
 """The runs that a report finds in folders, and their files, each read once."""
 
-from __future__ import annotations
-
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import TemplateRuntimeError
 
-from scarlet_models.documents import MAX_JSON, parse_json, parse_yaml, read_json, read_text
+from scarlet_models.documents import MAX_JSON, parse_json, parse_yaml, read_csv, read_json, read_text
 from scarlet_models.errors import UserError
 from scarlet_models.search.latency import table as latency_table
 from scarlet_models.search.pipeline.networks import NAME as NETWORKS
@@ -63,7 +60,7 @@ class Run:
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""
-        return self._once((csv, name), lambda: _columns(self.text(name)))
+        return self._once((read_csv, name), lambda: _columns(self.path / name))
 
     def generations(self) -> list[Path]:
         """The files that evolve wrote of each generation, in order."""
@@ -78,11 +75,20 @@ class Run:
         done = self.json("search.json")
         return done["front"] if done else self.generation(-1)["front"] if self.generations() else []
 
+    def images(self) -> int:
+        """Images whose share that is right is a path's score; 0 if the search had a table of accuracies."""
+        file = self.path / "evaluations.jsonl"
+        if not file.is_file():
+            return 0
+        with file.open(encoding="utf-8") as lines:
+            first = lines.readline()
+        return int(parse_json(first, str(file))["images"]) if first.endswith("\n") else 0
+
     def holdout_top1(self) -> float | None:
         """Top-1 of a trained network after the last epoch: of its weights or their moving average, the better one."""
-        columns = [values for key, values in self.table("metrics.csv").items() if key.endswith("holdout_top1")]
-        last = [float(values[-1]) for values in columns if len(values) and np.isfinite(values[-1])]
-        return max(last, default=None)
+        columns = {key: values for key, values in self.table("metrics.csv").items() if len(values)}
+        last = [float(values[-1]) for key, values in columns.items() if key.endswith("holdout_top1")]
+        return max(filter(np.isfinite, last), default=None)
 
     def _once(self, key: Any, read: Callable[[], Any]) -> Any:
         if key not in self._read:
@@ -90,16 +96,12 @@ class Run:
         return self._read[key]
 
 
-def _columns(text: str) -> Table:
-    # The last line may be torn by a kill, or by a run that goes on.
-    header, *rows = csv.reader([line for line in text.splitlines(keepends=True) if line.endswith("\n")] or [""])
-    rows = [row for row in rows if len(row) == len(header)]
+def _columns(path: Path) -> Table:
+    names, rows = read_csv(path, ()) if path.is_file() else ([], [])
     columns = {}
-    for name, cells in zip(header, zip(*rows, strict=True), strict=False):
-        try:
-            columns[name] = np.array([float(cell or "nan") for cell in cells])
-        except ValueError:  # text
-            continue
+    for name in names:
+        with suppress(ValueError):  # text
+            columns[name] = np.array([float(row[name] or "nan") for row in rows])
     return columns
 
 
@@ -111,18 +113,12 @@ def readable(run: Run) -> Iterator[None]:
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, TemplateRuntimeError) as error:
-        raise UserError(
-            f"{run.path} is no run of {run.kind} that can be read ({type(error).__name__}: {error}): a file is damaged "
-            "or of another version"
-        ) from error
+        what = f"{run.path} is no run of {run.kind} that can be read ({type(error).__name__}: {error})"
+        raise UserError(f"{what}: a file is damaged or of another version") from error
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """All runs in the folders and up to two levels below, in a pipeline's order.
-
-    Raises:
-        UserError: A folder is not there, or nothing was found.
-    """
+    """All runs in the folders and up to two levels below, in a pipeline's order; a UserError if there is none."""
     for root in folders:
         if not root.is_dir():
             raise UserError(f"there is no folder {root}")
@@ -134,10 +130,8 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             for kind in _kinds(folder):
                 runs.setdefault((kind, folder.resolve()), Run(kind, folder, str(label)))
     if not runs:
-        raise UserError(
-            f"nothing to report in {', '.join(map(str, folders))}: give the folder of a run of train, evolve, rank, "
-            "latency, retrain or export, or one that holds such folders"
-        )
+        advice = "give the folder of a run of train, evolve, rank, latency, retrain or export, or one that holds such"
+        raise UserError(f"nothing to report in {', '.join(map(str, folders))}: {advice} folders")
     return sorted(runs.values(), key=lambda run: KINDS.index(run.kind))
 
 

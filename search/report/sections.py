@@ -1,16 +1,15 @@
 """What a page shows of each run. The sentences are in texts.html.j2."""
 
-from __future__ import annotations
-
 import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure as Plot
 
+from scarlet_models.inspection.plotting import Image, render
 from scarlet_models.search.retraining.export import LATENCY
 from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.scoring.ranking import Estimate
@@ -19,12 +18,10 @@ from scarlet_models.terminal import short
 from . import figures
 from .context import Context
 from .runs import Run
-from .theme import Image, render
 
 
-@dataclass(frozen=True)
-class Figure:
-    """An image with the stem of its PNG's name and a caption. A wide one gets a row of its own."""
+class Figure(NamedTuple):
+    """An image with the stem of its PNG's name and a caption. A wide one gets a row, and scrolls."""
 
     name: str
     image: Image
@@ -32,16 +29,14 @@ class Figure:
     wide: bool = False
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """A table. A column whose heading starts with ">" is right-aligned, as in `terminal.table`."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of the page."""
 
     title: str
@@ -60,8 +55,8 @@ def amount(value: float | None, name: str = "") -> str:
     return f"{value:.2f} ms" if name == "latency" else f"{value:.2f}"
 
 
-def _data_uri(image: bytes) -> Markup:
-    return Markup("data:image/png;base64,") + base64.b64encode(image).decode()
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 TEMPLATES = Environment(
@@ -73,7 +68,8 @@ TEMPLATES = Environment(
 )
 TEMPLATES.filters["amount"] = amount
 TEMPLATES.filters["estimate"] = lambda found: str(Estimate(**found))
-TEMPLATES.filters["data_uri"] = _data_uri
+TEMPLATES.filters["data_uri"] = lambda image: f"data:image/png;base64,{_base64(image)}"
+TEMPLATES.filters["sha256"] = lambda text: _base64(hashlib.sha256(text.encode()).digest())
 
 
 def say(what: str, *facts: Any) -> Markup:
@@ -87,17 +83,24 @@ def draw(run: Run, what: str, caption: str, plot: Callable[..., Plot], *data: An
     return Figure(f"{run.slug}_{what}", render(plot, *data), " ".join(caption.split()), wide)
 
 
+def _curves(run: Run, step: str, **plots: tuple[str, str, Mapping[str, str]]) -> list[Figure]:
+    """Caption, title and columns with their labels, by what is plotted; none as long as no step is done."""
+    table, axes = run.table("metrics.csv"), {"loss": "cross-entropy (nats)", "top1": "top-1 (%)"}
+    if not len(table.get(step, ())):
+        return []
+    return [
+        draw(run, what, caption, figures.curves, table, step, title, axes[what], columns)
+        for what, (caption, title, columns) in plots.items()
+    ]
+
+
 def supernet(run: Run, _: Context) -> Section:
     """The section of a run of train."""
     table = run.table("metrics.csv")
-    steps = len(table.get("step", ()))
-    text = say("supernet", run.json("supernet.json"), steps)
-    if not steps:
-        return Section("The supernet", run.label, text)
-    drawn = [
-        draw(run, "loss", say("supernet_loss"), figures.supernet_loss, table),
-        draw(run, "top1", say("supernet_top1", "holdout_top1" in table), figures.supernet_top1, table),
-    ]
+    text = say("supernet", run.json("supernet.json"), len(table.get("step", ())))
+    top1 = {"top1": "training"} | ({"holdout_top1": "held out"} if "holdout_top1" in table else {})
+    loss = (say("supernet_loss"), "Loss of the paths", {"loss": "training"})
+    drawn = _curves(run, "step", loss=loss, top1=(say("supernet_top1", len(top1) > 1), "Top-1 of the paths", top1))
     return Section("The supernet", run.label, text, drawn)
 
 
@@ -130,23 +133,19 @@ def latency(run: Run, _: Context) -> Section:
 
 def training(run: Run, _: Context) -> Section:
     """The section of a run of retrain."""
-    table = run.table("metrics.csv")
-    epochs = len(table.get("epoch", ()))
+    epochs = len(run.table("metrics.csv").get("epoch", ()))
     text = say("training", run.config(), epochs, run.holdout_top1(), run.json("final.json"))
-    labels = {"train_top1": "training", "holdout_top1": "held out", "ema_holdout_top1": "held out, moving average"}
-    loss = ("Training loss", {"train_loss": "training"})
-    drawn = [
-        draw(run, "loss", "Mean loss of the training images by epoch.", figures.epoch_curves, table, *loss),
-        draw(run, "top1", say("training_top1"), figures.epoch_curves, table, "Top-1 (%)", labels),
-    ]
-    return Section("Training", run.label, text, drawn if epochs else [])
+    top1 = {"train_top1": "training", "holdout_top1": "held out", "ema_holdout_top1": "held out, moving average"}
+    loss = ("Mean loss of the training images by epoch.", "Training loss", {"train_loss": "training"})
+    drawn = _curves(run, "epoch", loss=loss, top1=(say("training_top1"), "Top-1", top1))
+    return Section("Training", run.label, text, drawn)
 
 
 def export(run: Run, _: Context) -> Section:
     """The section of an exported network."""
     files = [(path.name, f"{short(path.stat().st_size)}B") for path in sorted(run.path.iterdir()) if path.is_file()]
-    text = say("export", run.path, run.json(LATENCY))
-    return Section("Export", run.label, text, listings=[Listing(("file", ">size"), files)])
+    listing = Listing(("file", ">size"), files)
+    return Section("Export", run.label, say("export", run.path, run.json(LATENCY)), listings=[listing])
 
 
 def trained(run: Run, context: Context) -> Section:

@@ -1,12 +1,10 @@
 """The top of a page: what was searched, on which images, and what came of it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scarlet_models.inspection.drawing import TIMES
+from scarlet_models.inspection.plotting import TIMES
 from scarlet_models.search.pipeline.networks import pick
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import SearchSpace
@@ -16,8 +14,6 @@ from .context import Context
 from .runs import Run
 
 Tile = tuple[str, str, str]  # what a figure is, the figure, and a remark
-
-_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def summarize(context: Context) -> tuple[list[Tile], str]:
@@ -48,7 +44,8 @@ def _count(number: int) -> str:
     if number < 1e6:
         return f"{number:,}"
     mantissa, exponent = f"{number:.1e}".split("e+")
-    return f"{mantissa} {TIMES} 10{exponent.translate(_RAISED)}"
+    raised = exponent.translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} {TIMES} 10{raised}"
 
 
 def _data(first: Mapping[str, Run], info: Mapping[str, Any]) -> Iterator[Tile]:

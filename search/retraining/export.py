@@ -3,8 +3,6 @@
 It is trained, or a path of a supernet: recalibrated, scored on held-out images, stabilizers folded.
 """
 
-from __future__ import annotations
-
 import json
 import warnings
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Options of retraining a network that a search has found. Imports no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from scarlet_models.options import option

@@ -1,7 +1,5 @@
 """Training a network that a search has found, from its genotype, and scoring it once on the test split."""
 
-from __future__ import annotations
-
 import json
 import logging
 from dataclasses import asdict

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_csv, write_json
+from scarlet_models.inspection.plotting import save
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
@@ -17,7 +18,7 @@ from scarlet_models.training.options import from_keywords
 
 from .anchors import Anchors, load_anchors
 from .baselines import ANCHORED, ANCHORS_ALONE, SUPERNET, Comparison, counted
-from .figures import draw_ranking, save
+from .figures import draw_ranking
 from .heldout import TrainedSupernet, one_process, open_supernet
 from .known_accuracies import load_known_accuracies
 from .options import RankOptions

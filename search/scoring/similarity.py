@@ -17,13 +17,14 @@ from torch.nn import functional
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_csv
+from scarlet_models.inspection.plotting import save
 from scarlet_models.search.supernet.fair_step import batch_statistics
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.progress import Progress
 
-from .figures import draw_similarity, draw_similarity_by_layer, save
+from .figures import draw_similarity, draw_similarity_by_layer
 from .heldout import HeldOut, one_process, open_supernet
 from .options import SimilarityOptions
 

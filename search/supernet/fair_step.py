@@ -1,7 +1,5 @@
 """The gradient of a fair step: many paths on one batch, with one pass through the stem and the memory of one path."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 

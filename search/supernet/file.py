@@ -3,8 +3,6 @@
 The supernets that ship are supernets/NAME.safetensors and NAME.json; manifest.json has their sha256s.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path

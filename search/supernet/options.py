@@ -1,7 +1,5 @@
 """Options of training a supernet. Imports no torch."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Sampling of the paths of a training step: strictly fair (FairNAS, arXiv 1907.01845) or uniform."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any

@@ -13,8 +13,6 @@ stays zero. It absorbs W behind it if it ends in a dense convolution and a batch
 absorbs W also through the global mean: both are linear.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise

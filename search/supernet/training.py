@@ -1,7 +1,5 @@
 """Training a supernet: the task, which makes a fair step of paths of each batch, and `train_supernet`."""
 
-from __future__ import annotations
-
 import logging
 from collections import deque
 from collections.abc import Sequence

@@ -28,7 +28,10 @@ from scarlet_models.commands.detect_train import Options
 from scarlet_models.detection import detector as detectors
 from scarlet_models.detection.coco import CocoImages
 from scarlet_models.detection.data import Augmented, train_transform
+from scarlet_models.detection.detector import Found
+from scarlet_models.detection.prediction import draw
 from scarlet_models.errors import UserError
+from scarlet_models.inspection.plotting import label_colour
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint
 from scarlet_models.training.run_folder import plain
 from scarlet_models.weights import save as saving
@@ -312,6 +315,17 @@ def test_predict_draws_on_copies_and_prints_boxes(
     assert Image.open(tmp_path / "found" / "sub" / "print.jpg").size == (100, 150)
     status, out, _ = run(capsys, "predict", str(photos / "grey.png"), *model[:2], "--threshold", "0.99", "--out", "")
     assert (status, out) == (0, f"{photos / 'grey.png'}: nothing\n")
+
+
+def test_at_most_thirty_boxes_are_drawn_in_the_colours_of_their_classes() -> None:
+    places = [(10 + 60 * (i % 7), 40 + 60 * (i // 7)) for i in range(42)]
+    boxes = torch.tensor([(x, y, x + 40, y + 30) for x, y in places], dtype=torch.float32)
+    labels = torch.tensor([1 + i % 2 for i in range(42)])
+    found = Found(boxes, labels, torch.linspace(0.9, 0.5, 42))
+    drawn = draw(Image.new("RGB", (430, 430), "grey"), found, ["a"] * 42)
+    colours = ["#{:02x}{:02x}{:02x}".format(*drawn.getpixel((x + 40, y + 30))) for x, y in places]
+    assert colours == [label_colour(1 + i % 2) for i in range(30)] + ["#808080"] * 12
+    assert draw(drawn, Found(boxes[:0], labels[:0], boxes[:0, 0]), []).tobytes() == drawn.tobytes()
 
 
 def test_predict_goes_on_after_a_bad_image_and_never_overwrites_one(

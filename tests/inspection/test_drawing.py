@@ -8,14 +8,15 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch
 from PIL import Image
 
 from scarlet_models import UserError
-from scarlet_models.inspection.drawing import EXPANDING, EXPANSION, GREY, KERNELS, SE, STRIP, WIDTH, draw, save
+from scarlet_models.inspection.drawing import EXPANDING, EXPANSION, KERNELS, SE, STRIP, WIDTH, draw
 from scarlet_models.inspection.layout import Block, layout
+from scarlet_models.inspection.plotting import DARK, LIGHT, TIMES, Theme, ink_on, label_colour, save, using
 from scarlet_models.networks import create_on_meta, genotype_of
 
 SPACES = [("scarlet_b", "scarlet"), ("0,1,2,3,0", "mini"), ("0,0,1,2,0,1,2,0", "nas_bench_macro"), ("scarlet_a4", "")]
@@ -45,7 +46,7 @@ def test_each_block_is_drawn_as_what_it_is(name: str, space: str) -> None:
         assert bool(box.get_hatch()) == (block.kind == "fused")
         if block.kind in EXPANDING:
             assert box.get_height() == pytest.approx(EXPANSION * block.expand)
-            assert to_hex(box.get_facecolor()) == KERNELS.get(block.kernel, (GREY, ""))[0]
+            assert to_hex(box.get_facecolor()) == KERNELS.get(block.kernel, LIGHT.line)
     strips = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
     strips = [strip for strip in strips if strip.get_width() == STRIP]
     starts = sum(block.start > 0 for block in blocks)
@@ -77,6 +78,40 @@ def test_nothing_is_cut_off_and_no_labels_touch(name: str, space: str) -> None:
         assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+
+
+def test_a_key_explains_numbers_and_brackets() -> None:
+    texts = [text.get_text() for text in draw(_blocks("scarlet_b", "scarlet"), "").axes[0].texts]
+    assert {"shortcut", "squeeze-and-excitation", "identity", "expansion 6", f"7{TIMES}7 depthwise"} <= set(texts)
+    assert any(text.startswith("Above a block: channels, and the side of their map") for text in texts)
+    assert "shortcut" not in [text.get_text() for text in draw(_blocks("0,1,2,3,0", "mini")[:3], "").axes[0].texts]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_texts_stand_out_from_what_they_stand_on(theme: Theme) -> None:
+    with using(theme):
+        figure = draw(_blocks("scarlet_b", "scarlet"), "scarlet_b", "a subtitle")
+    assert to_hex(figure.get_facecolor()) == theme.paper
+    boxes = _boxes(figure)
+    for text in figure.axes[0].texts:
+        x, y = text.get_position()
+        under = [box for box in boxes if box.get_x() < x < box.get_x() + WIDTH and abs(box.get_y() - y) < 2]
+        inside = [box for box in under if box.get_y() < y < box.get_y() + box.get_height()]
+        assert _contrast(text.get_color(), inside[0].get_facecolor() if inside else theme.card) >= 4.5, text
+
+
+def test_a_class_has_a_colour_of_its_own_that_its_label_can_be_read_on() -> None:
+    colours = [label_colour(label) for label in range(90)]
+    assert len(set(colours)) == 90
+    for colour in colours:
+        assert _contrast(ink_on(colour), colour) >= 4.5
+
+
+def _contrast(*colours: Any) -> float:
+    """As the Web Content Accessibility Guidelines define it."""
+    values = [[c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(one)] for one in colours]
+    light = sorted(0.2126 * red + 0.7152 * green + 0.0722 * blue for red, green, blue in values)
+    return (light[1] + 0.05) / (light[0] + 0.05)
 
 
 def test_a_long_title_has_room() -> None:

@@ -150,8 +150,7 @@ def test_the_batch_fits_a_small_folder_and_the_learning_rate_the_batch(short: Op
 
 
 @pytest.mark.parametrize(
-    ("images", "parts", "size"),
-    [(50_000, 1, 256), (5000, 1, 128), (1000, 1, 16), (90, 1, 16), (90, 6, 12), (5, 1, 5), (2, 4, 4)],
+    ("images", "parts", "size"), [(50_000, 1, 256), (5000, 1, 128), (1000, 1, 16), (90, 6, 12), (5, 1, 5), (2, 4, 4)]
 )
 def test_automatic_batch_sizes(images: int, parts: int, size: int) -> None:
     assert automatic_batch_size(images, parts) == size

@@ -1,7 +1,5 @@
 """Image files in folders and tars: which there are, how they are labelled, and where their bytes lie."""
 
-from __future__ import annotations
-
 import os
 import stat
 import tarfile

@@ -3,8 +3,6 @@
 What was found is kept in the user's cache folder, by path, size and times of each file, so only new files are read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -16,8 +16,8 @@ from scarlet_models.errors import UserError
 from scarlet_models.search.cli import PROGRAM
 from scarlet_models.search.pipeline.digits import write_digits
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
+from scarlet_models.search.pipeline.journal import Stage
 from scarlet_models.search.pipeline.pipeline import Pipeline
-from scarlet_models.search.pipeline.stage import Stage
 from scarlet_models.terminal import log_to_stderr
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ship_supernet import ship
 from timm.data import resolve_data_config
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from scarlet_models.search import cli
 from scarlet_models.search.scoring.heldout import folder_of
 from scarlet_models.search.supernet import file
 from scarlet_models.search.supernet.file import SupernetInfo, save_supernet, shipped_names
-from scarlet_models.search.supernet.ship import ship
 from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.training.data import LabelledImages

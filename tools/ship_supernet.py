@@ -1,9 +1,7 @@
-"""Adds a trained supernet to those that ship, in half precision. For maintainers, from a clone installed with -e:
+"""Adds a trained supernet to those that ship, in half precision. Run it in a clone that is installed with -e:
 
-python -m scarlet_models.search.supernet.ship runs/macro nas_bench_macro.c10
+python tools/ship_supernet.py runs/macro nas_bench_macro.c10
 """
-
-from __future__ import annotations
 
 import re
 import sys
@@ -11,10 +9,9 @@ from pathlib import Path
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
+from scarlet_models.search.supernet import file
+from scarlet_models.search.supernet.supernet import load_supernet
 from scarlet_models.weights.store import read_manifest, write_manifest
-
-from . import file
-from .supernet import load_supernet
 
 
 def ship(source: Path | str, name: str) -> Path:
@@ -31,7 +28,7 @@ def ship(source: Path | str, name: str) -> Path:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit(f"usage: python -m scarlet_models.search.supernet.ship FOLDER NAME, not {len(sys.argv) - 1} arguments")
+        sys.exit(f"usage: python tools/ship_supernet.py FOLDER NAME, not {len(sys.argv) - 1} arguments")
     try:
         print(ship(*sys.argv[1:]))
     except UserError as error:
