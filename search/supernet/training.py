@@ -215,9 +215,5 @@ class FairSteps(Task):
 
     def info(self, steps: int) -> SupernetInfo:
         asked = {name: getattr(self.options, name) for name in ("holdout", "split_seed", "sampling", "train_split")}
-        found: dict[str, Any] = {
-            "image_size": self.image_size,
-            "data_config": self.data_config,
-            "classes": self.images.classes,
-        }
-        return SupernetInfo(**asked, **found, split_hash=self.split.hash, steps=steps)
+        images: dict[str, Any] = {"image_size": self.image_size, "data_config": self.data_config}
+        return SupernetInfo(**asked, **images, classes=self.images.classes, split_hash=self.split.hash, steps=steps)
