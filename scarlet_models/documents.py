@@ -112,9 +112,7 @@ def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
 def read_csv(path: Path | str, numbers: Collection[str] | None = None) -> tuple[list[str], list[dict[str, str]]]:
     """The columns and the rows of a CSV file. A last line without its end, which a kill has torn, is left out.
 
-    Args:
-        path: The file; an empty one has no columns.
-        numbers: Columns that there must be, of finite numbers or empty cells; None for all that there are.
+    `numbers` are columns that must be there, of finite numbers or empty cells; None is all that are.
     """
     text = read_text(path, MAX_CSV)
     reader = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))

@@ -215,11 +215,9 @@ def _members(kind: Any) -> tuple[Any, ...]:
 
 def _describe(kind: Any) -> str:
     """What a value of a type looks like, for people."""
-    return " or ".join(_describe_one(member) for member in _members(kind) if member is not types.NoneType)
-
-
-def _describe_one(kind: Any) -> str:
-    origin = typing.get_origin(kind)
+    origin, members = typing.get_origin(kind), _members(kind)
+    if len(members) > 1:
+        return " or ".join(_describe(member) for member in members if member is not types.NoneType)
     if origin is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(kind)))
     return _WORDS.get(kind) or f"a {'mapping' if origin is dict else 'list'} such as {_sample(kind)}"

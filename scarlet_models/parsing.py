@@ -85,7 +85,6 @@ def _make_parser(name: str, command: ModuleType) -> argparse.ArgumentParser:
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], kind: Any, text: str) -> None:
-    """Add the argument of a field."""
     default, many = default_of(field), typing.get_origin(kind) is list
     metavar = "N" if kind is int else field.name.rstrip("_").rpartition("_")[2].upper()
     if default not in (dataclasses.MISSING, None, False, "", [], {}):

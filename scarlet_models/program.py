@@ -5,6 +5,7 @@ every field under "Args:", and main(options). It imports what needs torch inside
 options are answered at once. A module with a PROGRAM instead is a subcommand that has subcommands of its own.
 """
 
+import dataclasses
 import importlib
 import io
 import json
@@ -12,7 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,25 +24,15 @@ from scarlet_models.version import __version__
 
 @dataclass(frozen=True)
 class Program:
-    """A command with subcommands.
+    """A command with subcommands."""
 
-    Args:
-        name: What the user types.
-        modules: Where a subcommand's module is, with {} for its name.
-        commands: Subcommand -> one line of help.
-        recipes: Folders of YAML files that --config knows by their bare names.
-        recipes_of: Subcommand -> names of its recipes.
-        extra: Extra of scarlet-models that has what the subcommands import.
-        example: Shown below the overview.
-    """
-
-    name: str
-    modules: str
-    commands: Mapping[str, str]
-    recipes: Sequence[Path] = ()
-    recipes_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    extra: str = ""
-    example: str = ""
+    name: str  # what the user types
+    modules: str  # where a subcommand's module is, with {} for its name
+    commands: Mapping[str, str]  # subcommand -> one line of help
+    recipes: Sequence[Path] = ()  # folders of YAML files that --config knows by their bare names
+    recipes_of: Mapping[str, Sequence[str]] = field(default_factory=dict)  # subcommand -> names of its recipes
+    extra: str = ""  # extra of scarlet-models that has what the subcommands import
+    example: str = ""  # shown below the overview
 
     def run(self, argv: Sequence[str] | None = None) -> int:
         """Run one subcommand and return the exit status: 0, 2 for a mistake of the user, 130 when interrupted."""
@@ -88,7 +79,7 @@ class Program:
         values = {name.replace("-", "_"): value for name, value in given.items()}  # --train.batch-size
         if recipe := values.pop("config", ""):
             values = {**self.read_config(command, recipe), **values}
-        if unknown := sorted(values.keys() - self._fields(command).keys()):
+        if unknown := sorted(values.keys() - self.fields(command).keys()):
             raise UserError(f"{command} has no option {unknown[0]}; {self.name} {command} --help")
         return dict(json.loads(json.dumps(values)))
 
@@ -98,17 +89,9 @@ class Program:
 
         return build(self.load(command).Options, values)
 
-    def has_option(self, command: str, name: str) -> bool:
-        """Whether a subcommand has an option of that name."""
-        return name in self._fields(command)
-
-    def affecting(self, command: str, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Of options by name, those that change the subcommand's result."""
-        own = self._fields(command)
-        return {name: value for name, value in values.items() if not own[name].metadata.get("free")}
-
-    def _fields(self, command: str) -> dict[str, Field[Any]]:
-        return {option.name: option for option in fields(self.load(command).Options)}
+    def fields(self, command: str) -> dict[str, Field[Any]]:
+        """The options of a subcommand, by name."""
+        return {option.name: option for option in dataclasses.fields(self.load(command).Options)}
 
     def _run(self, arguments: list[str]) -> int:
         if not arguments or arguments[0] in ("-h", "--help"):

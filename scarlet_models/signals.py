@@ -15,31 +15,22 @@ _logger = logging.getLogger(__name__)
 class StopSignals:
     """Turns SIGINT into KeyboardInterrupt and SIGTERM into SystemExit(143), and logs the line that resumes.
 
-    Use as a context manager, inside of another use of the same object too. While it is `deferring`, a signal is only
-    noted: whoever defers looks at `received` and calls `stop`. A second SIGINT ends the process even so.
-
-    Attributes:
-        received: The last signal; None if none came.
-        line: The line that resumes the command; empty if nothing is there to resume.
+    Use as a context manager. While it is `deferring`, a signal is only noted: whoever defers looks at `received` and
+    calls `stop`. A second SIGINT ends the process even so.
     """
 
     def __init__(self, line: str = "") -> None:
-        self.received: int | None = None
-        self.line = line
-        self._depth, self._deferring = 0, False
+        self.received: int | None = None  # the last signal
+        self.line = line  # that resumes the command; empty if nothing is there to resume
+        self._deferring = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self._depth += 1
-        if self._depth == 1 and threading.current_thread() is threading.main_thread():  # no other may set handlers
-            self.received = None
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
             self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._depth -= 1
-        if self._depth:
-            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
         lost = kind is None and self.received is not None  # an exception that a destructor has swallowed

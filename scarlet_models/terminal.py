@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # --help need not wait for rich
     from rich.console import Console
@@ -46,21 +46,11 @@ def short(count: int) -> str:
     return str(count)
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at the moment: while a bar is shown, rich puts lines above it."""
-
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override]  # the base has an attribute
-        return sys.stderr
-
-
 def log_to_stderr() -> None:
     """Sends log messages with the time of day to stderr."""
+    last: Any = logging.lastResort  # its class looks up sys.stderr for each message: rich's while a bar is shown
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[_Stderr()], force=True
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[type(last)()], force=True
     )
     for chatty in ("timm", "faster_coco_eval"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from stabilizer import update
+from stabilizer import find_cells, update
 from study import NAME, results
 from torch import Tensor, nn
 
-from scarlet_models.search.ablation.study import Cell, find_cells
+from scarlet_models.search.ablation.study import Cell
 from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
 from scarlet_models.search.supernet.fair_step import batch_statistics
 from scarlet_models.search.supernet.supernet import Supernet, load_supernet

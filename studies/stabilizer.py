@@ -16,8 +16,9 @@ from stabilizer_figures import draw_curves, draw_depth, draw_scatter, draw_simil
 from stabilizer_tables import tables
 from study import NAME, STATISTICS, Study, figures, read, results, write
 
+from scarlet_models.errors import UserError
 from scarlet_models.inspection.plotting import save
-from scarlet_models.search.ablation.study import BATCH_NORMS, Cell, find_cells
+from scarlet_models.search.ablation.study import BATCH_NORMS, VARIANTS, Cell
 from scarlet_models.search.supernet.stabilizer import Stabilizer
 from scarlet_models.search.supernet.supernet import load_supernet
 
@@ -33,6 +34,18 @@ def collect(runs: Path, name: str = NAME) -> None:
     update(results(name) / "rankings.csv", cells, _rankings)
     update(results(name) / "similarity.csv", cells, _similarity)
     update(results(name) / "stabilizers.csv", cells, _stabilizers)
+
+
+def find_cells(out: Path) -> list[Cell]:
+    """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed."""
+    named = [(*path.name.rpartition("_s"), path) for path in out.glob("*_s*")]
+    cells = [
+        Cell(variant, int(seed), path) for variant, _, seed, path in named if variant in VARIANTS and seed.isdecimal()
+    ]
+    finished = [cell for cell in cells if cell.trained()]
+    if not finished:
+        raise UserError(f"{out} has no finished supernet in a folder such as skip_s0; scarlet-search ablate makes them")
+    return sorted(finished, key=lambda cell: (list(VARIANTS).index(cell.variant), cell.seed))
 
 
 def update(path: Path, cells: list[Cell], rows_of: Callable[[Cell], Iterable[dict[str, str]]]) -> None:

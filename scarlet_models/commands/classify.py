@@ -8,16 +8,11 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import DeviceOptions, option
 from scarlet_models.terminal import console
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from scarlet_models.inference import Prediction
 
 EXAMPLE = """  scarlet-models classify cat.jpg holiday/ --model scarlet_a.tiny_in
   curl -s https://example.org/cat.jpg | scarlet-models classify - --top-k 3
@@ -42,21 +37,21 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    import torch
     from rich.console import Console
     from rich.progress import track
 
-    from scarlet_models.images import find_images
+    from scarlet_models.images import find_images, read_image
     from scarlet_models.inference import Classifier, classify_named
     from scarlet_models.networks import create
     from scarlet_models.training.device import pick_device
 
+    def read(name: str) -> Any:
+        return read_image(sys.stdin.buffer.read() if name == "-" else Path(name))
+
     names = [str(found) for name in options.images for found in (["-"] if name == "-" else find_images(name))]
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    device = pick_device(options.device)
+    device = pick_device(options.device, options.threads)
     classifier = Classifier(create(options.model, pretrained=True), device)
-    results = classify_named(classifier, names, _read, options.batch_size, options.top_k)
+    results = classify_named(classifier, names, read, options.batch_size, options.top_k)
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()  # results on a terminal show the progress themselves
     bad = 0
     for name, predictions, error in track(results, "images", len(names), console=Console(stderr=True), disable=hidden):
@@ -70,25 +65,18 @@ def main(options: Options) -> None:
             found = {"error": error} if error else {"predictions": [asdict(each) for each in predictions]}
             print(json.dumps({"image": name, **found}))
         elif not error:
-            _show_bars(name, predictions)
+            _show_bars(name, [(each.label, each.probability) for each in predictions])
     if bad:
         raise UserError(f"{bad} of {len(names)} images could not be read")
 
 
-def _read(name: str) -> "Image":
-    from scarlet_models.images import read_image
-
-    return read_image(sys.stdin.buffer.read() if name == "-" else Path(name))
-
-
-def _show_bars(name: str, predictions: "list[Prediction]") -> None:
+def _show_bars(name: str, classes: list[tuple[str, float]]) -> None:
     from rich.bar import Bar
     from rich.table import Table
     from rich.text import Text
 
     out, bars = console(), Table.grid(padding=(0, 2))
-    for prediction in predictions:
-        bar = Bar(1.0, 0.0, prediction.probability, width=30, color="red")
-        bars.add_row("", Text(prediction.label), bar, f"{prediction.probability:6.1%}")
+    for label, probability in classes:
+        bars.add_row("", Text(label), Bar(1.0, 0.0, probability, width=30, color="red"), f"{probability:6.1%}")
     out.print(Text(name, style="bold"))
     out.print(bars)

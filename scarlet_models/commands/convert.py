@@ -39,15 +39,12 @@ def main(options: Options) -> None:
     from scarlet_models.weights.shipped import PUBLISHED
 
     name, tensors = convert(Path(options.checkpoint))
-    data = safetensors.torch.save(tensors, metadata={"format": "pt"})
-    written = []
-    if options.install:
-        written.append(install(data, f"{name}.{PUBLISHED}"))
+    tag, data = f"{name}.{PUBLISHED}", safetensors.torch.save(tensors, metadata={"format": "pt"})
+    written = [install(data, tag)] if options.install else []
     if options.output or not options.install:
-        path = Path(options.output or f"{name}.{PUBLISHED}.safetensors")
-        write_bytes(path, data)
-        written.append(path)
+        written.append(Path(options.output or f"{tag}.safetensors"))
+        write_bytes(written[-1], data)
     for path in written:
-        print(f"{name}.{PUBLISHED}: {path} (sha256 {sha256(data).hexdigest()})")
+        print(f"{tag}: {path} (sha256 {sha256(data).hexdigest()})")
     if options.install:
-        print(next_line("scarlet-models", "classify", "IMAGES", "--model", f"{name}.{PUBLISHED}"))
+        print(next_line("scarlet-models", "classify", "IMAGES", "--model", tag))

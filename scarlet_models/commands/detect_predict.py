@@ -35,16 +35,12 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    import torch
-
     from scarlet_models.detection.detector import load
     from scarlet_models.detection.prediction import plan_copies, predict
     from scarlet_models.training.device import pick_device
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
     detector = load(options.model)
-    detector.model.to(pick_device(options.device))
+    detector.model.to(pick_device(options.device, options.threads))
     copies = dict(plan_copies(options.images, Path(options.out)))
     bad = 0
     for image, copy in copies.items():

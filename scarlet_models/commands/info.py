@@ -22,7 +22,7 @@ class Options(NetworkOptions, JsonOptions):
 
 
 def main(options: Options) -> None:
-    from scarlet_models.inspection.summary import describe
+    from scarlet_models.inspection.layout import describe
 
     output(describe(options.model, options.space, options.input_size), options.json, _show)
 

@@ -14,7 +14,7 @@ EXAMPLE = """  scarlet-models list
 
 
 def main(options: Options) -> None:
-    from scarlet_models.inspection.summary import summarise_released
+    from scarlet_models.inspection.layout import summarise_released
 
     output(summarise_released(), options.json, _show)
 

@@ -27,16 +27,9 @@ Place = tuple[Path, int, int]  # a file, where the content begins, and its bytes
 
 
 class CocoImages:
-    """A split of such a data set.
+    """A split of such a data set: a key of the JSON's own "splits", a list of file names each; empty for all images.
 
-    Args:
-        images: Folder or uncompressed tar; a file name of the JSON may lie in any folder inside.
-        annotations: The JSON.
-        split: Key of the JSON's own "splits", a list of file names for each; empty for all images.
-
-    Attributes:
-        records: COCO's entry of each image, in the order of their ids.
-        categories: COCO's id and name of each category, in the order of ids; label i is the i-th, from 1.
+    `images` is a folder or an uncompressed tar; a file name of the JSON, `annotations`, may lie in any folder inside.
     """
 
     def __init__(self, images: str, annotations: str, split: str = "") -> None:
@@ -44,8 +37,8 @@ class CocoImages:
             raise UserError("give --images, a folder or tar, and --annotations, a JSON in COCO's format")
         self.name = annotations
         content = read_json(annotations, dict, MAX_JSON)
-        self.categories = _categories(content, annotations)
-        self.records = _records(content, annotations, split)
+        self.categories = _categories(content, annotations)  # in the order of ids: label i is the i-th, from 1
+        self.records = _records(content, annotations, split)  # likewise
         self._boxes = _boxes_by_image(content, annotations, self.categories)
         self.files = ImageFiles(Path(images), [record["file_name"] for record in self.records])
         if degenerate := sum(_is_degenerate(box) for record in self.records for box in self._boxes[record["id"]]):

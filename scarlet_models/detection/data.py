@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from scarlet_models.errors import UserError, how_to_add
+from scarlet_models.errors import UserError
 from scarlet_models.training.distributed import World
 from scarlet_models.training.loading import load_batches, seeded, shard
 
@@ -100,10 +100,8 @@ def average_precision(ground_truth: dict[str, Any], detections: Sequence[dict[st
 
     A figure is None where there is nothing to find. Arguments are as in COCO's instances and results formats.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise UserError(f"needs {error.name}: {how_to_add('detection')}") from None
+    from faster_coco_eval import COCO, COCOeval_faster
+
     coco = COCO({**ground_truth, "info": {}})
     evaluation = COCOeval_faster(coco, coco.loadRes([dict(row) for row in detections]), iouType="bbox")
     evaluation.run()

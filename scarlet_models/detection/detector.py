@@ -1,12 +1,9 @@
 """A detector with all that its use needs, and the folder that holds it: config.json and model.safetensors."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -24,18 +21,12 @@ from scarlet_models.weights.source import CONFIG, LOCAL, WEIGHTS, locate
 from .models import DETECTORS
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What a detector found on an image, on the CPU."""
 
     boxes: Tensor  # x1, y1, x2, y2 in pixels of the image, float32 of shape (n, 4)
     labels: Tensor  # int64 (n,), from 1
     scores: Tensor  # float32 (n,), falling
-
-    def above(self, threshold: float) -> Found:
-        """What has at least this score."""
-        kept = self.scores >= threshold
-        return Found(self.boxes[kept], self.labels[kept], self.scores[kept])
 
 
 class Detector:

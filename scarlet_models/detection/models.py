@@ -57,16 +57,11 @@ def build_features(
     chosen: Any = space
     net = create(name, chosen, pretrained=weights_backbone, features_only=True, out_indices=tuple(taps))
     if frozen := STAGES - trainable_stages:
-        _freeze_stages(net, frozen)
+        last = net.feature_info.info[frozen - 1]["module"]
+        layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
+        end = max(number for number, name in enumerate(layers) if name.startswith(f"{last}."))
+        freeze(net, layers[: end + 1])  # registered in the order in which they run
     return freeze_batch_norm_2d(net) if frozen_norm else net
-
-
-def _freeze_stages(net: Any, count: int) -> None:
-    """Freeze everything up to the tap of the last of the first `count` stages."""
-    last = net.feature_info.info[count - 1]["module"]
-    layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]
-    end = max(number for number, name in enumerate(layers) if name.startswith(f"{last}."))
-    freeze(net, layers[: end + 1])  # registered in the order in which they run
 
 
 class ScarletFPN(nn.Module):

@@ -42,7 +42,7 @@ def predict(detector: Detector, path: Path, threshold: float, copy: Path | None)
     """
     image = read_image(path)
     (found,) = detector.find([detector.prepare(image)], [image.size])
-    found = found.above(threshold)
+    found = Found(*(each[found.scores >= threshold] for each in found))
     names = [detector.categories[label - 1]["name"] for label in found.labels.tolist()]
     if copy:
         drawn = draw(image, found, names)
@@ -52,13 +52,7 @@ def predict(detector: Detector, path: Path, threshold: float, copy: Path | None)
 
 
 def draw(image: Image.Image, found: Found, names: Sequence[str]) -> Image.Image:
-    """A copy with a box for each thing, in its class's colour, and on top its name and score.
-
-    Args:
-        image: RGB.
-        found: In pixels of the image. The `DRAWN` things of highest score are drawn.
-        names: Of each thing found.
-    """
+    """A copy with boxes for the `DRAWN` things of highest score, in their classes' colours, with names and scores."""
     copy = image.copy()
     canvas, unit = ImageDraw.Draw(copy), max(1, round(min(image.size) / 240))  # readable on large images too
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 8 * unit)  # it comes with matplotlib

@@ -30,10 +30,8 @@ class _OneImage(nn.Sequential):
 def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
     """The content of an .onnx file of input "image", and the largest difference of a box in pixels.
 
-    torch's older exporter traces it, as torch.export cannot follow how torchvision's detectors choose boxes.
-
-    Raises:
-        UserError: torch cannot write it, or onnxruntime finds other boxes than PyTorch.
+    torch's older exporter traces it, as torch.export cannot follow how torchvision's detectors choose boxes. A
+    UserError says that torch cannot write it, or that onnxruntime finds other boxes than PyTorch.
     """
     import onnx
 

@@ -49,7 +49,7 @@ def export(
     keep: Sequence[str] = (),
     threads: int = 1,
 ) -> Exported:
-    """A model in eval mode on the CPU as a file.
+    """A model in eval mode on the CPU as a file; a UserError says that a package is missing or torch cannot export it.
 
     Args:
         kind: A format, such as "onnx-int8".
@@ -59,9 +59,6 @@ def export(
         calibration: Images to find the ranges of int8 activations on.
         keep: Modules of the network, such as blocks.3.1, that an int8 file computes in fp32.
         threads: CPU threads of the runtime; 0 leaves its own choice.
-
-    Raises:
-        UserError: A package is missing, or the network cannot be exported.
     """
     need_packages(kind)
     int8, facts = kind.endswith("int8"), json.dumps(about) if about else ""

@@ -4,7 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 
 from scarlet_models.errors import UserError, how_to_add
-from scarlet_models.options import NetworkOptions, option
+from scarlet_models.options import JsonOptions, NetworkOptions, option
 
 SUFFIXES = {
     "onnx": ".onnx",
@@ -13,19 +13,16 @@ SUFFIXES = {
     "executorch": ".pte",
     "executorch-int8": "-int8.pte",
 }
-_ONNX, _EXECUTORCH = ("onnx", "onnxscript", "onnxruntime"), ("executorch", "torchao")
-# Format -> extra of scarlet-models, and the packages that it brings.
-PACKAGES = {
-    "onnx": ("export", _ONNX),
-    "onnx-int8": ("export", _ONNX),
-    "executorch": ("executorch", _EXECUTORCH),
-    "executorch-int8": ("executorch", _EXECUTORCH),
+# Format in fp32 -> extra of scarlet-models, and the packages that it brings.
+_PACKAGES = {
+    "onnx": ("export", ("onnx", "onnxscript", "onnxruntime")),
+    "executorch": ("executorch", ("executorch", "torchao")),
 }
 
 
 def need_packages(kind: str) -> None:
     """Refuse a format whose packages are not installed."""
-    extra, packages = PACKAGES.get(kind, ("", ()))
+    extra, packages = _PACKAGES.get(kind.removesuffix("-int8"), ("", ()))
     if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
         raise UserError(f"{kind} needs {' and '.join(missing)}: {how_to_add(extra)}")
 
@@ -36,7 +33,7 @@ def program_format(runtime: str, dtype: str) -> str:
 
 
 @dataclass
-class ExportOptions(NetworkOptions):
+class ExportOptions(NetworkOptions, JsonOptions):
     """What is exported, and how it is checked.
 
     Args:
@@ -51,7 +48,6 @@ class ExportOptions(NetworkOptions):
         max_drop: Points of top-1 that a file may lose; if one loses more, none is written. Needs --data-dir.
         threads: CPU threads of the runtimes when latency is measured; 0 keeps their own number.
         out: Folder for the files.
-        json: Print the table as one JSON object.
     """
 
     pretrained: bool = True
@@ -65,7 +61,6 @@ class ExportOptions(NetworkOptions):
     max_drop: float | None = option(None, least=0)
     threads: int = option(1, least=0, free=True)
     out: str = option(".", free=True)
-    json: bool = option(False, once=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,12 +1,14 @@
-"""A network block by block: kind, shapes and cost of each. `info` prints this, and `plot` draws it."""
+"""Networks as plain data: their cost, and kind, shapes and cost of each block. `list`, `info` and `plot` show this."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import timm
 import torch
+from timm.models import get_pretrained_cfg
 from timm.models._efficientnet_blocks import ConvBnAct, SqueezeExcite
 from timm.models.efficientnet import EfficientNet
 from timm.models.mobilenetv3 import MobileNetV3
@@ -14,9 +16,11 @@ from torch import Tensor, nn
 
 from scarlet_models.errors import UserError
 from scarlet_models.from_timm import steps_of
+from scarlet_models.networks import create_on_meta, genotype_of, image_size
 from scarlet_models.space.space import Genotype
+from scarlet_models.weights.store import find
 
-from .counting import macs_by_module, on_meta
+from .counting import count, count_with_thop, macs_by_module, on_meta
 
 _KINDS = {
     "DepthwiseSeparableConv": "separable",
@@ -47,6 +51,41 @@ class Block:
     choice: int | None = None
     start: int = 0  # kernel of the depthwise convolution in front of a universal block's expansion; 0 is none
     end: int = 0  # likewise behind its projection
+
+
+def summarise_released() -> list[dict[str, Any]]:
+    """Every model and tag of this package: its cost, and the file of its weights (None if there is none here)."""
+    summaries = []
+    for name in timm.list_models("scarlet_*", include_tags=True, exclude_filters=["scarlet_net*"]):
+        cfg: Any = get_pretrained_cfg(name)
+        architecture, _, tag = name.partition(".")
+        size, genotype = cfg.input_size[-1], genotype_of(name)
+        cost = genotype.cost(size, cfg.num_classes) if genotype else count(create_on_meta(name), size)
+        weights = find(architecture, tag) if tag else None
+        shape = {"input_size": size, "num_classes": cfg.num_classes, "params": cost.params, "macs": cost.macs}
+        summaries.append({"model": name, **shape, "weights": str(weights) if weights else None})
+    return summaries
+
+
+def describe(name: str, space: str = "scarlet", input_size: int = 0) -> dict[str, Any]:
+    """A network's genotype, blocks, feature taps and cost by each counter (None if a counter does not apply)."""
+    genotype = genotype_of(name, space)
+    model: Any = create_on_meta(name, space)
+    size = input_size or image_size(model)
+    return {
+        "model": name,
+        "genotype": str(genotype) if genotype else None,
+        "space": genotype.space.name if genotype else None,
+        "input_size": size,
+        "num_classes": model.num_classes,
+        "blocks": [asdict(block) for block in layout(model, size, genotype)],
+        "cost": {
+            "genotype": asdict(genotype.cost(size, model.num_classes)) if genotype else None,
+            "torch": asdict(count(model, size)),
+            "thop": asdict(count_with_thop(model, size)),
+        },
+        "feature_taps": feature_taps(model),
+    }
 
 
 def layout(model: nn.Module, input_size: int, genotype: Genotype | None = None) -> list[Block]:

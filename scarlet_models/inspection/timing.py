@@ -42,15 +42,14 @@ def interleaved(
 
 def median_seconds(run: Callable[[], object], repeats: int, device: torch.device) -> float:
     """Median wall time in seconds of a call, repeated at once, with the device's work."""
-    return statistics.median(_seconds(run, device) for _ in range(repeats))
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    wait(device)
-    start = time.perf_counter()
-    run()
-    wait(device)
-    return time.perf_counter() - start
+    seconds = []
+    for _ in range(repeats):
+        wait(device)
+        start = time.perf_counter()
+        run()
+        wait(device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 @contextmanager

@@ -1,19 +1,18 @@
 """What any training needs, and two functions that use it: `train` a network on a folder of images, `evaluate` one."""
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .classification import train
     from .evaluation import evaluate
 
-_HOMES = {"train": "classification", "evaluate": "evaluation"}
-
 __all__ = ["evaluate", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Imports what needs torch when it is first used, so that options of commands are read without it."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    from . import classification, evaluation
+
+    return classification.train if name == "train" else evaluation.evaluate

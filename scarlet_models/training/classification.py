@@ -1,7 +1,5 @@
 """Training a classifier: the task, and `train_classifier`, which carries it out and exports the network."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Mapping
@@ -28,7 +26,7 @@ from .data import LabelledImages
 from .device import to_device
 from .distillation import Distillation
 from .distributed import World, start_training
-from .evaluation import accuracy, weights_sha256
+from .evaluation import accuracy, check_classes, load_network, weights_sha256
 from .loading import Transformed
 from .optim import autocast, automatic_batch_size
 from .options import ClassifierOptions, TrainOptions, from_keywords, sizes
@@ -55,7 +53,7 @@ class Start:
     space: str = "scarlet"  # of a genotype
 
     @classmethod
-    def of_model(cls, model: str, pretrained: bool = False, inherit: str = "") -> Start:
+    def of_model(cls, model: str, pretrained: bool = False, inherit: str = "") -> "Start":
         """What a user means by a model: a folder and a name with a tag come with weights."""
         name = locate(model)
         source, known_as = parse_model_name(name)
@@ -146,7 +144,8 @@ class Classification(Task):
         loss = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
         self.learner: nn.Module = ClassificationTask(self.model, criterion=loss, device=world.device, verbose=False)
         if distillation:
-            model = distillation.load(self.images, options.dataset)
+            model = load_network(distillation.teacher).requires_grad_(False)
+            check_classes(distillation.teacher, model, self.images, options.dataset)
             self._check_network(distillation.teacher, model)
             advice = "learnt from another teacher: restore its --teacher"
             self.fixed["teacher"] = weights_sha256(distillation.teacher, model), advice
@@ -211,12 +210,10 @@ class Classification(Task):
         return {"loss": results["loss"].detach() / self.options.accumulate, "correct": correct.float()}
 
     def end_step(self, step: int) -> None:
-        """Updates the moving average."""
         if self.ema:
             self.ema.update(self.model, step=step)
 
     def take_in(self, step: int, figures: dict[str, Tensor]) -> dict[str, float]:
-        """Adds to the sums of the epoch."""
         loss, correct, images = self.kept["sums"]
         batch, right = self.options.batch_size, figures["correct"].item() * self.world.size
         self.kept["sums"] = loss + figures["loss"].item() * batch, correct + right, images + batch

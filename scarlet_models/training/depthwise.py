@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 Pair = tuple[int, int]
-_Module = TypeVar("_Module", bound=nn.Module)
+Network = TypeVar("Network", bound=nn.Module)
 _PIXELS_PER_PRODUCT = 16  # output pixels of one matrix product: fewer waste the processor, more compute unused pairs
 _LARGEST_MAP = 12  # where torch's fast path overtakes the products (measured with AVX2, batch 128)
 
 
-def accelerate_depthwise(model: _Module) -> _Module:
+def accelerate_depthwise(model: Network) -> Network:
     """Makes a model's depthwise convolutions compute their weight gradient faster on CPUs, in place.
 
     Outputs and, in float32, input gradients are torch's own, bit for bit; weight gradients are the same sum in another
@@ -103,11 +103,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Pair, stride: Pair, padding
     One channel's gradient at tap (y, x) is the sum, over images and output pixels (i, j), of grad[i, j] times
     input[stride * i - padding + y, stride * j - padding + x]. The sums over images are a matrix product of output
     pixels by input pixels, without copying the input once a tap; then the pairs that belong to one tap are added up.
-
-    Args:
-        x: The convolution's input, (N, C, H, W).
-        grad: The gradient of its output, (N, C, H', W').
-        kernel: Height and width; stride and padding likewise, the padding narrower than the kernel.
+    `x` is the input (N, C, H, W), `grad` the output's gradient (N, C, H', W'); padding is narrower than the kernel.
     """
     channels, (height, width), (out_height, out_width) = x.shape[1], x.shape[2:], grad.shape[2:]
     inputs = x.contiguous().flatten(2).transpose(0, 1)  # (C, N, H*W)

@@ -2,27 +2,26 @@
 
 import ctypes
 import os
-from typing import TypeVar
 
 import torch
-from torch import nn
 
 from scarlet_models.errors import UserError, first_line
 
-from .depthwise import accelerate_depthwise
-
-M = TypeVar("M", bound=nn.Module)
+from .depthwise import Network, accelerate_depthwise
 
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST = 2**31 - 1  # bytes, the largest int
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, threads: int = 0) -> torch.device:
     """The torch device of a name, which becomes this process's current one; a UserError says that there is none.
 
-    "auto" is this process's GPU, or the CPU if there is none. A CPU's freed memory is kept.
+    "auto" is this process's GPU, or the CPU if there is none. A CPU's freed memory is kept. `threads` are torch's CPU
+    threads; 0 keeps its own number.
     """
+    if threads:
+        torch.set_num_threads(threads)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -39,7 +38,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def to_device(model: M, device: torch.device, channels_last: bool = True, fast_depthwise: bool = True) -> M:
+def to_device(model: Network, device: torch.device, channels_last: bool = True, fast_depthwise: bool = True) -> Network:
     """Moves a model to the device, in place, with fast depthwise gradients if that is a CPU.
 
     Convolutions keep their weights in the layout `channels_last`, which is the faster one nearly everywhere.

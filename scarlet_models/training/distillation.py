@@ -1,30 +1,20 @@
 """Knowledge distillation: a network also learns the scores that a trained one, its teacher, gives to the images."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.task import DistillationTeacher, LogitDistillationTask
 from torch import Tensor, nn
 
-from .data import LabelledImages
 from .device import to_device
-from .evaluation import check_classes, load_network
 
 
-@dataclass(frozen=True)
-class Distillation:
+class Distillation(NamedTuple):
     """Who teaches, and how much that counts."""
 
     teacher: str  # an exported folder, or the name of a network that has weights
     alpha: float  # as TrainOptions has it
     temperature: float
-
-    def load(self, images: LabelledImages, dataset: str) -> Any:
-        """The teacher, on the CPU."""
-        model = load_network(self.teacher)
-        check_classes(self.teacher, model, images, dataset)
-        return model.requires_grad_(False)
 
     def task(self, student: Any, teacher: Any, criterion: nn.Module, device: torch.device) -> LogitDistillationTask:
         """A module that gives "loss" and "output" of (images, targets); the teacher stays in eval mode."""

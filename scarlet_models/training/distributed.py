@@ -54,11 +54,7 @@ class World:
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """The sums of each value over all ranks."""
-        if self.size == 1:
-            return list(values)
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
-        return list(map(float, total.tolist()))
+        return list(map(sum, zip(*self.gather(values), strict=True)))
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in the order of ranks, on every rank; tensors in it must lie on the CPU."""
@@ -95,15 +91,11 @@ class World:
 def start(device: str = "auto", threads: int = 0) -> Iterator[World]:
     """Joins the processes that torchrun started (nccl on GPUs, gloo on CPUs), or stands alone.
 
-    At the end all folders are released that were locked meanwhile. SIGINT and SIGTERM end the processes in order.
-
-    `threads` are torch's CPU threads; 0 keeps its own number. A UserError says that there is no such device, or that
-    another rank is gone or does not answer.
+    At the end all folders are released that were locked meanwhile. SIGINT and SIGTERM end the processes in order. A
+    UserError says that there is no such device, or that another rank is gone or does not answer.
     """
-    if threads:
-        torch.set_num_threads(threads)
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    place = pick_device(device)
+    place = pick_device(device, threads)
     with owning(), StopSignals() as signals, _group(place, size):
         yield World(rank, size, place, signals)
 

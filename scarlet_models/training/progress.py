@@ -1,7 +1,5 @@
 """Progress with the remaining time: a bar on a terminal, else a plain line every half minute."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import time
@@ -34,7 +32,7 @@ class Progress:
         self.total, self.done, self.first = total, done, done
         self.started = self.logged = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> "Progress":
         self.bars.start()
         return self
 

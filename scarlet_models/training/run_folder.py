@@ -1,7 +1,5 @@
 """A run's folder: its options, environment, metrics and checkpoints, and what resuming may and may not change."""
 
-import csv
-import io
 import json
 import logging
 import math
@@ -18,7 +16,7 @@ import yaml
 
 from scarlet_models.documents import read_csv, read_json, read_yaml
 from scarlet_models.errors import UserError
-from scarlet_models.files import append, cannot_write, lock, write_json, write_text
+from scarlet_models.files import append, cannot_write, lock, write_csv, write_json, write_text
 from scarlet_models.options import names_with
 
 from .checkpoint import list_checkpoints, load_newest, save_checkpoint
@@ -114,7 +112,6 @@ class RunFolder:
         return UserError(f"{what} at step {step}: training diverged; {kept}; lower --lr or --clip-grad")
 
     def close(self) -> None:
-        """Closes the TensorBoard events."""
         if self.world.is_main:
             self._events.close()
 
@@ -164,7 +161,6 @@ class Events:
             self._add(step=step, summary=self._summary(value=[self._summary.Value(tag=name, simple_value=value)]))
 
     def close(self) -> None:
-        """Ends the file."""
         if self._write:
             self._file.close()
 
@@ -216,7 +212,7 @@ class MetricsTable:
             known = self._read() if self.path.exists() else []
             self.columns += [key for key in row if key not in self.columns]
             self._rewrite(known)
-        append(self.path, self._as_text([{key: _number(value) for key, value in row.items()}]))
+        append(self.path, ",".join(_number(row.get(column, "")) for column in self.columns) + "\n")
 
     def rows(self) -> list[dict[str, float]]:
         """All rows, without empty cells."""
@@ -227,12 +223,7 @@ class MetricsTable:
         return rows
 
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
-        write_text(self.path, ",".join(self.columns) + "\n" + self._as_text(rows))
-
-    def _as_text(self, rows: list[dict[str, str]]) -> str:
-        text = io.StringIO()
-        csv.DictWriter(text, self.columns, lineterminator="\n").writerows(rows)
-        return text.getvalue()
+        write_csv(self.path, [self.columns, *([row.get(column, "") for column in self.columns] for row in rows)])
 
 
 def _number(value: Any) -> str:

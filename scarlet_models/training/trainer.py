@@ -65,9 +65,9 @@ class Trainer:
 
         A UserError says that a loss or gradient is not finite, an image cannot be read, or the disk is full.
         """
-        steps, signals = self.task.steps, self.world.signals
+        steps = self.task.steps
         progress = Progress(steps, self.step, self.folder.path.name, quiet=not self.world.is_main)
-        with signals, closing(self.folder), signals.deferring(), progress:
+        with closing(self.folder), self.world.signals.deferring(), progress:
             while self.step < steps:
                 epoch = self.step // self.task.steps_per_epoch
                 self._train_epoch(epoch, progress)
@@ -115,9 +115,8 @@ class Trainer:
             part = task.add_gradients(next(parts), lambda loss: self.scaler.scale(loss / options.accumulate))
             figures = {name: figures[name] + value if figures else value for name, value in part.items()}
         gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
-        statistics = [
-            b for b in task.model.buffers() if b.is_floating_point()
-        ]  # or rank 0's checkpoint is not everyone's
+        # Of all ranks, or rank 0's checkpoint is not everyone's
+        statistics = [buffer for buffer in task.model.buffers() if buffer.is_floating_point()]
         world.mean_([*gradients, *statistics, *figures.values()])
         task.finish_gradients()
         figures["grad_norm"] = apply_gradients(task.model, self.optimizer, self.scaler, options.clip_grad)

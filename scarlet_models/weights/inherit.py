@@ -114,24 +114,20 @@ def _morph(block: Any, donor: Any, steps: dict[str, Step], others: dict[str, Ste
         repeats = torch.bincount(picked, minlength=wide)[picked].to(scale.dtype)
     for name, (conv, norm) in steps.items():
         other = others.get(name)
-        if other is None:
-            _pass_through(conv, norm)
+        if other is None:  # make it the identity
+            nn.init.dirac_(conv.weight, conv.groups)
+            norm.reset_parameters()
+            nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)
             continue
         inner = name in ("expand", "middle")
         weight = other.conv.weight[picked] if inner else other.conv.weight
         weight = _noisy(weight, narrow > wide) if name == "expand" else weight
         weight = weight[:, picked] / repeats[:, None, None] if name == "project" and "expand" in steps else weight
-        conv.weight.copy_(_resize_kernel(weight, conv.weight.shape[-1]))
+        pad = (conv.weight.shape[-1] - weight.shape[-1]) // 2  # about the kernel's centre; a negative one crops
+        conv.weight.copy_(nn.functional.pad(weight, [pad] * 4))
         for key, tensor in other.norm.state_dict().items():
             norm.state_dict()[key].copy_(tensor[picked] if inner and tensor.ndim else tensor)
     _fill_gate(block, donor, steps["project"].conv, picked, repeats)
-
-
-def _pass_through(conv: Any, norm: Any) -> None:
-    """Make a depthwise convolution and its batch norm the identity."""
-    nn.init.dirac_(conv.weight, conv.groups)
-    norm.reset_parameters()
-    nn.init.constant_(norm.weight, (1 + norm.eps) ** 0.5)
 
 
 def _fill_gate(block: Any, donor: Any, project: Any, picked: Tensor, repeats: Tensor) -> None:
@@ -164,9 +160,3 @@ def _morph_gate(gate: Any, donor: Any, picked: Tensor, repeats: Tensor) -> None:
 
 def _noisy(weight: Tensor, noisy: bool) -> Tensor:
     return weight + _NOISE * weight.std() * torch.randn_like(weight) if noisy else weight
-
-
-def _resize_kernel(weight: Tensor, size: int) -> Tensor:
-    """Cropped or zero-padded about the centre; a negative padding crops."""
-    pad = (size - weight.shape[-1]) // 2
-    return nn.functional.pad(weight, [pad] * 4)

@@ -40,7 +40,7 @@ def save(
 
     Args:
         model: A timm model; one of `scarlet_net` is saved with its genotype and its whole space.
-        folder: The folder; it is written whole or not at all.
+        folder: The folder. If it cannot be written or holds other files (UserError), what was there stays.
         model_args: Arguments of create_model besides the architecture's name and the genotype, as plain data.
         data_config: input_size, mean, std, interpolation, crop_pct, crop_mode, where `pretrained_cfg` has others.
         label_names: Classes in the order of the outputs. They mark the weights as new: what the model's cfg says about
@@ -48,9 +48,6 @@ def save(
         half: Store float16 except for batch norms. It loads as float32.
         more: Further files: name -> content, such as a model card.
         notes: Further entries of config.json, which timm ignores.
-
-    Raises:
-        UserError: The folder cannot be written, or holds other files. What was there stays.
     """
     folder, more = Path(folder), more or {}
     if label_names is not None and len(label_names) != model.num_classes:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import JsonOptions, option
 
 
 @dataclass(kw_only=True)
-class AblationOptions(Ranged):
+class AblationOptions(JsonOptions):
     """Which supernets to train, and how to measure them.
 
     Args:
@@ -25,7 +25,6 @@ class AblationOptions(Ranged):
         workers: Processes that decode images for each cell; 0 decodes in the cell's own.
         out: Folder of the cells.
         plan: Only show the cells and what is done.
-        json: Print what is done as JSON.
     """
 
     data_dir: str = option("", free=True)
@@ -42,4 +41,3 @@ class AblationOptions(Ranged):
     workers: int = option(1, least=0, free=True)
     out: str = option("runs/ablation", free=True)
     plan: bool = option(False, once=True)
-    json: bool = option(False, once=True)

@@ -90,18 +90,6 @@ def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
     return [Cell(variant, seed, out / f"{variant}_s{seed}") for seed in seeds for variant in variants]
 
 
-def find_cells(out: Path) -> list[Cell]:
-    """The cells in a folder that hold a finished supernet, by variant in the order of `VARIANTS`, and seed."""
-    named = [(*path.name.rpartition("_s"), path) for path in out.glob("*_s*")]
-    cells = [
-        Cell(variant, int(seed), path) for variant, _, seed, path in named if variant in VARIANTS and seed.isdecimal()
-    ]
-    finished = [cell for cell in cells if cell.trained()]
-    if not finished:
-        raise UserError(f"{out} has no finished supernet in a folder such as skip_s0; scarlet-search ablate makes them")
-    return sorted(finished, key=lambda cell: (list(VARIANTS).index(cell.variant), cell.seed))
-
-
 class Study:
     """The cells of a study in a folder; a UserError tells of bad options, also of train, before any run."""
 

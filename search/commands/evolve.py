@@ -52,11 +52,8 @@ def show(report: dict[str, Any]) -> None:
     if not front:
         out.print("no scored network meets the limits")
     columns, rows = compare_searches(report)
-    compared = table(*columns)
-    for row in rows:
-        compared.add_row(*row)
     out.print()
-    out.print(compared)
+    out.print(table(*columns, rows=rows))
 
 
 def _table(front: list[dict[str, Any]]) -> Table:

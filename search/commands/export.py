@@ -74,11 +74,9 @@ def _show(report: dict[str, Any]) -> None:
         measured = latency["measured"]
         said = "timed on another device" if measured is None else f"{measured:.2f} ms measured"
         print(f"latency   {latency['predicted']:.2f} ms by the table, {said}")
-    shown = table("file", ">MB", "what")
-    for name, size in report["files"].items():
-        shown.add_row(name, f"{size / 1e6:.2f}", about[name])
+    rows = [(name, f"{size / 1e6:.2f}", about[name]) for name, size in report["files"].items()]
     print()
-    console().print(shown)
+    console().print(table("file", ">MB", "what", rows=rows))
     source = f"local-dir:{report['folder']}"
     print(f'\ntimm.create_model("{source}", pretrained=True)')
     print(next_line("scarlet-models", "classify", "IMAGES", "--model", source))

@@ -13,13 +13,11 @@ that come back. (extras: export for onnxruntime, executorch for executorch)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scarlet_models.options import JsonOptions
 from scarlet_models.parsing import next_line
-from scarlet_models.search.latency.options import LatencyOptions
+from scarlet_models.search.latency.options import LatencyOptions as Options
 from scarlet_models.terminal import console, output
 from scarlet_models.terminal import table as columns
 
@@ -31,11 +29,6 @@ EXAMPLE = """  scarlet-search latency --threads 1 --out runs/latency
   scarlet-search latency --runtime onnxruntime --dtype int8 --image-size 96 --validate 20
   scarlet-search latency --runtime executorch --dtype int8 --validate 10 --emit phone
   scarlet-search latency --from phone/times.csv --out runs/latency_phone"""
-
-
-@dataclass
-class Options(LatencyOptions, JsonOptions):
-    """Options of latency."""
 
 
 def main(options: Options) -> None:
@@ -64,14 +57,12 @@ def _show(table: LatencyTable, path: Path) -> None:
         f"[bold]{table.space.name}[/]  {facts['image_size']} px, batch of {facts['batch_size']}, {facts['runtime']} "
         f"{facts['dtype']} on {facts['device']} ({facts['processor']}), {facts['threads'] or 'its own'} thread(s)\n"
     )
-    shown = columns(">layer", *(f">{choice}" for choice in map(str, table.space.choices)))
-    for layer, times in enumerate(table.blocks):
-        shown.add_row(str(layer), *("" if np.isnan(value) else f"{value:.3f}" for value in times))
-    out.print(shown)
+    rows = [["" if np.isnan(value) else f"{value:.3f}" for value in times] for times in table.blocks]
+    names = [f">{choice}" for choice in table.space.choices]
+    out.print(columns(">layer", *names, rows=[(str(layer), *row) for layer, row in enumerate(rows)]))
     out.print(f"\nstem and head {table.base:.3f}; all in milliseconds, medians of {facts['measurements_of_a_block']}")
     out.print(f"spread of one block's measurements: {100 * facts['spread']:.1f}% (interquartile range over median)")
-    for what, network in zip(("fastest", "slowest"), table.ends, strict=True):
-        milliseconds = float(table.sum(np.array([network.choices]))[0])
+    for what, network, milliseconds in zip(("fastest", "slowest"), table.ends, table.range, strict=True):
         out.print(f"{what} network by the table: {milliseconds:.2f} ms  {network}")
     if said := table.validation:
         ranks, macs = Estimate(**said["spearman"]), Estimate(**said["spearman_of_macs"])

@@ -37,16 +37,14 @@ def main(options: Options) -> None:
 
 
 def show(ranking: Ranking, file: Path) -> None:
-    from scarlet_models.search.scoring.ranking import FEWEST
+    from scarlet_models.search.scoring.ranking import FEWEST, WORTH
 
-    shown = table("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")
-    shown.add_row("all", str(len(ranking.networks)), str(ranking.tau), str(ranking.spearman))
-    for group in ranking.by_blocks:
-        shown.add_row(f"{group.blocks} blocks", str(group.networks), str(group.kendall_tau), str(group.spearman))
-    worth = table("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
-    for top in ranking.top:
-        figures = (top.best, top.regret, top.mean, top.mean_regret)
-        worth.add_row(f"top {top.k}", *(f"{figure:.2f}" for figure in figures))
+    groups = [("all", len(ranking.networks), ranking.tau, ranking.spearman)]
+    groups += [(f"{one.blocks} blocks", one.networks, one.kendall_tau, one.spearman) for one in ranking.by_blocks]
+    columns = ("networks", ">number", ">Kendall's tau [95%]", ">Spearman [95%]")
+    shown = table(*columns, rows=[map(str, group) for group in groups])
+    tops = [(f"top {top.k}", *(f"{getattr(top, name):.2f}" for name in WORTH)) for top in ranking.top]
+    worth = table("supernet's best", *WORTH.values(), rows=tops)
     out = console()
     out.print(_predictors(ranking))
     notes = [ranking.anchors.summary()] if ranking.anchors else []

@@ -15,7 +15,6 @@ to the most accurate, both axes scaled to that range.
 """
 
 import shlex
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -46,12 +45,12 @@ def carry_out(options: Options, again: str = "") -> dict[str, Any]:
     `again` is the line that resumes it; empty for run with the options that are kept in its folder.
     """
     from scarlet_models.inspection.timing import cpu_threads
-    from scarlet_models.search.pipeline.plan import make_plan
+    from scarlet_models.search.pipeline.estimate import make_plan
     from scarlet_models.search.pipeline.search import WholeSearch
 
     with cpu_threads(options.threads):
         search = WholeSearch(options, cli.PROGRAM)
-        plan = asdict(make_plan(search))
+        plan = make_plan(search)
         if options.plan or not options.json:
             output(plan, options.json, _show_plan)
         if options.plan:

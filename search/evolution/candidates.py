@@ -66,9 +66,8 @@ def two_point_crossover(
 class Candidates:
     """What one search may still ask for; a UserError if no network meets the bounds.
 
-    Args:
-        bounds: Allowed range of each cost by name, ends included; other names are ignored.
-        networks: All networks that can be scored, as genotypes (N, layers); None for the whole space.
+    The bounds are ranges by name, ends included; only those of costs count. `networks` are all that can be scored, as
+    genotypes (N, layers); None for the whole space.
     """
 
     def __init__(self, costs: Costs, bounds: Mapping[str, Range], networks: np.ndarray | None = None) -> None:

@@ -17,11 +17,9 @@ from .objectives import UNLIMITED, Costs, Objective, Range
 
 
 class Hypervolume:
-    """Share of the box between a best and a worst point that a set of networks dominates.
+    """Share of the box between a best and a worst point (objectives,), minimised, that a set of networks dominates.
 
-    Args:
-        best: (objectives,), minimised values; a better value counts as this one.
-        worst: The reference point; a network that is worse in any objective counts as nothing.
+    A better value than the best counts as that; a network that is worse than the worst in any objective counts nothing.
     """
 
     def __init__(self, best: np.ndarray, worst: np.ndarray) -> None:

@@ -103,25 +103,18 @@ class _Breed(Mating):
 
 
 class Evolution:
-    """NSGA-II by ask and tell: a pure function of its seed and of what it is told.
-
-    Args:
-        weights: Weights of the objectives in the crowding distance.
-        first: Canonical genotypes (N, layers) to start with.
-        constrained: Whether `tell` gets violations.
-        screen: Wraps the mating in one that knows what was measured (`surrogate.Screening`).
-    """
+    """NSGA-II by ask and tell: a pure function of its seed and of what it is told."""
 
     def __init__(
         self,
         candidates: Candidates,
-        weights: Sequence[float],
+        weights: Sequence[float],  # of the objectives in the crowding distance
         population: int,
         *,
-        first: np.ndarray | None = None,
-        constrained: bool = False,
+        first: np.ndarray | None = None,  # canonical genotypes (N, layers) to start with
+        constrained: bool = False,  # whether `tell` gets violations
         seed: int = 0,
-        screen: Callable[[Mating], InfillCriterion] | None = None,
+        screen: Callable[[Mating], InfillCriterion] | None = None,  # makes a mating that knows what was measured
     ) -> None:
         self.candidates, layers = candidates, len(candidates.space.layers)
         mating: InfillCriterion = _Breed(candidates)

@@ -59,15 +59,10 @@ def _objective(text: str) -> Objective:
 
 
 class Costs:
-    """Figures of a network that need no measuring: MACs, params, and latency if there is a table.
+    """Figures of a network that need no measuring: MACs, params, and latency if there is a table (its file or folder).
 
-    Args:
-        input_size: Side of the images in pixels; 0 for the space's own.
-        num_classes: Outputs of the classifier; 0 for the space's own.
-        latency_table: table.json of scarlet-search latency, or its folder; empty for none.
-
-    Attributes:
-        additive: By name, the cost of each choice in each layer (layers, choices), and that of stem and head.
+    For images of `input_size` px and so many classes; 0 for the space's own. `additive` has, by name, the cost of each
+    choice in each layer (layers, choices), and that of stem and head.
     """
 
     def __init__(self, space: SearchSpace, input_size: int = 0, num_classes: int = 0, latency_table: str = "") -> None:

@@ -25,18 +25,14 @@ BUDGETS = 20  # budgets of the networks chosen by depth
 
 
 class Side(ABC):
-    """A way to choose networks, and the networks it has chosen.
-
-    Attributes:
-        curve: Number of networks and hypervolume after each generation.
-    """
+    """A way to choose networks, and the networks it has chosen."""
 
     name: str  # of LABELS
 
     def __init__(self, archive: Archive, candidates: Candidates, seed: int) -> None:
         self.archive, self.candidates = archive, candidates
         self.rng = np.random.default_rng([seed, tuple(LABELS).index(self.name)])
-        self.curve: list[tuple[int, float]] = []
+        self.curve: list[tuple[int, float]] = []  # number of networks and hypervolume after each generation
 
     @abstractmethod
     def ask(self, count: int) -> np.ndarray:

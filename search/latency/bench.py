@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
@@ -24,7 +24,7 @@ from scarlet_models.training import distributed
 from scarlet_models.training.environment import describe_machine, processor
 from scarlet_models.training.progress import Progress
 
-from .block_times import PASSES, Samples, as_program, parts, samples_of, time_blocks, time_programs
+from .block_times import PASSES, Samples, as_program, parts, samples_of, time_blocks
 from .options import LatencyOptions
 from .table import LatencyTable
 
@@ -65,9 +65,12 @@ class Bench:
         if options.runtime == "torch":
             with Progress(options.rounds + 1, 0, "blocks") as progress:
                 return time_blocks(net, self.images, options.rounds, options.seed, partial(progress.advance, ""))
-        count = sum(1 for _ in parts(net, self.images))
-        with Progress(count * (options.rounds + 2), 0, "blocks") as progress:
-            times = time_programs(net, self.images, options, partial(progress.advance, ""))
+        todo, runs = list(parts(net, self.images)), dict[str, Run]()
+        with Progress(len(todo) * (options.rounds + 2), 0, "blocks") as progress:
+            for name, module, features in todo:
+                runs[name] = partial(as_program(module, features, options).run, features)
+                progress.advance("")
+            times = self._times(runs, options.rounds, partial(progress.advance, ""))
         return samples_of(self.space, self.image_size, times)
 
     def net(self) -> Supernet:
@@ -86,12 +89,15 @@ class Bench:
             return partial(self._place(model), self.images)
         return partial(as_program(model, self.images, self.options).run, self.images)
 
-    @torch.inference_mode()
     def milliseconds(self, runs: Sequence[Run], rounds: int, advance: Run = lambda: None) -> np.ndarray:
         """Median (N,) of each run over interleaved rounds, of each of which the median pass counts."""
-        measures = {number: partial(median_seconds, run, PASSES, self.device) for number, run in enumerate(runs)}
+        return np.median(list(self._times(dict(enumerate(runs)), rounds, advance).values()), axis=1)
+
+    @torch.inference_mode()
+    def _times(self, runs: Mapping[Any, Run], rounds: int, advance: Run) -> dict[Any, list[float]]:
+        measures = {name: partial(median_seconds, run, PASSES, self.device) for name, run in runs.items()}
         seconds = interleaved(measures, rounds, advance)
-        return np.array([1e3 * np.median(seconds[number]) for number in measures])
+        return {name: [1e3 * time for time in times] for name, times in seconds.items()}
 
     def validate(self, table: LatencyTable) -> dict[str, Any]:
         """Whole networks, timed and compared with the table's sums."""

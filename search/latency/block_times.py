@@ -14,7 +14,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from scarlet_models.export.formats import Exported, export
 from scarlet_models.export.options import program_format
-from scarlet_models.inspection.timing import interleaved, median_seconds, wait
+from scarlet_models.inspection.timing import wait
 from scarlet_models.search.supernet.sampler import FairSampler
 from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import SearchSpace
@@ -142,19 +141,3 @@ def samples_of(space: SearchSpace, image_size: int, times: Mapping[str, Sequence
         around = sum(half(*shape) for shape in _maps(unit))
         samples.units[unit] = np.maximum(np.array(times[block_name(unit)]) - around, 0).tolist()
     return samples
-
-
-def time_programs(
-    net: Supernet, images: Tensor, options: LatencyOptions, advance: Callable[[], None]
-) -> dict[str, list[float]]:
-    """Milliseconds of each program in interleaved rounds, after one that does not count.
-
-    `advance` is called after each measurement, and after each program that was made.
-    """
-    measures = {}
-    for name, module, features in parts(net, images):
-        run = partial(as_program(module, features, options).run, features)
-        measures[name] = partial(median_seconds, run, PASSES, torch.device("cpu"))
-        advance()
-    seconds = interleaved(measures, options.rounds, advance)
-    return {name: [1e3 * time for time in times] for name, times in seconds.items()}

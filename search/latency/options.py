@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 
 
-@dataclass
-class LatencyOptions(Ranged):
+@dataclass(kw_only=True)
+class LatencyOptions(DeviceOptions):
     """What to time, and how.
 
     Args:
@@ -22,7 +22,6 @@ class LatencyOptions(Ranged):
         validate: Whole networks to compare with the table's sums; 0 for none.
         validation_rounds: Measurements of each of these networks.
         channels_last: Run PyTorch in the memory layout channels_last.
-        device: auto, cpu, cuda or cuda:N.
         threads: CPU threads; 0 keeps the runtime's own number.
         seed: Seed of the paths and of the networks to compare with.
         emit: Folder for programs to time on another device, with instructions; nothing is timed here.
@@ -40,7 +39,6 @@ class LatencyOptions(Ranged):
     validate: int = option(50, least=0)
     validation_rounds: int = option(20, least=1)
     channels_last: bool = False
-    device: str = option("auto", free=True)
     threads: int = option(1, least=0, free=True)
     seed: int = option(0, least=0, most=2**63 - 1)
     emit: str = option("", free=True)
@@ -51,14 +49,12 @@ class LatencyOptions(Ranged):
         super().__post_init__()
         if self.validate in (1, 2):
             raise UserError(f"--validate: {self.validate} networks have no rank correlation; give 3 or more, or 0")
-        if self.runtime == "torch":
-            if self.dtype == "int8" or self.emit:
-                raise UserError(
-                    f"{'--emit' if self.emit else '--dtype int8'} needs --runtime onnxruntime or executorch"
-                )
-        elif self.device not in ("auto", "cpu"):
+        eager = self.runtime == "torch"
+        if eager and (self.emit or self.dtype == "int8"):
+            raise UserError(f"{'--emit' if self.emit else '--dtype int8'} needs --runtime onnxruntime or executorch")
+        if not eager and self.device not in ("auto", "cpu"):
             raise UserError(f"--runtime {self.runtime} measures on the CPU only: leave --device out")
-        elif self.channels_last:
+        if not eager and self.channels_last:
             raise UserError(f"--channels-last is a memory layout of PyTorch's: leave it out with {self.runtime}")
         if self.emit and self.from_:
             raise UserError("--emit writes programs and --from reads their times: give one of the two")

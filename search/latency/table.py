@@ -81,8 +81,8 @@ class LatencyTable:
     @property
     def range(self) -> tuple[float, float]:
         """Latency of the fastest and of the slowest network in milliseconds."""
-        least, most = (self.base + end(self.blocks, axis=1).sum() for end in (np.nanmin, np.nanmax))
-        return float(least), float(most)
+        least, most = self.sum(np.array([network.choices for network in self.ends])).tolist()
+        return least, most
 
     def save(self, path: Path) -> None:
         """Write the table as JSON."""

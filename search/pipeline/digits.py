@@ -19,9 +19,6 @@ def write_digits(folder: Path) -> None:
     """Write 1,797 greyscale images of 8 px as FOLDER/{train,test}/DIGIT/NUMBER.png, unless the folder is there.
 
     A fifth, drawn at random from a fixed seed, is the test split. (Alpaydin and Kaynak, UCI, 1998; CC BY 4.0.)
-
-    Raises:
-        UserError: The folder cannot be written.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""How long the arithmetic of a stage takes: a few timed steps on random images.
+"""What a search will do, and how long the arithmetic of its stages takes: a few timed steps on random images.
 
 Reading and varying images is not in it, nor is what other programs take of the machine.
 """
@@ -38,6 +38,24 @@ ROUNDS = 3
 PATHS = 8
 
 
+def make_plan(search: WholeSearch) -> dict[str, Any]:
+    """A search before it runs: its stages, and seconds of arithmetic in those that are not done; None where few."""
+    estimator, stages = Estimator(search), list[dict[str, Any]]()
+    for stage in search.all_stages():
+        needed = (other["done"] for other in stages if other["stage"] in stage.needs)
+        done = all(needed) and search.pipeline.is_done(stage)
+        about = {"stage": stage.name, "command": stage.command, "why": stage.why, "done": done}
+        stages.append({**about, "seconds": 0.0 if done else estimator.seconds(stage)})
+    return {
+        "space": search.space.name,
+        "images": len(search.split.train),
+        "held_out": len(search.split.holdout),
+        "out": search.options.out,
+        "seconds": sum(stage["seconds"] or 0.0 for stage in stages),
+        "stages": stages,
+    }
+
+
 class Estimator:
     """Seconds of a search's stages."""
 
@@ -49,16 +67,10 @@ class Estimator:
     def seconds(self, stage: Stage) -> float | None:
         """Estimate for a stage that trains or scores; None for others."""
         options = self.search.pipeline.options_of(stage)
-        match stage.command:
-            case "train":
-                return self._train(options)
-            case "latency":
-                return seconds_of_latency(self.space, options)
-            case "evolve":
-                return self._evolve(options)
-            case "retrain":
-                return self._retrain(options)
-        return None
+        if stage.command == "latency":
+            return seconds_of_latency(self.space, options)
+        estimates = {"train": self._train, "evolve": self._evolve, "retrain": self._retrain}
+        return estimates[stage.command](options) if stage.command in estimates else None
 
     def _train(self, options: Any) -> float:
         fair_steps = options.steps or options.epochs * self._steps_per_epoch(options)

@@ -14,27 +14,16 @@ NAME = "stages.json"
 
 @dataclass(frozen=True)
 class Stage:
-    """A subcommand that runs in a folder of its own.
+    """A subcommand that runs in a folder of its own."""
 
-    Args:
-        name: Name of the stage and of its folder.
-        command: Subcommand of scarlet-search.
-        why: What it is for, in one line.
-        options: Options of the command by name. A recipe's name under "config" gives those that are not named.
-        product: File in its folder that is there when it is done.
-        needs: Stages whose products it takes: when one of them runs again, so does it.
-        keep: Refuse to run again with other options: it took too long to be lost to a slip.
-        processes: Processes to start under torchrun.
-    """
-
-    name: str
-    command: str
-    why: str
-    options: dict[str, Any]
-    product: str
-    needs: tuple[str, ...] = ()
-    keep: bool = False
-    processes: int = 1
+    name: str  # also of its folder
+    command: str  # of scarlet-search
+    why: str  # what it is for, in one line
+    options: dict[str, Any]  # by name; a recipe's name under "config" gives those that are not named
+    product: str  # file in its folder that is there when it is done
+    needs: tuple[str, ...] = ()  # stages whose products it takes: when one of them runs again, so does it
+    keep: bool = False  # refuse to run again with other options: it took too long to be lost to a slip
+    processes: int = 1  # to start under torchrun
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Which networks a search trains, and networks.json, which says what they are for and what was known of them before."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scarlet_models.documents import read_csv
+from scarlet_models.documents import read_csv, read_json
 from scarlet_models.files import write_json, write_text
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.rivals import LABELS, pool_of
@@ -16,6 +15,7 @@ from scarlet_models.space.space import Genotype
 NAME = "networks.json"
 
 PICKED = "picked"  # the role of the network that is exported; the others stand beside it
+STAGES = {PICKED: "retrain", "random": "retrain_random", "largest": "retrain_largest"}  # of training, by role
 _STARTS = 32
 
 
@@ -92,13 +92,15 @@ def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genot
 
 
 def measured(trained: Path) -> dict[str, float]:
-    """What a training measured: the last row of metrics.csv, and the test figures if there are some."""
-    last = read_csv(trained / "metrics.csv", ())[1][-1]
-    held_out = [float(value) for key, value in last.items() if key.endswith("holdout_top1") and value]
+    """Top-1 in percent of a trained network, where known: of test images, and of held-out ones after the last epoch.
+
+    On held-out images it is that of the weights or of their moving average, the better one.
+    """
+    metrics, final = trained / "metrics.csv", trained / "final.json"
+    last = read_csv(metrics, ())[1][-1:] if metrics.exists() else []
+    held_out = [float(value) for row in last for key, value in row.items() if key.endswith("holdout_top1") and value]
     figures = {"holdout_top1": max(held_out)} if held_out else {}
-    if (trained / "final.json").exists():
-        figures["test_top1"] = json.loads((trained / "final.json").read_text())["top1"]
-    return figures
+    return figures | ({"test_top1": read_json(final, dict)["top1"]} if final.exists() else {})
 
 
 def write_anchors(path: Path, trained: Mapping[str, Path]) -> None:
@@ -111,5 +113,5 @@ def write_networks(folder: Path, rule: str, networks: Sequence[Mapping[str, Any]
     """Write networks.json unless it says the same: each has a role, the stage that trains it, and its genotype."""
     content = {"rule": rule, "networks": [dict(network) for network in networks]}
     path = folder / NAME
-    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != content:
+    if not path.exists() or read_json(path) != content:
         write_json(path, content)

@@ -3,28 +3,22 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scarlet_models.options import Ranged, option
+from scarlet_models.options import DeviceOptions, option
 from scarlet_models.search.evolution.options import Limits
 from scarlet_models.training.options import DataOptions
 
 
 @dataclass
-class SharedOptions(Ranged):
+class SharedOptions(DeviceOptions):
     """What every command has that runs a whole search.
 
     Args:
         out: Folder of the search; each stage has one in it.
         seed: Seed of everything random but the held-out split.
-        threads: CPU threads for torch; 0 keeps torch's own number.
-        device: auto, cpu, cuda or cuda:N.
-        json: Print the result, or the plan, as one JSON object.
     """
 
     out: str = option("runs/search", free=True)
     seed: int = option(0, least=0, most=2**63 - 1)
-    threads: int = option(0, least=0, free=True)
-    device: str = option("auto", free=True)
-    json: bool = option(False, once=True)
 
 
 @dataclass

@@ -58,7 +58,7 @@ class Pipeline:
             what = "; ".join(changed)
             raise UserError(f"{folder} was made with other options ({what}): choose another --out")
         self.journal.forget(stage.name)
-        resume = self.program.has_option(stage.command, "resume") and self._may_resume(stage, options)
+        resume = "resume" in self.program.fields(stage.command) and self._may_resume(stage, options)
         text = f"# {stage.why}\n# {command}\n" + yaml.safe_dump({**options, "out": str(folder)}, sort_keys=False)
         write_text(config, text)
         _logger.info("%s: %s", stage.name, stage.why)
@@ -90,9 +90,9 @@ class Pipeline:
 
     def _differences(self, stage: Stage, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         """How options that change the stage's result differ, in words."""
-        old, new = (self.program.affecting(stage.command, options) for options in (before, now))
-        names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-        return [f"{name} was {old.get(name)!r}, is {new.get(name)!r}" for name in names]
+        free = {name for name, field in self.program.fields(stage.command).items() if field.metadata.get("free")}
+        names = sorted(name for name in {*before, *now} - free if before.get(name) != now.get(name))
+        return [f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names]
 
     def _may_resume(self, stage: Stage, options: dict[str, Any]) -> bool:
         """Whether to resume what is in the stage's folder; a training of other options is renamed, not lost."""

@@ -1,6 +1,5 @@
 """A whole search: trains a supernet, evolves networks, picks one, trains it, exports it and reports."""
 
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.options import names_with
@@ -24,6 +24,7 @@ from scarlet_models.training.split import split_holdout
 from .journal import Stage
 from .networks import (
     PICKED,
+    STAGES,
     largest_network,
     measured,
     pick,
@@ -41,11 +42,7 @@ _logger = logging.getLogger(__name__)
 
 
 class WholeSearch:
-    """A search in a folder.
-
-    Raises:
-        UserError: A bad option, an unreadable space or data set, limits that no network meets.
-    """
+    """A search in a folder; a UserError tells of bad options, unreadable images and limits that no network meets."""
 
     def __init__(self, options: SearchOptions, program: Program) -> None:
         self.options = options
@@ -65,13 +62,9 @@ class WholeSearch:
         if options.final:
             check_test_split(options, self.images)
         if not options.genotype:
-            self._check_limits()
-
-    def _check_limits(self) -> None:
-        """Here a mistake costs no training yet; that of a latency shows once the blocks are timed."""
-        if not self.split.holdout:
-            raise UserError("--holdout 0 leaves no images to search by; 0.1 is usual")
-        self._candidates()
+            if not self.split.holdout:
+                raise UserError("--holdout 0 leaves no images to search by; 0.1 is usual")
+            self._candidates()  # here a limit out of reach costs no training yet
 
     def _candidates(self) -> Candidates:
         """The networks within the limits; those on latency count once the blocks are timed."""
@@ -92,7 +85,7 @@ class WholeSearch:
         for stage in self.stages.searching():
             if stage.command == "latency":
                 self.pipeline.run(stage)
-                self._check_limits()
+                self._candidates()  # now that of latency shows
         stages = [stage for stage in self.stages.searching(self._anchors()) if stage.command != "latency"]
         anchors = [stage for stage in stages if stage.command == "retrain"]
         if trained := {stage.options["genotype"]: self.pipeline.run(stage) for stage in anchors}:
@@ -130,13 +123,9 @@ class WholeSearch:
         if all(map(self.pipeline.is_done, searching)):
             networks = self.networks()
         else:
-            networks = [{"role": role, "stage": name, "genotype": ""} for role, name in self._roles().items()]
+            roles = STAGES if self.options.compare else (PICKED,)
+            networks = [{"role": role, "stage": STAGES[role], "genotype": ""} for role in roles]
         return [*searching, *self.stages.training_of(networks), *self.stages.finishing(networks)]
-
-    def _roles(self) -> dict[str, str]:
-        """The networks that are trained: the stage of each."""
-        others = ("random", "largest") if self.options.compare else ()
-        return {PICKED: "retrain", **{role: f"retrain_{role}" for role in others}}
 
     def networks(self) -> list[dict[str, Any]]:
         """The networks to train, the picked one first, with their role, their stage and what is known of them."""
@@ -153,12 +142,9 @@ class WholeSearch:
                 figures = {name: values[0].item() for name, values in costs.items()}
                 found.append({"role": role, "genotype": str(genotype), **figures})
         stages: dict[str, str] = {}  # a network that has two roles is trained once
-        return [
-            {**network, "stage": stages.setdefault(network["genotype"], self._roles()[network["role"]])}
-            for network in found
-        ]
+        return [{**one, "stage": stages.setdefault(one["genotype"], STAGES[one["role"]])} for one in found]
 
     def _scored(self) -> list[dict[str, Any]]:
         if self.options.genotype:
             return []
-        return scored_networks(json.loads((self.pipeline.out / "evolve" / "search.json").read_text(encoding="utf-8")))
+        return scored_networks(read_json(self.pipeline.out / "evolve" / "search.json", dict))

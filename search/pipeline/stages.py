@@ -105,7 +105,7 @@ class Stages:
 
     def _stage(self, command: str, why: str, product: str, own: dict[str, Any]) -> Stage:
         """A stage with the search's options that the command has too, its own, and those that were given for it."""
-        known = [name for name in _SHARED if self.pipeline.program.has_option(command, name)]
+        known = [name for name in _SHARED if name in self.pipeline.program.fields(command)]
         shared = {name: getattr(self.options, name) for name in known if name != "threads" or self.options.threads}
         options = shared | own | getattr(self.options, command)
         return Stage(command, command, why, options, product, processes=self.options.processes)

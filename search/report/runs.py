@@ -14,28 +14,25 @@ from scarlet_models.documents import MAX_JSON, parse_json, parse_yaml, read_csv,
 from scarlet_models.errors import UserError
 from scarlet_models.search.latency import table as latency_table
 from scarlet_models.search.pipeline.networks import NAME as NETWORKS
+from scarlet_models.search.pipeline.networks import measured
 from scarlet_models.weights import save as saving
 
 DEPTH = 2  # folders below a given one in which runs are looked for
 _OWN_FOLDERS = {"anchors", "checkpoints", "events", "generations", "report"}
 
 KINDS = ("train", "rank", "latency", "evolve", "run", "retrain", "export")  # in a pipeline's order
-_COMMANDS = {f"scarlet-search {kind}": kind for kind in ("train", "evolve", "retrain")}  # in env.json
+TRAININGS = ("train", "evolve", "retrain")  # that keep their options in config.yaml, and their command in env.json
 
 Table = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one command left in a folder; a folder can hold the runs of several.
-
-    Args:
-        label: Its path below the folder that all runs of the report share.
-    """
+    """What one command left in a folder; a folder can hold the runs of several."""
 
     kind: str
     path: Path
-    label: str
+    label: str  # the path below the folder that all runs of the report share
     _read: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -84,11 +81,9 @@ class Run:
             first = lines.readline()
         return int(parse_json(first, str(file))["images"]) if first.endswith("\n") else 0
 
-    def holdout_top1(self) -> float | None:
-        """Top-1 of a trained network after the last epoch: of its weights or their moving average, the better one."""
-        columns = {key: values for key, values in self.table("metrics.csv").items() if len(values)}
-        last = [float(values[-1]) for key, values in columns.items() if key.endswith("holdout_top1")]
-        return max(filter(np.isfinite, last), default=None)
+    def measured(self) -> dict[str, float]:
+        """What a training measured of its network, as `networks.measured` reads it."""
+        return self._once(measured, lambda: measured(self.path))
 
     def _once(self, key: Any, read: Callable[[], Any]) -> Any:
         if key not in self._read:
@@ -147,8 +142,8 @@ def _kinds(folder: Path) -> Iterator[str]:
     """The commands whose files a folder holds. Those with an environment have written their name into it."""
     if (path := folder / "env.json").is_file():
         environment = read_json(path)
-        if isinstance(environment, dict) and environment.get("command") in _COMMANDS:
-            yield _COMMANDS[environment["command"]]
+        command = environment.get("command") if isinstance(environment, dict) else ""
+        yield from (kind for kind in TRAININGS if command == f"scarlet-search {kind}")
     if any(folder.glob("rank_*.csv")):
         yield "rank"
     if (folder / latency_table.NAME).is_file():

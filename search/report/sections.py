@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Plot
 from scarlet_models.inspection.plotting import Image, render
 from scarlet_models.search.retraining.export import LATENCY
 from scarlet_models.search.scoring.figures import draw_ranking
-from scarlet_models.search.scoring.ranking import Estimate
+from scarlet_models.search.scoring.ranking import WORTH, Estimate
 from scarlet_models.terminal import short
 
 from . import figures
@@ -116,10 +116,8 @@ def ranking(run: Run, _: Context) -> Section:
         caption, title = say("ranking_figure", report), say("tau", report)
         drawn.append(draw(run, path.stem, caption, draw_ranking, *data, report["batch_norm"], title))
         for row in report["top_k"]:
-            values = [amount(row[key]) for key in ("best", "regret", "mean", "mean_regret")]
-            rows.append([f"{report['batch_norm']}, top {row['k']}", *values])
-    columns = ("supernet's best", ">best of them", ">regret", ">their mean", ">regret of the mean")
-    return Section("Ranking", run.label, text, drawn, [Listing(columns, rows)])
+            rows.append([f"{report['batch_norm']}, top {row['k']}", *(amount(row[key]) for key in WORTH)])
+    return Section("Ranking", run.label, text, drawn, [Listing(("supernet's best", *WORTH.values()), rows)])
 
 
 def latency(run: Run, _: Context) -> Section:
@@ -134,7 +132,7 @@ def latency(run: Run, _: Context) -> Section:
 def training(run: Run, _: Context) -> Section:
     """The section of a run of retrain."""
     epochs = len(run.table("metrics.csv").get("epoch", ()))
-    text = say("training", run.config(), epochs, run.holdout_top1(), run.json("final.json"))
+    text = say("training", run.config(), epochs, run.measured().get("holdout_top1"), run.json("final.json"))
     top1 = {"train_top1": "training", "holdout_top1": "held out", "ema_holdout_top1": "held out, moving average"}
     loss = ("Mean loss of the training images by epoch.", "Training loss", {"train_loss": "training"})
     drawn = _curves(run, "epoch", loss=loss, top1=(say("training_top1"), "Top-1", top1))
@@ -160,8 +158,7 @@ def trained(run: Run, context: Context) -> Section:
 def _trained_row(network: Mapping[str, Any], run: Run, context: Context) -> list[str]:
     folder = (run.path / network["stage"]).resolve()
     own = next((other for other in context.of("retrain") if other.path.resolve() == folder), None)
-    tested = (own and own.json("final.json")) or {}
-    measured = [network.get("accuracy"), own.holdout_top1() if own else None, tested.get("top1")]
-    costs = [amount(network.get(key), key) for key in ("macs", "params")]
+    found = {**network, **(own.measured() if own else {})}
+    figures = [amount(found.get(key), key) for key in ("macs", "params", "accuracy", "holdout_top1", "test_top1")]
     within = "" if network["role"] == "picked" else " within the same limits"
-    return [network["role"] + within, *costs, *(amount(value) for value in measured), network["genotype"]]
+    return [network["role"] + within, *figures, network["genotype"]]

@@ -69,13 +69,9 @@ def _search(run: Run | None) -> Iterator[Tile]:
 
 def _accuracy(run: Run | None, scored: Mapping[str, Any] | None) -> Iterator[Tile]:
     """Top-1 of the best known kind: of test images, of held-out ones, by the search's scores; the others below it."""
-    final = (run and run.json("final.json")) or {}
-    figures = {
-        "test": final.get("top1"),
-        "held out": run and run.holdout_top1(),
-        "by the search's scores": scored and scored.get("accuracy"),
-    }
-    known = [(kind, f"{value:.2f}%") for kind, value in figures.items() if value is not None]
+    found = {**(scored or {}), **(run.measured() if run else {})}
+    kinds = {"test": "test_top1", "held out": "holdout_top1", "by the search's scores": "accuracy"}
+    known = [(kind, f"{value:.2f}%") for kind, key in kinds.items() if (value := found.get(key)) is not None]
     if known:
         (kind, value), *others = known
         yield f"Top-1, {kind}", value, "; ".join(map(" ".join, others))

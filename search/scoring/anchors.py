@@ -46,11 +46,9 @@ def load_anchors(path: str, space: SearchSpace) -> dict[Genotype, float]:
 
 
 class Anchors:
-    """Predicts accuracies from scores and genotypes, with and without the supernet.
+    """Predicts accuracies from scores and genotypes, and for comparison from one of them alone.
 
-    Attributes:
-        regressions: "anchored" from scores and genotypes, "score" from scores alone, "genotype" from genotypes alone.
-        better: Whether the anchored regression predicts the anchors better than that from scores alone.
+    `better` tells whether the genotypes help: whether the scores alone predict the anchors worse in cross-validation.
     """
 
     def __init__(self, known: Mapping[Genotype, float], scores: Sequence[Score]) -> None:

@@ -1,12 +1,12 @@
 """Figures of rankings and similarities."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from scarlet_models.inspection.plotting import annotate_cells, new_axes, ramp, theme, themed
-from scarlet_models.space.space import SearchSpace
 
 
 @themed
@@ -40,12 +40,14 @@ def draw_similarity(labels: Sequence[str], tables: Mapping[str, np.ndarray], tit
 
 
 @themed
-def draw_similarity_by_layer(space: SearchSpace, lines: Mapping[str, Mapping[str, Sequence[float | None]]]) -> Figure:
-    """Mean similarities layer by layer; `lines` has each layer's value, or None, by supernet and label."""
+def draw_similarity_by_layer(summary: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Mean similarities layer by layer, from what `similarity.summarize` says of each, by supernet."""
     figure, axes = new_axes(x="layer", y="mean cosine similarity", size=(7, 4))
-    for (name, values), colour in zip(lines.items(), theme().colours, strict=False):
-        for style, (label, means) in zip(("o-", "x--"), values.items(), strict=True):
-            axes.plot(np.array(means, float), style, color=colour, label=f"{name}: {label}")
-    axes.set_xticks(range(len(space.layers)))
+    lines = (("o-", "identity to blocks", "identity_to_blocks"), ("x--", "blocks", "between_blocks"))
+    for (name, layers), colour in zip(summary.items(), theme().colours, strict=False):
+        for style, label, key in lines:
+            means = np.array([layer[key] for layer in layers], float)
+            axes.plot(means, style, color=colour, label=f"{name}: {label}")
+        axes.set_xticks(range(len(layers)))
     figure.legend(loc="outside lower center", ncols=2)
     return figure

@@ -43,11 +43,7 @@ class TrainedSupernet(NamedTuple):
 
 
 def open_supernet(source: Supernet | str | Path) -> TrainedSupernet:
-    """A trained supernet from its folder, its file, the name of one that ships, or a Supernet that was loaded.
-
-    Raises:
-        UserError: There is no such supernet, or it has no record of its training.
-    """
+    """A trained supernet from its folder, its file, the name of one that ships, or a Supernet that was loaded."""
     if not isinstance(source, Supernet):
         return TrainedSupernet(*load_supernet(source), str(source), folder_of(source))
     if source.info is None:

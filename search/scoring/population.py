@@ -48,16 +48,11 @@ class Node:
 
 
 class Trie:
-    """Paths of a supernet as a tree: the stem is its root, and a head of its own is each path's leaf.
+    """Distinct paths of a supernet as a tree: the stem is its root, and a head of its own is each path's leaf.
 
     A node runs its module in eval mode with the supernet's parameters, but has buffers of its own. `norms` are the
-    batch norms of all nodes.
-
-    Args:
-        net: The supernet.
-        candidates: Distinct paths.
-        dtype: Of features and of convolutions; reduced precision works with copies.
-        fold: In reduced precision, fold the running statistics into the convolutions; `norms` is empty then.
+    batch norms of all nodes. With a reduced `dtype`, features and copies of the convolutions have it; `fold` then folds
+    running statistics into the convolutions, and `norms` is empty.
     """
 
     def __init__(
@@ -131,9 +126,6 @@ class PopulationEvaluator:
         score_cache: Scores measured before, and the place for new ones. Under torchrun only that of rank 0 counts.
         world: The processes that share the paths; each reads all the data.
         progress: Show a progress bar with the remaining time.
-
-    Raises:
-        UserError: `chunk` is not positive, or there are no images.
     """
 
     def __init__(
@@ -164,10 +156,7 @@ class PopulationEvaluator:
         """Score each genotype; the scores come back in order, on every rank.
 
         A genotype that occurs twice, or is in the score cache, is not measured again. The scores of a chunk are ready
-        together and then go to the score cache.
-
-        Raises:
-            UserError: a genotype is not in the space.
+        together and then go to the score cache. A UserError if a genotype is not in the space.
         """
         wanted = [Genotype.parse(genotype, self.net.space) for genotype in genotypes]
         known = self.score_cache.known if self.score_cache else {}

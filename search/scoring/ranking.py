@@ -39,6 +39,9 @@ class TopK(NamedTuple):
     mean_regret: float
 
 
+WORTH = {"best": ">best of them", "regret": ">regret", "mean": ">their mean", "mean_regret": ">regret of the mean"}
+
+
 def kendall(predicted: np.ndarray, known: np.ndarray) -> float:
     """Kendall's tau-b, which accounts for ties; NaN where one side is constant."""
     return float(stats.kendalltau(predicted, known).statistic)

@@ -31,10 +31,7 @@ class ScoreCache:
 
     Each line is a JSON object: `genotype`, `top1`, `loss`, `images`, the conditions (plain data: weights, images, batch
     norm), and `check`, which shows damage. The file may hold lines of other conditions. A last line that a kill left
-    torn is dropped. This process becomes the owner of the file's folder.
-
-    Raises:
-        UserError: Another process owns the folder, the file cannot be read, or a line other than the last is damaged.
+    torn is dropped; another that is damaged is a UserError. This process becomes the owner of the file's folder.
     """
 
     def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
@@ -65,10 +62,6 @@ class ScoreCache:
                 raise UserError(f"{self.path}:{number}: not a measurement; remove this line to continue") from None
             if row == self.conditions:
                 self.known[choices] = score
-
-    def get(self, genotype: Genotype) -> Score | None:
-        """The score that was measured, or None."""
-        return self.known.get(genotype.choices)
 
     def add(self, genotype: Genotype, score: Score) -> None:
         """Append a measurement; it is on disk when this returns."""

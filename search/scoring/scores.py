@@ -101,7 +101,7 @@ class PathScores(Scores):
         """The scores of genotypes (N, layers)."""
         assert self.score_cache is not None
         wanted = [Genotype(tuple(row), self.space) for row in genotypes.tolist()]
-        if not all(map(self.score_cache.get, wanted)):
+        if not all(genotype.choices in self.score_cache.known for genotype in wanted):
             self.measuring = True
             self._measure(self.world.broadcast(wanted))
             self.measuring = False

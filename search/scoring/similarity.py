@@ -1,8 +1,4 @@
-"""Cosine similarity of the outputs of a layer's choices, as in Figure 1 of SCARLET-NAS.
-
-The choices of a layer get the same input: the output of the layer before it on a random path. The outputs of two
-choices for one image are compared as flattened maps. The similarity of a pair is the mean over images and paths.
-"""
+"""Cosine similarity of the outputs of a layer's choices: what `scarlet-search similarity` explains and draws."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -91,9 +87,9 @@ def summarize(space: SearchSpace, layer: int, table: np.ndarray) -> dict[str, An
 def write_similarities(
     folder: Path, space: SearchSpace, tables: Mapping[str, Tables], layer: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """Write similarity.csv (all layers), similarity.png (one layer) and similarity_layers.png (means of all layers).
+    """Write a table of all layers, a figure of one (-1: the first that may be an identity) and one of the means of all.
 
-    A `layer` of -1 is the first that may be an identity. Returns the summary of each layer, by supernet.
+    Returns the summary of each layer, by supernet.
     """
     if layer == -1:
         layer = next((one.index for one in space.layers if space.identity in one.choices and one.keeps_shape), 0)
@@ -110,9 +106,5 @@ def write_similarities(
     title = f"outputs of the choices of layer {layer}"
     save(draw_similarity(labels, one_layer, title), folder / "similarity.png")
     summary = {name: [summarize(space, i, table) for i, table in enumerate(layers)] for name, layers in tables.items()}
-    shown = {"identity to blocks": "identity_to_blocks", "blocks": "between_blocks"}
-    means = {
-        name: {label: [row[key] for row in rows] for label, key in shown.items()} for name, rows in summary.items()
-    }
-    save(draw_similarity_by_layer(space, means), folder / "similarity_layers.png")
+    save(draw_similarity_by_layer(summary), folder / "similarity_layers.png")
     return summary

@@ -28,10 +28,8 @@ def add_gradients(
 
     Each path runs forward and backward from the stem's output, whose gradients add up (in float32 or better, also under
     autocast). Then the stem runs backward once. The graph of a path is freed before the next path starts. `scale` gives
-    what to differentiate in a loss's place; `precision` is entered for the stem and for each path.
-
-    Returns:
-        The loss of each path, and how many images it classified correctly: float (paths,), detached.
+    what to differentiate in a loss's place; `precision` is entered for the stem and for each path. Returns the loss of
+    each path, and how many images it classified correctly: float (paths,), detached.
     """
     with precision:
         stem = net.stem(images)

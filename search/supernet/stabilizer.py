@@ -85,12 +85,9 @@ class FoldingError(UserError):
 def fold_stabilizers(links: Sequence[Link]) -> list[Link]:
     """Fold all stabilizers of a chain of blocks into its other modules, in place; a FoldingError says why not.
 
-    Args:
-        links: (name, module) of everything between the stem's activation and the head's batch norm: timm blocks,
-            `Stabilizer`s, and at the end the head's 1x1 convolution.
-
-    Returns:
-        The links without the stabilizers. In eval mode they compute the same output, up to rounding.
+    The links are name and module of everything between the stem's activation and the head's batch norm: timm blocks,
+    `Stabilizer`s, and at the end the head's 1x1 convolution. Returns those that are no stabilizers; in eval mode they
+    compute the same output, up to rounding.
     """
     ends = [i for i, (_, module) in enumerate(links) if not _keeps_shortcut(module)]
     for start, end in pairwise([-1, *ends]):

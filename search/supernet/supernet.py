@@ -113,11 +113,7 @@ class Supernet(nn.Module):
         return net.eval()
 
     def forward(self, images: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_chans, H, W) through one path.
-
-        Raises:
-            UserError: The genotype is not in the space.
-        """
+        """Logits (N, num_classes) of images (N, in_chans, H, W) through one path of the space; else a UserError."""
         return self.forward_path(self.stem(images), genotype)
 
     def forward_path(self, features: Tensor, genotype: Genotype | Sequence[int] | str) -> Tensor:

@@ -75,8 +75,7 @@ def train(options: SupernetOptions, world: World, command: str) -> tuple[Path, d
 def inherit_supernet(net: Supernet, source: str) -> dict[str, Any]:
     """Fill stem, head and every choice of a supernet from one trained network; stabilizers stay as they are.
 
-    Returns:
-        Mean and deviation of the images that the network expects.
+    Returns mean and deviation of the images that the network expects.
     """
     donor = load_donor(net.space, source)
     with torch.no_grad():

@@ -162,7 +162,7 @@ def test_a_score_out_of_range_is_refused(tmp_path: Path, score: Score) -> None:
 def test_a_loss_that_is_not_finite_is_kept_as_such(tmp_path: Path) -> None:
     path, genotype = tmp_path / "evaluations.jsonl", Genotype.parse("0,1,2,3,0", "mini")
     ScoreCache(path, {}).add(genotype, Score(50.0, float("inf"), 4))
-    found = ScoreCache(path, {}).get(genotype)
+    found = ScoreCache(path, {}).known.get(genotype.choices)
     assert found is not None and found.top1 == 50 and found.loss != found.loss
 
 

@@ -1,7 +1,5 @@
 """Data sets: folders and tars of images, and any that timm reads, as images and labels by index."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import logging
@@ -106,19 +104,16 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
             return read_image(content, upright=False) if isinstance(content, bytes) else content.convert("RGB")
         except _UNREADABLE as error:
             reason = getattr(error, "strerror", None) or first_line(error)
-            raise UserError(f"cannot read image {self.path(index)}: {reason}; mend or remove it") from error
+            roots = (getattr(each, "root", None) for each in (self._source, getattr(self._source, "reader", None)))
+            path = Path(next(filter(None, roots), ""), self.ids[index])
+            raise UserError(f"cannot read image {path}: {reason}; mend or remove it") from error
 
     @functools.cached_property
-    def decoded(self) -> Decoded | None:
+    def decoded(self) -> "Decoded | None":
         """The images as bytes, kept once they are read; None where they differ in size or are too many."""
         if self.size is None:
             return None
         return Decoded.within_limits(self.image, (len(self), *self.size[::-1], 3), self._folder)
-
-    def path(self, index: int) -> Path:
-        """An image's file, as far as that is known."""
-        reader = getattr(self._source, "reader", None)
-        return Path(getattr(self._source, "root", None) or getattr(reader, "root", None) or "", self.ids[index])
 
     def _content(self, index: int) -> Any:
         """The bytes of an image's file, or the image where only that is there."""
@@ -138,7 +133,9 @@ class Decoded:
         self._known = np.zeros(len(store), dtype=bool)
 
     @classmethod
-    def within_limits(cls, read: Callable[[int], Image.Image], shape: tuple[int, ...], folder: Path) -> Decoded | None:
+    def within_limits(
+        cls, read: Callable[[int], Image.Image], shape: tuple[int, ...], folder: Path
+    ) -> "Decoded | None":
         """Room for images of a shape (count, height, width, 3); None where there is too little."""
         size, ranks = int(np.prod(shape)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 8 << 30

@@ -53,8 +53,13 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
     known = (split, *(name for row in _SYNONYMS if split in row for name in row))
     found_split = next((path for name in known if (path := Path(data_dir, name)).exists()), None)
     root = found_split or Path(data_dir)
+    found, ignored = dict[str, Place](), Counter[str]()
     try:
-        found, ignored = _list_tar(root) if root.is_file() else _list_folder(root)
+        for path, place in _in_tar(root) if root.is_file() else _in_folder(root):
+            if place and path.suffix.lower() in SUFFIXES and path.name[0] != ".":  # systems put hidden files there
+                found[path.as_posix()] = place
+            else:
+                ignored[path.suffix.lower() or path.name] += 1
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"cannot read split {split!r} of {data_dir}: {first_line(error)}") from error
     names = sorted(found, key=natural_key)
@@ -70,26 +75,15 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
     return listing
 
 
-def _list_folder(root: Path) -> tuple[dict[str, Place], Counter[str]]:
-    """Follows links to folders, but not back to a folder that leads there."""
-    found, ignored = dict[str, Place](), Counter[str]()
+def _in_folder(root: Path) -> Iterator[tuple[PurePath, Place | None]]:
+    """The files below a folder. Follows links to folders, but not back to a folder that leads there."""
     for place, folders, files in os.walk(root, followlinks=True, onerror=_raise):
         folder = Path(place)
         if any(folder.samefile(above) for above in folder.parents if above.is_relative_to(root)):
             folders.clear()
             continue
         folders[:] = [name for name in folders if name[0] != "."]
-        for path in map(folder.joinpath, files):
-            if image := _place(path):
-                found[path.relative_to(root).as_posix()] = image
-            else:
-                ignored[path.suffix.lower() or path.name] += 1
-    return found, ignored
-
-
-def _is_image(path: PurePath) -> bool:
-    """By its name; hidden files are what systems put there."""
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "."
+        yield from ((path.relative_to(root), _place(path)) for path in map(folder.joinpath, files))
 
 
 def _raise(error: OSError) -> None:
@@ -97,9 +91,7 @@ def _raise(error: OSError) -> None:
 
 
 def _place(path: Path) -> Place | None:
-    """The place of an image; None for other files, and for FIFOs and devices, which may never end."""
-    if not _is_image(path):
-        return None
+    """The place of a file; None for FIFOs and devices, which may never end."""
     try:
         status = path.stat()
     except OSError:  # a broken link: reading it says so
@@ -108,16 +100,11 @@ def _place(path: Path) -> Place | None:
     return (0, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None
 
 
-def _list_tar(path: Path) -> tuple[dict[str, Place], Counter[str]]:
+def _in_tar(path: Path) -> Iterator[tuple[PurePath, Place]]:
     status = path.stat()
-    found, ignored = dict[str, Place](), Counter[str]()
     with tarfile.open(path, "r:") as archive:
         for name, offset, size in _members(archive, PurePosixPath(), 0):
-            if _is_image(name):
-                found[name.as_posix()] = offset, size, status.st_mtime_ns, status.st_ctime_ns
-            else:
-                ignored[name.suffix.lower() or name.name] += 1
-    return found, ignored
+            yield name, (offset, size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _members(archive: tarfile.TarFile, above: PurePosixPath, start: int) -> Iterator[tuple[PurePosixPath, int, int]]:

@@ -18,13 +18,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from stabilizer import find_cells
 
 from scarlet_models.errors import UserError
 from scarlet_models.files import owning
 from scarlet_models.models import scarlet_net
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions
-from scarlet_models.search.ablation.study import LOG, STAGES, VARIANTS, Study, find_cells, make_cells
+from scarlet_models.search.ablation.study import LOG, STAGES, VARIANTS, Study, make_cells
 from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights import save as saving

@@ -160,7 +160,7 @@ def test_measures_take_turns() -> None:
 def test_onnxruntime_runs_a_block_at_its_shape(dtype: Any, tolerance: float) -> None:
     block = Supernet(MINI, 3, stabilizer="skip").eval().choice(2, 0)
     features = torch.randn(1, 16, 8, 8)
-    output = as_program(block, features, LatencyOptions("mini", runtime="onnxruntime", dtype=dtype)).run(features)
+    output = as_program(block, features, LatencyOptions(space="mini", runtime="onnxruntime", dtype=dtype)).run(features)
     with torch.inference_mode():
         expected = block(features)
         assert (output - expected).square().mean() < tolerance * expected.square().mean()

@@ -98,7 +98,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "known.csv").write_text("genotype,accuracy\n" + "".join(f'"{g}",{a}\n' for g, a in sorted(known.items())))
     train.main(train.Options(**split, space="mini", epochs=2, eval_images=9, out=str(root / "train")))
     table = str(root / "latency")
-    latency.main(latency.Options("mini", rounds=1, validate=3, validation_rounds=1, out=table))
+    latency.main(latency.Options(space="mini", rounds=1, validate=3, validation_rounds=1, out=table))
     supernet = str(root / "train")
     rank.main(rank.Options(**held, supernet=supernet, known=str(root / "known.csv"), networks=9, bootstrap=9))
     search = {"supernet": supernet, "population": 6, "generations": 3, "latency_table": table, "max_macs": "1M"}

@@ -218,7 +218,7 @@ def test_what_cannot_be_folded_is_refused_without_words_for_programmers() -> Non
 
 def table_of_this_machine(path: Path, **other: object) -> LatencyTable:
     """A table of invented times that says it was measured here, but for `other` facts."""
-    facts = Bench(SearchSpace.load("mini"), LatencyOptions("mini", device="cpu")).facts()
+    facts = Bench(SearchSpace.load("mini"), LatencyOptions(space="mini", device="cpu")).facts()
     table = replace(invented_table(), facts={**facts, **other})
     table.save(path)
     return table

@@ -104,11 +104,11 @@ def test_the_score_cache_keeps_conditions_apart(tmp_path: Path) -> None:
     genotype = Genotype.parse("0,1,2,0,1", "mini")
     path = tmp_path / "new" / "evaluations.jsonl"
     score_cache = ScoreCache(path, {"supernet": "a"})
-    assert score_cache.get(genotype) is None
+    assert score_cache.known == {}
     score_cache.add(genotype, Score(1 / 3, 0.5, 9))
-    assert ScoreCache(path, {"supernet": "a"}).get(genotype) == score_cache.get(genotype) == Score(1 / 3, 0.5, 9)
-    assert ScoreCache(path, {"supernet": "b"}).get(genotype) is None
-    assert ScoreCache(path, {"supernet": "a", "dtype": "float64"}).get(genotype) is None
+    assert ScoreCache(path, {"supernet": "a"}).known == score_cache.known == {genotype.choices: Score(1 / 3, 0.5, 9)}
+    assert ScoreCache(path, {"supernet": "b"}).known == {}
+    assert ScoreCache(path, {"supernet": "a", "dtype": "float64"}).known == {}
 
 
 def test_the_score_cache_drops_a_torn_last_line_only(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_the_score_cache_drops_a_torn_last_line_only(tmp_path: Path) -> None:
     for end in range(len(whole) // 2 + 1, len(whole)):
         path.write_bytes(whole[:end])
         torn = ScoreCache(path, {"supernet": "a"})
-        assert (torn.get(first), torn.get(second)) == (high, None)
+        assert torn.known == {first.choices: high}
         torn.add(second, low)
         assert path.read_bytes() == whole
     path.write_bytes(b"{\n" + whole)
