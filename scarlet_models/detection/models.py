@@ -55,7 +55,7 @@ def build_features(
     if not 0 <= trainable_stages <= STAGES:
         raise UserError(f"there are 0 to {STAGES} trainable stages, not {trainable_stages}")
     chosen: Any = space
-    net = create(name, chosen, pretrained=weights_backbone, features_only=True, out_indices=tuple(taps))
+    net: Any = create(name, chosen, pretrained=weights_backbone, features_only=True, out_indices=tuple(taps))
     if frozen := STAGES - trainable_stages:
         last = net.feature_info.info[frozen - 1]["module"]
         layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]

@@ -141,6 +141,14 @@ def test_the_split_is_the_same_wherever_the_folder_lies(folder: Path, labelled: 
     assert len(hashes) == 1
 
 
+def test_a_split_may_be_a_tar_of_its_name(folder: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        _tar(tmp_path / f"{split}.tar", {split: folder / split})
+    options = DataOptions(data_dir=str(tmp_path))
+    assert LabelledImages(options, "train").ids == LabelledImages(DataOptions(data_dir=str(folder)), "train").ids
+    assert LabelledImages(options, "validation").where.endswith("split validation")
+
+
 def test_a_tar_reads_as_the_folder_it_was_made_of(folder: Path, labelled: LabelledImages, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "train.tar", "w") as tar:
         for name in CLASSES:

@@ -46,20 +46,21 @@ class Listing:
 
 
 def list_images(data_dir: str, split: str, flag: str) -> Listing:
-    """The images of a split: a folder or tar in data_dir, also by timm's synonyms; else data_dir is the split.
+    """The images of a split: a folder or tar in data_dir, also by timm's synonyms, also without ".tar"; else data_dir.
 
     A UserError says, with the `flag` that names the split, why there is none to be used.
     """
     known = (split, *(name for row in _SYNONYMS if split in row for name in row))
-    found_split = next((path for name in known if (path := Path(data_dir, name)).exists()), None)
+    paths = (Path(data_dir, name + ending) for name in known for ending in ("", ".tar"))
+    found_split = next((path for path in paths if path.exists()), None)
     root = found_split or Path(data_dir)
     found, ignored = dict[str, Place](), Counter[str]()
     try:
-        for path, place in _in_tar(root) if root.is_file() else _in_folder(root):
-            if place and path.suffix.lower() in SUFFIXES and path.name[0] != ".":  # systems put hidden files there
-                found[path.as_posix()] = place
+        for file, place in _in_tar(root) if root.is_file() else _in_folder(root):
+            if place and file.suffix.lower() in SUFFIXES and file.name[0] != ".":  # systems put hidden files there
+                found[file.as_posix()] = place
             else:
-                ignored[path.suffix.lower() or path.name] += 1
+                ignored[file.suffix.lower() or file.name] += 1
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"cannot read split {split!r} of {data_dir}: {first_line(error)}") from error
     names = sorted(found, key=natural_key)
