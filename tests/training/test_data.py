@@ -143,7 +143,7 @@ def test_the_split_is_the_same_wherever_the_folder_lies(folder: Path, labelled: 
 
 def test_a_split_may_be_a_tar_of_its_name(folder: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
-        _tar(tmp_path / f"{split}.tar", {split: folder / split})
+        _tar(tmp_path / f"{split}.tar", {name: folder / split / name for name in CLASSES})
     options = DataOptions(data_dir=str(tmp_path))
     assert LabelledImages(options, "train").ids == LabelledImages(DataOptions(data_dir=str(folder)), "train").ids
     assert LabelledImages(options, "validation").where.endswith("split validation")
