@@ -17,6 +17,7 @@ class Trained(NamedTuple):
         hub_id: The data set's id on the Hugging Face Hub.
         classes: Names of the classes, in the order of the outputs.
         described: Readable names of the classes, where they are others.
+        crop_pct: Share of the resized image that evaluation looks at.
         accuracies: Top-1 and top-5 of each network on the validation or test images, in percent.
     """
 
@@ -24,13 +25,14 @@ class Trained(NamedTuple):
     hub_id: str
     classes: tuple[str, ...]
     described: dict[str, str] | None = None
+    crop_pct: float = 1.0
     accuracies: dict[str, list[float]] = {}  # noqa: RUF012  # a NamedTuple's defaults are its own; nothing writes to it
 
     def cfg(self) -> dict[str, Any]:
         """The entries of timm's pretrained cfg that are not those of the published weights."""
         return {
             "num_classes": len(self.classes),
-            "crop_pct": 1.0,
+            "crop_pct": self.crop_pct,
             "interpolation": "bicubic",
             "label_names": self.classes,
             "label_descriptions": self.described,
@@ -45,6 +47,7 @@ TRAINED = {
         "zh-plus/tiny-imagenet",
         tuple(_TINY["classes"]),
         _TINY["classes"],
+        0.875,
         _TINY["validation"],
     ),
     "c10": Trained(

@@ -61,7 +61,7 @@ def test_plain_pretrained_is_else_what_ships_with_a_warning(folders: Folders, fa
     assert (model.num_classes, model.pretrained_cfg["tag"]) == (200, "tiny_in")
     assert class_names(model)[30] == "tabby"
     config = resolve_model_data_config(model)
-    assert (config["input_size"], config["crop_pct"], config["interpolation"]) == ((3, 64, 64), 1.0, "bicubic")
+    assert (config["input_size"], config["crop_pct"], config["interpolation"]) == ((3, 64, 64), 0.875, "bicubic")
 
 
 def test_the_store_comes_before_the_package(folders: Folders, fake: Fake) -> None:
