@@ -16,7 +16,7 @@ def scarlet_a(pretrained: bool = False, **kwargs: typing.Any) -> nn.Module:
     """SCARLET-A: 365M MACs at 224 px, 6.7M params.
 
     pretrained=True takes the published ImageNet weights if they are in the local store (`scarlet-models convert`), else
-    the CIFAR-10 weights that come with this repository, with a warning; pretrained_cfg="c10" takes those without. Other
+    those that come with this repository, with a warning; pretrained_cfg="tiny_in" takes those without. Other
     arguments are timm's: num_classes, in_chans, features_only, out_indices, output_stride, drop_rate, ...
     """
     return _create("scarlet_a", pretrained, **kwargs)

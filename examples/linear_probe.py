@@ -21,7 +21,7 @@ import scarlet_models  # noqa: F401  registers the networks with timm
 @torch.inference_mode()
 def extract(images: Path, split: str) -> tuple[Tensor, Tensor]:
     """Features (N, 1280) of a split's images, and their labels (N,)."""
-    model = timm.create_model("scarlet_a.c10", pretrained=True, num_classes=0).eval()
+    model = timm.create_model("scarlet_a.tiny_in", pretrained=True, num_classes=0).eval()
     transform = create_transform(**resolve_model_data_config(model))
     data = create_dataset("", root=str(images), split=split, transform=transform)
     batches = [(model(pixels), labels) for pixels, labels in DataLoader(data, batch_size=64)]

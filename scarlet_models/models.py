@@ -20,6 +20,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.space.released import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import resolve as weights
+from scarlet_models.weights.shipped import PUBLISHED, PUBLISHED_URL, SHIPPED, TRAINED
 from scarlet_models.weights.store import registered_file
 
 __all__ = ["GENOTYPES", "ScarletFeatures", "ScarletNet"]
@@ -60,7 +61,7 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
         "first_conv": "conv_stem",
         "classifier": "classifier",
         "license": "apache-2.0",
-        "origin_url": weights.PUBLISHED_URL,
+        "origin_url": PUBLISHED_URL,
         "paper_name": "SCARLET-NAS: Bridging the Gap between Stability and Scalability in Weight-sharing Neural "
         "Architecture Search",
         "paper_ids": "arXiv:1908.06022",
@@ -70,18 +71,11 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
 
 def _cfgs(name: str) -> dict[str, Any]:
     """The cfgs of a released network. The published weights carry no licence, and ours were trained here."""
-    published = _cfg(license="unknown", file=registered_file(name, weights.PUBLISHED))
-    c10 = _cfg(
-        64,
-        num_classes=10,
-        crop_pct=1.0,
-        interpolation="bicubic",
-        label_names=weights.CIFAR10_CLASSES,
-        origin_url=None,
-        file=registered_file(name, weights.SHIPPED),
-    )
+    published = _cfg(license="unknown", file=registered_file(name, PUBLISHED))
+    tag = SHIPPED[name]
+    shipped = _cfg(64, **TRAINED[tag].cfg(), file=registered_file(name, tag))
     # The published one last: timm makes the first tag with weights the default, unless a starred one follows.
-    return {f"{name}.c10": c10, f"{name}.xiaomi_in1k*": published}
+    return {f"{name}.{tag}": shipped, f"{name}.{PUBLISHED}*": published}
 
 
 default_cfgs = generate_default_cfgs(

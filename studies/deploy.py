@@ -197,7 +197,9 @@ def draw() -> Figure:
             x, y = float(row["milliseconds"]), float(row["published_top1"])
             panel.plot(x, y, "o", color=colour, fillstyle="full" if row["dtype"] == "int8" else "none")
             if row["dtype"] == "fp32":
-                panel.annotate(row["network"], (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7)
+                above = row["network"].startswith("scarlet")  # so that names do not overlap
+                place: Any = {"xytext": (0, 7), "ha": "center"} if above else {"xytext": (5, -10)}
+                panel.annotate(row["network"], (x, y), textcoords="offset points", fontsize=7, **place)
         panel.set(title=f"{runtime}: fp32 (open), int8 (filled)", xlabel="latency (ms), 1 image of 224 px, 1 thread")
         panel.margins(x=0.25)
     panels[0].set_ylabel("published ImageNet top-1 of fp32 (%)")

@@ -45,8 +45,8 @@ def test_transformers_timm_backbone_gives_the_maps() -> None:
 
 def test_transformers_timm_backbone_takes_the_shipped_weights() -> None:
     transformers = pytest.importorskip("transformers")  # of the extra integrations
-    backbone = transformers.TimmBackbone.from_pretrained("scarlet_a.c10", out_indices=[2, 3, 4]).eval()
-    net = timm.create_model("scarlet_a.c10", pretrained=True, features_only=True, out_indices=[2, 3, 4]).eval()
+    backbone = transformers.TimmBackbone.from_pretrained("scarlet_a.tiny_in", out_indices=[2, 3, 4]).eval()
+    net = timm.create_model("scarlet_a.tiny_in", pretrained=True, features_only=True, out_indices=[2, 3, 4]).eval()
     for mine, theirs in zip(net.parameters(), backbone.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     backbone._backbone.load_state_dict(net.state_dict())  # transformers 5.24 resets batch norms' running statistics

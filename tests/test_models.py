@@ -19,9 +19,11 @@ import scarlet_models
 from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.weights.shipped import SHIPPED, TRAINED
 
 MINI = "2,3,1,0,3"
 MACRO = "0,1,2,0,1,2,0,0"
+OURS = {f"{name}.{tag}": len(TRAINED[tag].classes) for name, tag in SHIPPED.items()}
 MODELS: dict[str, dict[str, Any]] = {
     "scarlet_a": {},
     "scarlet_b": {},
@@ -89,17 +91,17 @@ def test_published_logits(shared: Any) -> None:
     assert (logits[:, :16] - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("name", [*MODELS, *SMALL, *(f"{name}.c10" for name in GENOTYPES)])
+@pytest.mark.parametrize("name", [*MODELS, *SMALL, *OURS])
 def test_default_cfg_describes_the_model(name: str) -> None:
     with torch.device("meta"):
-        model = timm.create_model(name, pretrained_cfg=None) if name.endswith(".c10") else create(name)
+        model = timm.create_model(name, pretrained_cfg=None) if name in OURS else create(name)
         features = model.forward_features(torch.zeros(1, *model.pretrained_cfg["input_size"]))
     cfg = model.pretrained_cfg
     assert {cfg["first_conv"] + ".weight", cfg["classifier"] + ".weight"} <= set(model.state_dict())
-    assert cfg["num_classes"] == model.num_classes == (10 if name.endswith(".c10") else cfg["num_classes"])
+    assert cfg["num_classes"] == model.num_classes == OURS.get(name, cfg["num_classes"])
     assert cfg["paper_ids"] == "arXiv:1908.06022" and cfg["paper_name"].endswith("Neural Architecture Search")
     assert cfg["license"] == ("unknown" if cfg.get("tag") == "xiaomi_in1k" else "apache-2.0")
-    assert bool(cfg.get("origin_url")) is not name.endswith(".c10")  # trained here
+    assert bool(cfg.get("origin_url")) is (name not in OURS)  # trained here
     assert features.shape[1:] == (model.num_features, *cfg["pool_size"])
 
 
@@ -328,9 +330,9 @@ def test_deepcopy_and_pickle_free_state() -> None:
 
 def test_registered_with_timm() -> None:
     assert set(MODELS) <= set(timm.list_models("scarlet_*"))
-    assert {"scarlet_a.xiaomi_in1k", "scarlet_a.c10"} <= set(timm.list_models("scarlet_a*", include_tags=True))
+    assert {"scarlet_a.xiaomi_in1k", "scarlet_a.tiny_in"} <= set(timm.list_models("scarlet_a*", include_tags=True))
     assert timm.get_pretrained_cfg("scarlet_a.xiaomi_in1k").origin_url
-    assert timm.get_pretrained_cfg("scarlet_a.c10").origin_url is None  # trained here
+    assert timm.get_pretrained_cfg("scarlet_a.tiny_in").origin_url is None  # trained here
     data = timm.data.resolve_model_data_config(create("scarlet_a"))
     assert data["input_size"] == (3, 224, 224) and data["crop_pct"] == 0.875
 

@@ -19,7 +19,7 @@ DATA = (
     "space/spaces/scarlet.yaml",
     "space/spaces/mini.yaml",
     "weights/manifest.json",
-    "weights/scarlet_a.c10.safetensors",
+    "weights/scarlet_a.tiny_in.safetensors",
     "weights/scarlet_b.c10.safetensors",
     "weights/scarlet_c.c10.safetensors",
     "py.typed",

@@ -15,11 +15,11 @@ import pytest
 
 from scarlet_models import cli
 from scarlet_models.files import sha256_of
+from scarlet_models.weights.shipped import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 TRAINING = ROOT / "docs" / "training"
 RUNS = sorted(path.parent.name for path in TRAINING.glob("*/final.json"))
-SHIPPED = ("scarlet_a", "scarlet_b", "scarlet_c")
 
 
 def _final(run: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def _percentages(cell: str) -> list[float]:
 
 def _shipped(name: str) -> dict[str, Any]:
     """The figures of the run that the shipped weights come from."""
-    digest = sha256_of(ROOT / "scarlet_models" / "weights" / f"{name}.c10.safetensors")
+    digest = sha256_of(ROOT / "scarlet_models" / "weights" / f"{name}.{SHIPPED[name]}.safetensors")
     (final,) = (final for final in map(_final, RUNS) if final["weights_sha256"] == digest)
     return final
 
@@ -46,7 +46,8 @@ def _held_out(run: str) -> float:
 
 def _chosen_by_held_out_images(name: str) -> dict[str, Any]:
     """The figures of the phase that is best on held-out images."""
-    return _final(max((run for run in RUNS if run.startswith(name)), key=_held_out))
+    tried = "phase" if SHIPPED[name] == "c10" else SHIPPED[name]
+    return _final(max((run for run in RUNS if run.startswith(f"{name}_{tried}")), key=_held_out))
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -61,7 +62,7 @@ def test_a_training_is_listed_with_its_results(run: str) -> None:
 def test_pages_state_the_accuracy_of_the_weights_that_ship(name: str) -> None:
     final = _shipped(name)
     card, readme = (ROOT / "MODEL_CARD.md").read_text(), (ROOT / "README.md").read_text()
-    (row,) = re.findall(rf"^\| `{name}\.c10` \|.*$", card, re.MULTILINE)
+    (row,) = re.findall(rf"^\| `{name}\.{SHIPPED[name]}` \|.*$", card, re.MULTILINE)
     assert f"**{final['top1']:.2f} / {final['top5']:.2f}**" in row
     by_rule = _chosen_by_held_out_images(name)
     assert by_rule["weights_sha256"] == final["weights_sha256"] or f"{by_rule['top1']:.2f}%" in card
@@ -80,11 +81,17 @@ def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_model_cards_command_gives_its_figures(
-    name: str, cifar10: Path, capsys: pytest.CaptureFixture[str]
+    name: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = re.search(rf"^scarlet-models (evaluate {name}\.c10 .*)$", (ROOT / "MODEL_CARD.md").read_text(), re.M)
+    if SHIPPED[name] == "tiny_in":
+        if not (images := os.environ.get("SCARLET_TINY_IMAGENET")):
+            pytest.skip("set SCARLET_TINY_IMAGENET to a folder with Tiny-ImageNet's val/WNID/*.JPEG")
+    else:
+        images = str(request.getfixturevalue("cifar10"))
+    tagged = rf"{name}\.{SHIPPED[name]}"
+    command = re.search(rf"^scarlet-models (evaluate {tagged} .*)$", (ROOT / "MODEL_CARD.md").read_text(), re.M)
     assert command is not None
-    arguments = [str(cifar10) if word == "cifar10" else word for word in command[1].split()]
+    arguments = [images if word in ("cifar10", "tiny_imagenet") else word for word in command[1].split()]
     assert cli.main([*arguments, "--json", "--workers", "0"]) == 0
     measured, final = json.loads(capsys.readouterr().out), _shipped(name)
     assert measured["images"] == 10_000

@@ -14,7 +14,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.options import DeviceOptions, option
 from scarlet_models.terminal import console
 
-EXAMPLE = """  scarlet-models classify cat.jpg holiday/ --model scarlet_a.c10
+EXAMPLE = """  scarlet-models classify cat.jpg holiday/ --model scarlet_a.tiny_in
   curl -s https://example.org/cat.jpg | scarlet-models classify - --top-k 3
   scarlet-models classify photos/ --model local-dir:runs/a/exported/a --json > classes.jsonl"""
 

@@ -36,7 +36,7 @@ def main(options: Options) -> None:
     from scarlet_models.parsing import next_line
     from scarlet_models.weights.convert import convert
     from scarlet_models.weights.install import install
-    from scarlet_models.weights.resolve import PUBLISHED
+    from scarlet_models.weights.shipped import PUBLISHED
 
     name, tensors = convert(Path(options.checkpoint))
     tag, data = f"{name}.{PUBLISHED}", safetensors.torch.save(tensors, metadata={"format": "pt"})

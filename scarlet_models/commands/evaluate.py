@@ -11,7 +11,8 @@ from pathlib import Path
 from scarlet_models.training.options import EvaluateOptions as Options
 
 EXAMPLE = """  scarlet-models evaluate runs/mine/exported/mine --data-dir my_images
-  scarlet-models evaluate scarlet_a.c10 --data-dir cifar10 --test-split test --final --results-file results.csv"""
+  scarlet-models evaluate scarlet_a.tiny_in --data-dir tiny_imagenet --test-split val --final \\
+    --results-file results.csv"""
 
 
 def main(options: Options) -> None:

@@ -17,7 +17,7 @@ from scarlet_models.terminal import console, output, table
 if TYPE_CHECKING:
     from scarlet_models.export.network import Result
 
-EXAMPLE = """  scarlet-models export scarlet_a.c10
+EXAMPLE = """  scarlet-models export scarlet_a.tiny_in
   scarlet-models export runs/mine/exported/mine --format onnx-int8,executorch-int8 --calibration my_images/train \\
       --data-dir my_images --max-drop 1.0 --out models
   scarlet-models export 0,1,2,3,0 --space mini --no-pretrained --format pt2"""

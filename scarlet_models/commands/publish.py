@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scarlet_models.options import option
 
 EXAMPLE = """  scarlet-models publish runs/mine/exported/mine me/my-network
-  scarlet-models publish scarlet_a.c10 me/scarlet_a.c10 --private"""
+  scarlet-models publish scarlet_a.tiny_in me/scarlet_a.tiny_in --private"""
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Fine-tune or train any network of timm on a folder of images, and export it.
 
-A name with a tag (scarlet_a.c10) and a folder that was exported start from their weights, a plain name from random
+A name with a tag (scarlet_a.tiny_in) and a folder that was exported start from their weights, a plain name from random
 ones; a line printed first says which. Use one process for each GPU or CPU: start it plainly, or with torchrun. If
 interrupted, run the printed line: it goes on to the same result.
 """
@@ -10,7 +10,7 @@ import json
 from scarlet_models.parsing import next_line
 from scarlet_models.training.options import TrainOptions as Options
 
-EXAMPLE = """  scarlet-models train --model scarlet_a.c10 --data-dir my_images --epochs 10 --out runs/mine
+EXAMPLE = """  scarlet-models train --model scarlet_a.tiny_in --data-dir my_images --epochs 10 --out runs/mine
   scarlet-models train --config cifar10_cpu --model scarlet_a --data-dir cifar10 --out runs/a
   scarlet-models train --config runs/a/config.yaml --resume
   torchrun --nproc-per-node 8 --no-python scarlet-models train --config imagenet_mnasnet --data-dir imagenet"""

@@ -3,8 +3,8 @@
 list     show every tag, and whether its weights are in the store, in the package or not here
 dir      print the store's folder, which the environment variable SCARLET_HOME moves
 verify   compare every file in store and package with its sha256
-install  put safetensors files into the store, such as scarlet_a.c10.safetensors; or, with --name, the network that a
-         run has exported, rounded to float16 but for its batch norms
+install  put safetensors files into the store, such as scarlet_a.tiny_in.safetensors; or, with --name, the network that
+         a run has exported, rounded to float16 but for its batch norms
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from scarlet_models.options import JsonOptions, option
 from scarlet_models.terminal import output
 
 EXAMPLE = """  scarlet-models weights list
-  scarlet-models weights install scarlet_a.c10.safetensors
-  SCARLET_HOME=scarlet_models/weights scarlet-models weights install runs/a --name scarlet_a.c10"""
+  scarlet-models weights install scarlet_a.tiny_in.safetensors
+  SCARLET_HOME=scarlet_models/weights scarlet-models weights install runs/a --name scarlet_a.tiny_in"""
 
 
 @dataclass
@@ -50,7 +50,7 @@ def main(options: Options) -> None:
         if bad := [row["path"] for row in found if row["state"] != "ok"]:
             raise UserError(f"these files are not as listed: {', '.join(bad)}; remove them and install them again")
     elif not options.files:
-        raise UserError("install needs a file, such as scarlet_a.c10.safetensors")
+        raise UserError("install needs a file, such as scarlet_a.tiny_in.safetensors")
     elif options.name and len(options.files) > 1:
         raise UserError("--name is for one file")
     else:

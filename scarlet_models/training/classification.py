@@ -84,8 +84,8 @@ class TrainResult:
 def train(model: str | Path, data_dir: str | Path = "", **options: Any) -> TrainResult:
     """Fine-tunes or trains any network of timm on a folder of images, and exports it.
 
-    `train("scarlet_a.c10", "my_images", out="runs/mine", epochs=10)` is the command
-    `scarlet-models train --model scarlet_a.c10 --data-dir my_images --out runs/mine --epochs 10`.
+    `train("scarlet_a.tiny_in", "my_images", out="runs/mine", epochs=10)` is the command
+    `scarlet-models train --model scarlet_a.tiny_in --data-dir my_images --out runs/mine --epochs 10`.
 
     Args:
         model: A name that timm knows, or a folder that a training exported. A name with a tag and a folder start from

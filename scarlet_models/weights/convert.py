@@ -12,7 +12,7 @@ from scarlet_models.space.released import GENOTYPES
 from scarlet_models.space.space import Genotype
 
 from .install import shapes
-from .resolve import PUBLISHED
+from .shipped import PUBLISHED
 from .source import mismatch
 
 # Modules of the published networks -> modules of timm's. The separable convolution is timm's first block.

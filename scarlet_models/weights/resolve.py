@@ -13,11 +13,9 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
 
 from . import store
+from .shipped import PUBLISHED, PUBLISHED_URL, SHIPPED, TRAINED
 from .source import HUB, LOCAL, WEIGHTS, check_weights, discard, download, not_finite, read_config
 
-CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PUBLISHED, SHIPPED = "xiaomi_in1k", "c10"
-PUBLISHED_URL = "https://github.com/xiaomi-automl/SCARLET-NAS"
 _SOURCES = ("state_dict", "file", "url", "hf_hub_id")
 # timm leaves random what a cfg names here if it does not fit: no cfg may name other tensors.
 _OURS = {"classifier": "classifier", "first_conv": "conv_stem", "custom_load": False}
@@ -26,8 +24,8 @@ _OURS = {"classifier": "classifier", "first_conv": "conv_stem", "custom_load": F
 def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a model built with `pretrained=True`, with the weights of its tag found, checked and filled in.
 
-    Without a tag: the published ImageNet weights if they are in the store, else the CIFAR-10 weights that ship, with a
-    warning. An explicit tag, cfg or overlay wins.
+    Without a tag: the published ImageNet weights if they are in the store, else the weights that ship, with a warning.
+    An explicit tag, cfg or overlay wins.
     """
     cfg, overlay = kwargs.get("pretrained_cfg"), dict(kwargs.get("pretrained_cfg_overlay") or {})
     if any(overlay.get(source) for source in _SOURCES):  # those of the cfg must not come before it
@@ -39,13 +37,15 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if any(given.get(source) for source in _SOURCES):
         _check_given(given, cache_dir)
         return {**kwargs, "pretrained_cfg_overlay": overlay}
-    default = PUBLISHED if store.find(name, PUBLISHED) else SHIPPED
+    default = PUBLISHED if store.find(name, PUBLISHED) else SHIPPED.get(name)
     tag = default if not cfg else cfg if isinstance(cfg, str) else given.get("tag")
     path = _find_checked(name, tag, cache_dir, asked=bool(cfg))
-    if not cfg and tag == SHIPPED:
+    if not cfg and tag in TRAINED:
+        trained = TRAINED[tag]
         warnings.warn(
-            f"{name}: the published ImageNet weights are not here; these are {name}.{SHIPPED}, which this project "
-            f"trained on CIFAR-10 (10 classes, 64 px). For the ImageNet weights {_how_to_get(name, PUBLISHED)}",
+            f"{name}: the published ImageNet weights are not here; these are {name}.{tag}, which this project trained "
+            f"on {trained.data} ({len(trained.classes)} classes, 64 px). For the ImageNet weights "
+            f"{_how_to_get(name, PUBLISHED)}",
             stacklevel=4,
         )
     return {**kwargs, "pretrained_cfg": cfg or tag, "pretrained_cfg_overlay": {**overlay, "file": str(path)}}

@@ -16,6 +16,7 @@ from PIL import Image
 
 from scarlet_models.commands import benchmark
 from scarlet_models.inspection.counting import count
+from scarlet_models.weights.shipped import SHIPPED
 
 MINI = ["0,1,2,3,0", "--space", "mini"]
 
@@ -25,7 +26,7 @@ def test_list_names_every_model_with_its_cost(capsys: pytest.CaptureFixture[str]
     rows = {row["model"]: row for row in json.loads(out)}
     assert status == 0
     assert set(rows) == {"scarlet_a2", "scarlet_a4"} | {
-        f"scarlet_{v}.{t}" for v in "abc" for t in ("xiaomi_in1k", "c10")
+        f"{name}.{tag}" for name, shipped in SHIPPED.items() for tag in ("xiaomi_in1k", shipped)
     }
     assert (rows["scarlet_a.xiaomi_in1k"]["macs"], rows["scarlet_a.xiaomi_in1k"]["params"]) == (365_307_392, 6_707_720)
     assert rows["scarlet_b.c10"]["num_classes"] == 10 and rows["scarlet_b.c10"]["input_size"] == 64
@@ -83,8 +84,8 @@ def test_info_of_genotypes_and_sizes_as_json(capsys: pytest.CaptureFixture[str])
         (["benchmark", "scarlet_a", "--device", "tpu"], "--device tpu cannot be used here"),
         (["classify", "x.jpg", "--device", "meta"], "--device meta cannot be used here"),
         (["classify", "x.jpg", "--top-k", "0"], "--top-k: 0 is below 1"),
-        (["weights", "install", "--name", "scarlet_a.c10", "none.safetensors"], "cannot read none.safetensors"),
-        (["weights", "install", "none.safetensors", "--name", "scarlet_a.c10"], "cannot read none.safetensors"),
+        (["weights", "install", "--name", "scarlet_a.tiny_in", "none.safetensors"], "cannot read none.safetensors"),
+        (["weights", "install", "none.safetensors", "--name", "scarlet_a.tiny_in"], "cannot read none.safetensors"),
     ],
 )
 def test_users_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,7 +204,7 @@ def test_two_processes_train_and_measure_as_one_does(data: dict[str, str], tmp_p
 def test_it_learns_to_find_shapes_from_the_shipped_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = _options(write_shapes(tmp_path, 48), tmp_path / "run")
     options = dataclasses.replace(
-        options, model="scarlet_a.c10", pretrained=True, accumulate=1, epochs=30, val_every=30
+        options, model="scarlet_a.tiny_in", pretrained=True, accumulate=1, epochs=30, val_every=30
     )
     detect_train.main(dataclasses.replace(options, opt="adamw", lr=1e-3, clip_grad=10.0, json=True))
     assert json.loads(capsys.readouterr().out)["AP50"] > 0.5  # untrained ones have less than 0.2
@@ -227,8 +227,10 @@ def test_a_folder_holds_everything_that_the_detector_needs(whole: Options, tmp_p
 
 def test_a_detector_keeps_what_its_weights_were_trained_with(tmp_path: Path) -> None:
     """A backbone that starts from a folder with a mean of its own; without the folder it must still be known."""
-    released = timm.create_model("scarlet_a.c10", pretrained=True)
-    saving.save(released, tmp_path / "net", data_config={"mean": (0.1, 0.2, 0.3)}, label_names=[*"abcdefghij"])
+    released = timm.create_model("scarlet_a.tiny_in", pretrained=True)
+    saving.save(
+        released, tmp_path / "net", data_config={"mean": (0.1, 0.2, 0.3)}, label_names=list(map(str, range(200)))
+    )
     name, arguments = f"local-dir:{tmp_path / 'net'}", {"out_channels": 16, "extra_levels": 0, "score_thresh": 0.0}
     config = detectors.describe("retinanet", name, arguments, (64, 96), CATEGORIES)
     start = detectors.Detector(config, weights_from=name)

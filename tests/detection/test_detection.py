@@ -63,9 +63,9 @@ def test_frozen_stages_keep_their_statistics_while_the_others_learn_theirs() -> 
 
 
 def test_weights_of_the_backbone_are_the_packages() -> None:
-    with pytest.warns(UserWarning, match="CIFAR-10"):
+    with pytest.warns(UserWarning, match="Tiny-ImageNet"):
         one = ScarletFPN("scarlet_a", out_channels=8, weights_backbone=True)
-    with pytest.warns(UserWarning, match="CIFAR-10"):
+    with pytest.warns(UserWarning, match="Tiny-ImageNet"):
         other = ScarletFPN("scarlet_a", out_channels=8, weights_backbone=True)
     assert torch.equal(one.body.conv_stem.weight, other.body.conv_stem.weight)
 

@@ -17,7 +17,7 @@ from scarlet_models import models
 from scarlet_models.models import GENOTYPES
 from scarlet_models.weights.install import install
 
-IN1K, C10 = "scarlet_a.xiaomi_in1k", "scarlet_a.c10"
+IN1K, OURS = "scarlet_a.xiaomi_in1k", "scarlet_a.tiny_in"
 only_where_timm_forgets = pytest.mark.skipif(
     not hasattr(timm.models._registry, "_clear_model_entries"),
     reason="this timm goes on listing the tags of a model that is registered anew with others",
@@ -50,8 +50,8 @@ class Fake:
     """Content of fake files of weights."""
 
     in1k: bytes
-    c10: bytes
-    other_c10: bytes
+    ours: bytes
+    other: bytes
 
 
 @dataclass

@@ -34,4 +34,4 @@ def test_options_are_those_of_the_commands() -> None:
     with pytest.raises(TypeError, match="epoch"):
         train("scarlet_a", "images", epoch=3)
     with pytest.raises(TypeError, match="nosuch"):
-        evaluate("scarlet_a.c10", "images", nosuch=3)
+        evaluate("scarlet_a.tiny_in", "images", nosuch=3)

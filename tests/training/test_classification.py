@@ -410,9 +410,9 @@ def test_a_tag_starts_from_its_weights_and_a_plain_name_from_random_ones(
 
 
 def test_a_network_inherits_from_another_of_its_space(options: Options, capsys: pytest.CaptureFixture[str]) -> None:
-    run = _still(options, model="scarlet_c", inherit="scarlet_a.c10", model_args={})
-    assert _origin(run, capsys) == "scarlet_c starts from the weights of scarlet_a.c10, layer by layer"
-    donor = timm.create_model("scarlet_a.c10", pretrained=True).state_dict()
+    run = _still(options, model="scarlet_c", inherit="scarlet_a.tiny_in", model_args={})
+    assert _origin(run, capsys) == "scarlet_c starts from the weights of scarlet_a.tiny_in, layer by layer"
+    donor = timm.create_model("scarlet_a.tiny_in", pretrained=True).state_dict()
     _assert_starts_from(run, {"conv_stem.weight": donor["conv_stem.weight"]})
 
 
@@ -459,7 +459,10 @@ def test_a_network_is_not_trained_on_what_it_held_out_before(short: Options, who
         ({"model_args": {"in_chans": 1}}, "test_efficientnet cannot see such images"),
         ({"model_args": {"features_only": True}}, "it does not give each class a score"),
         ({"model": "test_vit"}, "test_vit cannot see such images"),
-        ({"model": "scarlet_a.c10", "inherit": "nosuch"}, "scarlet_a.c10 has weights of its own: leave --inherit out"),
+        (
+            {"model": "scarlet_a.tiny_in", "inherit": "nosuch"},
+            "scarlet_a.tiny_in has weights of its own: leave --inherit out",
+        ),
         ({"opt_args": {"nosuch": 1}}, "nosuch"),
         ({"batch_size": 9}, "even number"),
         ({"holdout": 1.5}, "--holdout"),

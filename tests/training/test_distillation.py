@@ -124,7 +124,7 @@ def test_it_resumes_with_the_same_teacher_only(options: Options, tmp_path: Path)
     ("teacher", "message"),
     [
         ("nosuch", "nosuch is neither an exported folder nor a network with weights"),
-        ("scarlet_a.c10", "scarlet_a.c10 knows 10 classes, the data has 3"),
+        ("scarlet_a.tiny_in", "scarlet_a.tiny_in knows 200 classes, the data has 3"),
         ("renamed", "knows other classes, or in another order: 'azure' where the data has 'blue'"),
         ("large", "large cannot see such images"),
     ],

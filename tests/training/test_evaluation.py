@@ -155,7 +155,7 @@ def test_what_cannot_be_scored_is_one_line(options: Options, tmp_path: Path) -> 
         ({"network": f"local-dir:{tmp_path / 'torn'}"}, f"{tmp_path / 'torn'}"),
         ({"network": "nowhere"}, "nowhere is neither an exported folder nor a network with weights"),
         ({"network": "scarlet_a2"}, "scarlet_a2 is neither an exported folder nor a network with weights"),
-        ({"network": "scarlet_a.c10"}, "scarlet_a.c10 knows 10 classes, the data has 3"),
+        ({"network": "scarlet_a.tiny_in"}, "scarlet_a.tiny_in knows 200 classes, the data has 3"),
         ({"holdout": 0.0}, "--holdout 0 leaves no images to score"),
     ]
     for change, message in cases:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-from helpers.weights import C10, IN1K, Fake, Folders, random_weights, refresh
+from helpers.weights import IN1K, OURS, Fake, Folders, random_weights, refresh
 
 from scarlet_models.weights import save as saving
 from scarlet_models.weights import store
@@ -15,7 +15,7 @@ from scarlet_models.weights import store
 
 @pytest.fixture(scope="module")
 def fake() -> Fake:
-    contents = [saving.half_precision(random_weights(name, seed)) for name, seed in ((IN1K, 1), (C10, 2), (C10, 3))]
+    contents = [saving.half_precision(random_weights(name, seed)) for name, seed in ((IN1K, 1), (OURS, 2), (OURS, 3))]
     return Fake(*(safetensors.torch.save(tensors, {"format": "pt"}) for tensors in contents))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import timm
 import yaml
 
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights.publish import card, escaped
+from scarlet_models.weights.shipped import TRAINED
 
 NAME = "<script>alert(1)</script> [x](javascript:y) `a` **b** \\ # | &amp;"
 
@@ -19,6 +21,20 @@ def test_a_card_says_what_the_network_is() -> None:
     for line in ("# scarlet\\_net", "- **Search space:** mini", "- **Input:** 48 x 48", "- **Top-1:** 12%", macs):
         assert line in text.splitlines()
     assert 'model = timm.create_model("hf-hub:me/net", pretrained=True).eval()' in text
+
+
+def test_the_card_of_weights_trained_here_states_their_accuracies(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = TRAINED["tiny_in"]._replace(accuracies={"scarlet_a": [50.5, 75.25]})
+    monkeypatch.setitem(TRAINED, "tiny_in", trained)
+    _, front, text = card(timm.create_model("scarlet_a.tiny_in"), "hf-hub:me/net").split("---\n", 2)
+    (entry,) = yaml.safe_load(front)["model-index"]
+    (result,) = entry["results"]
+    assert (entry["name"], result["dataset"]["name"]) == ("scarlet_a", "Tiny-ImageNet")
+    assert {metric["type"]: metric["value"] for metric in result["metrics"]} == {
+        "accuracy": 0.505,
+        "top-5-accuracy": 0.7525,
+    }
+    assert "not commercial" in text
 
 
 def test_names_are_escaped() -> None:

@@ -90,6 +90,6 @@ def test_from_an_exported_folder_with_other_classes(tmp_path: Path) -> None:
 
 def test_networks_of_two_spaces_are_refused() -> None:
     with pytest.raises(UserError, match="no network of the space 'mini'"):
-        inherit_from(settled_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_a.c10")
+        inherit_from(settled_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_a.tiny_in")
     with pytest.raises(UserError, match="no network"):
         inherit_from(settled_net("1,3,1,1,1"), "1,3,1,1,1", "mini", "scarlet_z")

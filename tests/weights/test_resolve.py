@@ -12,8 +12,8 @@ import safetensors.torch
 import timm
 import torch
 from helpers.weights import (
-    C10,
     IN1K,
+    OURS,
     Fake,
     Folders,
     create,
@@ -27,6 +27,7 @@ from helpers.weights import (
 from timm.data import resolve_model_data_config
 
 from scarlet_models import UserError
+from scarlet_models.inference import class_names
 from scarlet_models.weights.install import install
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def test_without_pretrained_there_are_1000_classes_at_224_px() -> None:
 
 
 def test_plain_pretrained_is_the_published_weights_if_they_are_in_the_store(folders: Folders, fake: Fake) -> None:
-    folders.ship(C10, fake.c10)
+    folders.ship(OURS, fake.ours)
     install(fake.in1k, IN1K)
     model = create()
     assert holds(model, fake.in1k)
@@ -51,22 +52,23 @@ def test_plain_pretrained_is_the_published_weights_if_they_are_in_the_store(fold
     assert resolve_model_data_config(model)["input_size"] == (3, 224, 224)
 
 
-def test_plain_pretrained_is_else_c10_with_a_warning(folders: Folders, fake: Fake) -> None:
-    folders.ship(C10, fake.c10)
-    with pytest.warns(UserWarning, match=r"scarlet_a\.c10.*CIFAR-10.*ScarletA\.pth\.tar.*convert .* --install"):
+def test_plain_pretrained_is_else_what_ships_with_a_warning(folders: Folders, fake: Fake) -> None:
+    folders.ship(OURS, fake.ours)
+    said = r"scarlet_a\.tiny_in.*Tiny-ImageNet \(200 classes.*ScarletA\.pth\.tar.*convert .* --install"
+    with pytest.warns(UserWarning, match=said):
         model = timm.create_model("scarlet_a", pretrained=True)
-    assert holds(model, fake.c10)
-    assert (model.num_classes, model.pretrained_cfg["tag"]) == (10, "c10")
-    assert model.pretrained_cfg["label_names"][3] == "cat"
+    assert holds(model, fake.ours)
+    assert (model.num_classes, model.pretrained_cfg["tag"]) == (200, "tiny_in")
+    assert class_names(model)[30] == "tabby"
     config = resolve_model_data_config(model)
-    assert (config["input_size"], config["crop_pct"], config["interpolation"]) == ((3, 64, 64), 1.0, "bicubic")
+    assert (config["input_size"], config["crop_pct"], config["interpolation"]) == ((3, 64, 64), 0.875, "bicubic")
 
 
 def test_the_store_comes_before_the_package(folders: Folders, fake: Fake) -> None:
-    folders.ship(C10, fake.c10)
-    assert holds(create(C10), fake.c10)
-    install(fake.other_c10, C10)
-    assert holds(create(C10), fake.other_c10)
+    folders.ship(OURS, fake.ours)
+    assert holds(create(OURS), fake.ours)
+    install(fake.other, OURS)
+    assert holds(create(OURS), fake.other)
 
 
 def test_an_explicit_number_of_classes_replaces_the_head(folders: Folders, fake: Fake) -> None:
@@ -80,45 +82,45 @@ def test_an_explicit_number_of_classes_replaces_the_head(folders: Folders, fake:
 
 def test_explicit_tag_cfg_and_overlay_win(folders: Folders, fake: Fake, tmp_path: Path) -> None:
     install(fake.in1k, IN1K)
-    install(fake.c10, C10)
+    install(fake.ours, OURS)
     other = tmp_path / "other.safetensors"
-    other.write_bytes(fake.other_c10)
-    cfg = timm.get_pretrained_cfg(C10)
-    assert holds(create(C10), fake.c10)
-    assert holds(create(pretrained_cfg="c10"), fake.c10)
-    assert holds(create(pretrained_cfg=cfg), fake.c10)
-    assert holds(create(pretrained_cfg=cfg.to_dict() | {"file": str(other)}), fake.other_c10)
-    assert holds(create(C10, pretrained_cfg_overlay={"file": str(other)}), fake.other_c10)
-    tensors = safetensors.torch.load(fake.other_c10)
-    assert holds(create(C10, pretrained_cfg_overlay={"state_dict": tensors}), fake.other_c10)
-    model = create(C10, pretrained_cfg_overlay={"crop_pct": 0.5})
-    assert holds(model, fake.c10)
+    other.write_bytes(fake.other)
+    cfg = timm.get_pretrained_cfg(OURS)
+    assert holds(create(OURS), fake.ours)
+    assert holds(create(pretrained_cfg="tiny_in"), fake.ours)
+    assert holds(create(pretrained_cfg=cfg), fake.ours)
+    assert holds(create(pretrained_cfg=cfg.to_dict() | {"file": str(other)}), fake.other)
+    assert holds(create(OURS, pretrained_cfg_overlay={"file": str(other)}), fake.other)
+    tensors = safetensors.torch.load(fake.other)
+    assert holds(create(OURS, pretrained_cfg_overlay={"state_dict": tensors}), fake.other)
+    model = create(OURS, pretrained_cfg_overlay={"crop_pct": 0.5})
+    assert holds(model, fake.ours)
     assert model.pretrained_cfg["crop_pct"] == 0.5
 
 
 def test_another_source_in_an_overlay_wins_over_the_file_that_is_here(
     folders: Folders, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(fake.c10, C10)
-    torch.save(safetensors.torch.load(fake.other_c10), tmp_path / "other.pth")
+    install(fake.ours, OURS)
+    torch.save(safetensors.torch.load(fake.other), tmp_path / "other.pth")
     overlay, cache = {"url": (tmp_path / "other.pth").as_uri()}, tmp_path / "hub"
-    assert holds(create(C10, pretrained_cfg_overlay=overlay, cache_dir=cache), fake.other_c10)
-    cfg = timm.get_pretrained_cfg(C10)
-    assert holds(create(pretrained_cfg=cfg, pretrained_cfg_overlay=overlay, cache_dir=cache), fake.other_c10)
+    assert holds(create(OURS, pretrained_cfg_overlay=overlay, cache_dir=cache), fake.other)
+    cfg = timm.get_pretrained_cfg(OURS)
+    assert holds(create(pretrained_cfg=cfg, pretrained_cfg_overlay=overlay, cache_dir=cache), fake.other)
     with pytest.raises(OSError, match=r"absent\.pth"):
-        create(C10, pretrained_cfg_overlay={"url": (tmp_path / "absent.pth").as_uri()}, cache_dir=cache)
+        create(OURS, pretrained_cfg_overlay={"url": (tmp_path / "absent.pth").as_uri()}, cache_dir=cache)
     with pytest.raises(UserError, match=r"no weights at .*absent\.pth"):
-        create(C10, pretrained_cfg_overlay={"file": str(tmp_path / "absent.pth")})
+        create(OURS, pretrained_cfg_overlay={"file": str(tmp_path / "absent.pth")})
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: Path("absent.pth").read_bytes())
     with pytest.raises(UserError, match=r"cannot download model\.safetensors of me/net"):
-        create(C10, pretrained_cfg_overlay={"hf_hub_id": "me/net"})
+        create(OURS, pretrained_cfg_overlay={"hf_hub_id": "me/net"})
 
 
 def test_a_cfg_from_before_the_installation_finds_its_weights(folders: Folders, fake: Fake) -> None:
-    cfg = timm.get_pretrained_cfg(C10)
-    install(fake.c10, C10)
+    cfg = timm.get_pretrained_cfg(OURS)
+    install(fake.ours, OURS)
     assert not cfg.file
-    assert holds(create(pretrained_cfg=cfg), fake.c10)
+    assert holds(create(pretrained_cfg=cfg), fake.ours)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_a_cfg_from_before_the_installation_finds_its_weights(folders: Folders, 
         ({"model_name": IN1K}, r"no weights for scarlet_a\.xiaomi_in1k here: get ScarletA\.pth\.tar .* --install"),
         ({"model_name": "scarlet_c.c10"}, r"no weights for scarlet_c\.c10 here: .*weights install scarlet_c\.c10"),
         ({"model_name": "scarlet_b"}, r"no weights for scarlet_b here: .*ScarletB\.pth\.tar"),
-        ({"model_name": "scarlet_a.imagenet"}, r"no weights 'imagenet': its tags are xiaomi_in1k, c10"),
+        ({"model_name": "scarlet_a.imagenet"}, r"no weights 'imagenet': its tags are xiaomi_in1k, tiny_in"),
         (
             {"model_name": "scarlet_a", "pretrained_cfg": {"num_classes": 3}},
             "names neither weights nor a tag: its tags",
@@ -147,26 +149,26 @@ def test_without_weights_it_raises_and_says_how_to_get_them(
 @only_where_timm_forgets
 def test_timm_names_only_what_loads(folders: Folders, fake: Fake) -> None:
     assert listed() == []
-    folders.ship("scarlet_a.c10", fake.c10)
-    assert listed() == [C10]
+    folders.ship("scarlet_a.tiny_in", fake.ours)
+    assert listed() == [OURS]
     install(fake.in1k, IN1K)
-    assert listed() == [C10, IN1K]
+    assert listed() == [OURS, IN1K]
     assert timm.models.is_model_pretrained("scarlet_a")
-    (folders.store / "scarlet_b.c10.safetensors").write_bytes(fake.c10)  # not installed, so not listed
+    (folders.store / "scarlet_b.c10.safetensors").write_bytes(fake.ours)  # not installed, so not listed
     refresh()
-    assert listed() == [C10, IN1K]
+    assert listed() == [OURS, IN1K]
     for name in listed():
         create(name)
     flip_last_bit(folders.store / f"{IN1K}.safetensors")
     refresh()
-    assert listed() == [C10]
+    assert listed() == [OURS]
 
 
 def test_importing_registers_what_the_store_holds(folders: Folders, fake: Fake) -> None:
-    install(fake.c10, C10)
+    install(fake.ours, OURS)
     code = "import timm, scarlet_models; print(timm.list_models('scarlet_a.*', pretrained=True))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert C10 in output
+    assert OURS in output
 
 
 def test_features_and_other_input_channels_get_the_weights(folders: Folders, fake: Fake) -> None:

@@ -17,8 +17,8 @@ import safetensors.torch
 import timm
 import torch
 from helpers.weights import (
-    C10,
     IN1K,
+    OURS,
     Fake,
     Folders,
     create,
@@ -31,18 +31,18 @@ from helpers.weights import (
 )
 
 from scarlet_models import UserError, files
-from scarlet_models.models import GENOTYPES
 from scarlet_models.weights import save as saving
 from scarlet_models.weights import store
 from scarlet_models.weights.install import install
+from scarlet_models.weights.shipped import SHIPPED
 
 # Files that are not what they should be
 
 
 def test_a_damaged_file_is_not_loaded(folders: Folders, fake: Fake) -> None:
-    flip_last_bit(install(fake.c10, C10))
-    for arguments in ({"name": C10}, {"pretrained_cfg": timm.get_pretrained_cfg(C10)}):
-        with pytest.raises(UserError, match=r"scarlet_a\.c10\.safetensors is damaged \(its sha256"):
+    flip_last_bit(install(fake.ours, OURS))
+    for arguments in ({"name": OURS}, {"pretrained_cfg": timm.get_pretrained_cfg(OURS)}):
+        with pytest.raises(UserError, match=r"scarlet_a\.tiny_in\.safetensors is damaged \(its sha256"):
             create(**arguments)
 
 
@@ -54,17 +54,17 @@ def test_a_file_that_is_not_listed_is_not_loaded(folders: Folders, fake: Fake) -
 
 
 @only_where_timm_forgets
-@pytest.mark.parametrize("text", ["{", "[]", '{"scarlet_a.c10.safetensors": 3}', "\x00"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"scarlet_a.tiny_in.safetensors": 3}', "\x00"])
 def test_a_damaged_manifest_is_said_to_be_one(folders: Folders, fake: Fake, text: str) -> None:
-    install(fake.c10, C10)
+    install(fake.ours, OURS)
     (folders.store / "manifest.json").write_text(text)
     with pytest.raises(UserError, match=r"manifest\.json is damaged"):
-        create(C10)
+        create(OURS)
     refresh()  # what importing does: it must not fail
     assert listed() == []
 
 
-@pytest.mark.parametrize("name", [f"{name}.c10" for name in GENOTYPES])
+@pytest.mark.parametrize("name", [f"{name}.{tag}" for name, tag in SHIPPED.items()])
 def test_the_weights_that_ship_are_whole(name: str) -> None:
     path = store.package_dir() / f"{name}.safetensors"
     store.check(path)
@@ -95,15 +95,15 @@ def test_a_store_that_cannot_be_read_leaves_all_else(
 ) -> None:
     """A name that is too long stands for a folder without permission, which root may read; None is no home at all."""
     other = tmp_path / "other.safetensors"
-    other.write_bytes(fake.c10)
+    other.write_bytes(fake.ours)
     for name in ("SCARLET_HOME", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)
     if home:
         monkeypatch.setenv("SCARLET_HOME", home)
     refresh()  # what importing does: it must not fail
-    assert holds(create(C10, pretrained_cfg_overlay={"file": str(other)}), fake.c10)
-    for fail in (lambda: create(C10), lambda: install(fake.c10, C10)):
+    assert holds(create(OURS, pretrained_cfg_overlay={"file": str(other)}), fake.ours)
+    for fail in (lambda: create(OURS), lambda: install(fake.ours, OURS)):
         with pytest.raises(UserError) as error:
             fail()
         assert "\n" not in str(error.value)
@@ -124,14 +124,14 @@ def test_a_store_that_cannot_be_read_leaves_all_else(
     ],
 )
 def test_only_the_weights_of_the_tag_are_installed(folders: Folders, fake: Fake, change: Any, message: str) -> None:
-    tensors = safetensors.torch.load(fake.c10)
+    tensors = safetensors.torch.load(fake.ours)
     change(tensors)
     with pytest.raises(UserError, match=message):
-        install(safetensors.torch.save(tensors), C10)
+        install(safetensors.torch.save(tensors), OURS)
     with pytest.raises(UserError, match="damaged"):
-        install(fake.c10[:-100], C10)
+        install(fake.ours[:-100], OURS)
     with pytest.raises(UserError, match=r"no weights called 'scarlet_a2\.c10'"):
-        install(fake.c10, "scarlet_a2.c10")
+        install(fake.ours, "scarlet_a2.c10")
     assert not folders.store.exists()
 
 
@@ -147,13 +147,13 @@ def full_disk(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk_loses_nothing(folders: Folders, fake: Fake) -> None:
-    install(fake.c10, C10)
+    install(fake.ours, OURS)
     manifest = (folders.store / "manifest.json").read_bytes()
-    with full_disk(1 << 20), pytest.raises(UserError, match=r"cannot write .*scarlet_a\.c10\.safetensors"):
-        install(fake.other_c10, C10)
-    assert holds(create(C10), fake.c10)
+    with full_disk(1 << 20), pytest.raises(UserError, match=r"cannot write .*scarlet_a\.tiny_in\.safetensors"):
+        install(fake.other, OURS)
+    assert holds(create(OURS), fake.ours)
     assert (folders.store / "manifest.json").read_bytes() == manifest
-    assert {path.name for path in folders.store.iterdir()} == {".lock", "manifest.json", f"{C10}.safetensors"}
+    assert {path.name for path in folders.store.iterdir()} == {".lock", "manifest.json", f"{OURS}.safetensors"}
 
 
 class Killed(BaseException):
@@ -164,7 +164,7 @@ class Killed(BaseException):
 def test_a_kill_between_any_two_steps_loses_nothing(
     folders: Folders, fake: Fake, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:
-    install(fake.c10, C10)
+    install(fake.ours, OURS)
     real, done = files.write_atomically, []
 
     def killed(path: Path, write: Any) -> None:
@@ -175,34 +175,34 @@ def test_a_kill_between_any_two_steps_loses_nothing(
 
     monkeypatch.setattr(files, "write_atomically", killed)
     with pytest.raises(Killed):
-        install(fake.other_c10, C10)
+        install(fake.other, OURS)
     monkeypatch.undo()
     monkeypatch.setenv("SCARLET_HOME", str(folders.store))
-    assert holds(create(C10), fake.other_c10 if writes == 2 else fake.c10)
-    install(fake.other_c10, C10)
-    assert holds(create(C10), fake.other_c10)
-    assert isinstance(json.loads((folders.store / "manifest.json").read_text())[f"{C10}.safetensors"], str)
+    assert holds(create(OURS), fake.other if writes == 2 else fake.ours)
+    install(fake.other, OURS)
+    assert holds(create(OURS), fake.other)
+    assert isinstance(json.loads((folders.store / "manifest.json").read_text())[f"{OURS}.safetensors"], str)
 
 
 def test_a_killed_writer_leaves_the_old_file_and_its_rest_is_swept(folders: Folders, fake: Fake) -> None:
-    path = install(fake.c10, C10)
+    path = install(fake.ours, OURS)
     if (child := os.fork()) == 0:
         os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
         files.write_atomically(path, lambda file: file.write(b"half"))
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-    assert len(list(folders.store.glob(".scarlet_a.c10*.tmp"))) == 1
-    assert holds(create(C10), fake.c10)
-    install(fake.c10, C10)
+    assert len(list(folders.store.glob(".scarlet_a.tiny_in*.tmp"))) == 1
+    assert holds(create(OURS), fake.ours)
+    install(fake.ours, OURS)
     assert not list(folders.store.glob("*.tmp"))
 
 
 def test_installations_at_the_same_time_are_all_kept(folders: Folders, fake: Fake) -> None:
-    threads = [threading.Thread(target=install, args=pair) for pair in ((fake.c10, C10), (fake.in1k, IN1K))]
+    threads = [threading.Thread(target=install, args=pair) for pair in ((fake.ours, OURS), (fake.in1k, IN1K))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert holds(create(C10), fake.c10)
+    assert holds(create(OURS), fake.ours)
     assert holds(create(IN1K), fake.in1k)
 
 
@@ -210,13 +210,13 @@ def test_installations_at_the_same_time_are_all_kept(folders: Folders, fake: Fak
 def test_a_store_that_cannot_be_written_is_one_line(folders: Folders, fake: Fake) -> None:
     folders.store.parent.chmod(0o500)
     with pytest.raises(UserError, match="SCARLET_HOME"):
-        install(fake.c10, C10)
+        install(fake.ours, OURS)
 
 
 def test_a_file_in_the_way_of_the_store_is_one_line(folders: Folders, fake: Fake) -> None:
     folders.store.write_text("")
     with pytest.raises(UserError, match=r"cannot write to .*SCARLET_HOME"):
-        install(fake.c10, C10)
+        install(fake.ours, OURS)
 
 
 # The command
@@ -233,17 +233,17 @@ def test_the_command_lists_installs_and_verifies(
     folders: Folders, fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, "dir") == (0, f"{folders.store}\n", "")
-    source = tmp_path / f"{C10}.safetensors"
-    source.write_bytes(fake.c10)
+    source = tmp_path / f"{OURS}.safetensors"
+    source.write_bytes(fake.ours)
     status, output, _ = run(capsys, "install", str(source))
     assert (status, output.strip()) == (0, str(folders.store / source.name))
-    folders.ship(C10, fake.other_c10)
+    folders.ship(OURS, fake.other)
     folders.ship("scarlet_a.xiaomi_in1k", fake.in1k)
     states = {row["name"]: row["state"] for row in json.loads(run(capsys, "list", "--json")[1])}
-    assert (states[C10], states[IN1K], states["scarlet_b.c10"], len(states)) == ("store", "package", "not here", 6)
+    assert (states[OURS], states[IN1K], states["scarlet_b.c10"], len(states)) == ("store", "package", "not here", 6)
     assert run(capsys, "verify")[0] == 0
-    (folders.store / source.name).write_bytes(fake.c10[:-1])
-    (folders.store / "scarlet_b.c10.safetensors").write_bytes(fake.c10)
+    (folders.store / source.name).write_bytes(fake.ours[:-1])
+    (folders.store / "scarlet_b.c10.safetensors").write_bytes(fake.ours)
     (folders.package / f"{IN1K}.safetensors").unlink()
     status, output, error = run(capsys, "verify", "--json")
     assert [row["state"] for row in json.loads(output)] == ["damaged", "unlisted", "ok", "missing"]
@@ -263,9 +263,9 @@ def test_a_run_is_installed_in_half_precision(
     folders: Folders, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As the files that ship are: float16, but for batch norms."""
-    net = random_weights(C10, 4)
+    net = random_weights(OURS, 4)
     saving.save(net, tmp_path / "my run" / "exported" / "net")
-    status, out, err = run(capsys, "install", str(tmp_path / "my run"), "--name", C10)
+    status, out, err = run(capsys, "install", str(tmp_path / "my run"), "--name", OURS)
     assert (status, err) == (0, "")
     stored = safetensors.torch.load_file(out.strip())
     expected = saving.half_precision(net)
@@ -273,8 +273,8 @@ def test_a_run_is_installed_in_half_precision(
     assert all(
         tensor.dtype == expected[key].dtype and torch.equal(tensor, expected[key]) for key, tensor in stored.items()
     )
-    assert holds(create(C10), Path(out.strip()).read_bytes())
-    status, _, err = run(capsys, "install", str(tmp_path), "--name", C10)
+    assert holds(create(OURS), Path(out.strip()).read_bytes())
+    status, _, err = run(capsys, "install", str(tmp_path), "--name", OURS)
     assert status == 2 and err.count("\n") == 1 and "is not a saved network" in err
 
 
@@ -283,8 +283,8 @@ def test_a_run_is_installed_in_half_precision(
     [
         (["install"], "needs a file"),
         (["install", "absent.safetensors"], "cannot read absent.safetensors"),
-        (["install", "a", "b", "--name", C10], "--name is for one file"),
-        (["install", __file__, "--name", C10], "test_store.py: not a safetensors file"),
+        (["install", "a", "b", "--name", OURS], "--name is for one file"),
+        (["install", __file__, "--name", OURS], "test_store.py: not a safetensors file"),
         (["install", __file__], "no weights called 'test_store.py'"),
         (["list", "x"], "list takes no files"),
         (["burn"], "burn"),

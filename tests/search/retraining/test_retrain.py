@@ -105,11 +105,11 @@ def test_another_commands_run_is_refused(options: Options) -> None:
     ("change", "message"),
     [
         ({"genotype": ""}, "--genotype is missing"),
-        ({"genotype": "scarlet_a.c10"}, "scarlet_a.c10"),
+        ({"genotype": "scarlet_a.tiny_in"}, "scarlet_a.tiny_in"),
         ({"genotype": "1,2"}, "genotype has 2 entries"),
         ({"space": "nosuch"}, "no search space"),
         ({"name": "../../elsewhere"}, "--name ../../elsewhere: give a name without folders"),
-        ({"inherit": "scarlet_a.c10"}, "no network of the space 'mini'"),
+        ({"inherit": "scarlet_a.tiny_in"}, "no network of the space 'mini'"),
         ({"test_split": "nosuch", "final": True}, "no folder nosuch"),
     ],
 )

@@ -58,7 +58,7 @@ def test_a_supernet_has_a_short_repr() -> None:
 
 def test_a_supernet_refuses_a_network_of_another_space() -> None:
     with pytest.raises(UserError, match="no network of the space 'mini'"):
-        inherit_supernet(Supernet(MINI), "scarlet_a.c10")
+        inherit_supernet(Supernet(MINI), "scarlet_a.tiny_in")
 
 
 # From timm's networks
