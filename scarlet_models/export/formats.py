@@ -222,8 +222,9 @@ def _quantized(model: nn.Module, calibration: Tensor, batch_size: int, keep: Seq
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
-    for name in keep:
-        quantizer.set_module_name(name, None)
+    quantizer.set_filter_function(
+        lambda node: not any(is_kept(path, keep) for path, _ in node.meta.get("nn_module_stack", {}).values())
+    )
     prepared = prepare_pt2e(model, quantizer)
     with torch.no_grad():
         for part in calibration[: len(calibration) // batch_size * batch_size].split(batch_size):

@@ -47,6 +47,21 @@ def test_both_files_give_the_networks_logits_and_know_what_they_are(network: Pat
     assert (files / "net-int8.pte").stat().st_size < (files / "net.pte").stat().st_size
 
 
+def test_kept_modules_stay_in_fp32(network: Path, colours: Path, tmp_path: Path) -> None:
+    pytest.importorskip("executorch")  # of the extra executorch
+    command = [sys.executable, "-c", "import sys; from scarlet_models.cli import main; sys.exit(main())", "export"]
+    calibration = ["--calibration", str(colours / "train"), "--calibration-images", "16"]
+    sizes = []
+    for keep in ("[blocks.1]", "[blocks, conv_stem, bn1, conv_head, bn2, global_pool, classifier]"):
+        arguments = [*calibration, "--format", "executorch-int8", "--keep", keep, "--out", str(tmp_path), "--json"]
+        done = subprocess.run([*command, str(network), *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (check,) = json.loads(done.stdout)["files"].values()
+        sizes.append((check["size"], check["difference"]))
+    (some, _), (whole, difference) = sizes
+    assert some < whole and difference < 1e-3, "nothing is int8 where all is kept"
+
+
 def test_the_example_classifies_without_torch(network: Path, files: Path, tmp_path: Path) -> None:
     if not shutil.which("g++"):
         pytest.skip("needs a C++ compiler")
