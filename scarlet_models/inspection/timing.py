@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.networks import MISTAKES
@@ -22,6 +22,7 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 REPEATS = 5  # passes of one image in a round; their median counts
+_FEW = 8  # images of a first step
 
 
 def interleaved(
@@ -50,6 +51,27 @@ def median_seconds(run: Callable[[], object], repeats: int, device: torch.device
         wait(device)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
+
+
+def seconds_of_batch(
+    step: Callable[[Tensor, Tensor], object], size: int, batch: int, classes: int, device: torch.device
+) -> float:
+    """Median wall time in seconds of a step on a batch of random images and labels, by a few steps.
+
+    If a whole batch would take longer than a second, the time is scaled from that of a few images.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def seconds(count: int, repeats: int = 1) -> float:
+        images = torch.randn(count, 3, size, size, generator=generator)
+        images = images.to(device, memory_format=torch.channels_last)
+        labels = torch.randint(classes, (count,), generator=generator).to(device)
+        return median_seconds(lambda: step(images, labels), repeats, device)
+
+    few = min(batch, _FEW)
+    seconds(few)  # warms up
+    count = batch if seconds(few) * batch / few < 1 else few
+    return seconds(count, 3) * batch / count
 
 
 @contextmanager

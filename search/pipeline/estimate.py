@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scarlet_models.errors import UserError
-from scarlet_models.inspection.timing import cpu_threads, median_seconds
+from scarlet_models.inspection.timing import cpu_threads, seconds_of_batch
 from scarlet_models.models import scarlet_net
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.block_times import PASSES
@@ -32,8 +32,6 @@ from scarlet_models.training.options import sizes
 from .journal import Stage
 from .search import WholeSearch
 
-IMAGES = 8  # of a first step; if a whole batch would take longer than SECONDS, it is scaled from these
-SECONDS = 1.0
 ROUNDS = 3
 PATHS = 8
 
@@ -131,18 +129,7 @@ class Estimator:
         return size or self.space.input_size, local_batch(options, self.processes)
 
     def _per_batch(self, step: Callable[[Tensor, Tensor], object], size: int, batch: int) -> float:
-        generator = torch.Generator().manual_seed(0)
-
-        def seconds(count: int, rounds: int = 1) -> float:
-            images = torch.randn(count, 3, size, size, generator=generator)
-            images = images.to(self.device, memory_format=torch.channels_last)
-            labels = torch.randint(self.classes, (count,), generator=generator).to(self.device)
-            return median_seconds(lambda: step(images, labels), rounds, self.device)
-
-        few = min(batch, IMAGES)
-        seconds(few)  # warms up
-        count = batch if seconds(few) * batch / few < SECONDS else few
-        return seconds(count, ROUNDS) * batch / count
+        return seconds_of_batch(step, size, batch, self.classes, self.device)
 
 
 def seconds_of_latency(space: SearchSpace, options: LatencyOptions) -> float:
