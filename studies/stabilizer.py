@@ -4,6 +4,7 @@ python studies/stabilizer.py collect runs/ablation  # what scarlet-search ablate
 python studies/stabilizer.py                        # figures and tables from these files
 python studies/stabilizer.py collect runs/variants stabilizer_variants  # another study, in a folder beside the first
 python studies/stabilizer.py draw stabilizer_variants  # and the space behind it, if it is not nas_bench_macro
+python studies/stabilizer.py shipped                # the two figures of docs/measurements.md of the supernet that ships
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from resampling import bca
 from stabilizer_figures import draw_curves, draw_depth, draw_scatter, draw_similarity
 from stabilizer_tables import tables
 from study import NAME, STATISTICS, Study, figures, read, results, write
@@ -19,6 +21,8 @@ from study import NAME, STATISTICS, Study, figures, read, results, write
 from scarlet_models.errors import UserError
 from scarlet_models.inspection.plotting import save
 from scarlet_models.search.ablation.study import BATCH_NORMS, VARIANTS, Cell
+from scarlet_models.search.report.figures import curves
+from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.supernet.stabilizer import Stabilizer
 from scarlet_models.search.supernet.supernet import load_supernet
 
@@ -98,6 +102,19 @@ def draw(name: str = NAME, *space: str) -> None:
     print(text)
 
 
+def draw_shipped() -> None:
+    """Scores and curve of the supernet that ships as nas_bench_macro.c10: identity initialisation, seed 1."""
+    study, key = Study(), ("identity", 1)
+    scores, kind = study.scores["recalibrated"][key], "recalibrated"
+    tau = bca(study.taus(scores), len(study.known))
+    title = f"{len(scores)} networks, Kendall's tau {tau:.3f}"
+    save(draw_ranking(scores, study.known, study.blocks, kind, title), figures() / "rank_macro.png")
+    steps, top1, spread = study.curves[key]
+    table = {"step": steps, "top1": top1, "top1_std": spread}
+    figure = curves(table, "step", "Top-1 of the paths (%)", "", {"top1": "training"})
+    save(figure, figures() / "supernet_macro_top1.png")
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["collect", runs, *name]:
@@ -106,6 +123,8 @@ def main() -> None:
             draw()
         case ["draw", name, *space]:
             draw(name, *space)
+        case ["shipped"]:
+            draw_shipped()
         case _:
             sys.exit(__doc__)
 
