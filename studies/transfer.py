@@ -20,15 +20,15 @@ import numpy as np
 from study import read, results
 
 NETWORK, SEEDS = "scarlet_a.tiny_in", (0, 1)
-PROBE = "{nesterov: true, layer_decay: 0.1, layer_decay_no_opt_scale: 0.5}"  # timm freezes all but the classifier
+PROBE = "{layer_decay: 0.1, layer_decay_no_opt_scale: 0.5}"  # timm freezes all but the classifier
 STARTS = {
     "tiny_in": ["--model", NETWORK],
     "random": ["--model", "scarlet_a", "--zero-init"],
     "frozen": ["--model", NETWORK, "--opt-args", PROBE],
 }
 COMMON = ["--holdout", "0.1", "--workers", "0", "--threads", "1", "--hflip", "0.5", "--color-jitter", "0"]
-COMMON += ["--epochs", "12", "--batch-size", "64", "--opt", "sgd", "--lr", "0.04", "--opt-args", "{nesterov: true}"]
-COMMON += ["--weight-decay", "5e-4", "--ema-decay", "0", "--label-smoothing", "0.1"]
+COMMON += ["--epochs", "12", "--batch-size", "64", "--opt", "nmuon", "--lr", "0.003", "--weight-decay", "0.05"]
+COMMON += ["--warmup-epochs", "0.5", "--ema-decay", "0", "--label-smoothing", "0.1"]
 DATA = {  # options, test split, images a class of the training part (0: all)
     "cifar10": (["--image-size", "64", "--crop", "pad", "--crop-pct", "1.0"], "test", 500),
     "imagenette": (["--image-size", "96", "--crop", "[0.35, 1.0]"], "val", 0),
