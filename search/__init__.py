@@ -7,8 +7,10 @@ if __name__ != "scarlet_models.search":
     raise ModuleNotFoundError("import scarlet_models.search: this folder is a part of scarlet_models", name=__name__)
 
 if TYPE_CHECKING:
+    from scarlet_models.search.evolution.search import Front as Front
     from scarlet_models.search.evolution.search import evolve as evolve
     from scarlet_models.search.scoring.population import PopulationEvaluator as PopulationEvaluator
+    from scarlet_models.search.scoring.rank import Ranking as Ranking
     from scarlet_models.search.scoring.rank import rank as rank
     from scarlet_models.search.supernet.sampler import FairSampler as FairSampler
     from scarlet_models.search.supernet.supernet import Supernet as Supernet
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "FairSampler": "search.supernet.sampler",
+    "Front": "search.evolution.search",
     "Genotype": "space",
     "PopulationEvaluator": "search.scoring.population",
+    "Ranking": "search.scoring.rank",
     "SearchSpace": "space",
     "Supernet": "search.supernet.supernet",
     "evolve": "search.evolution.search",

@@ -65,17 +65,19 @@ def build_features(
 
 
 class ScarletFPN(nn.Module):
-    """A feature pyramid over a SCARLET network, as any detector of torchvision takes it.
+    """A feature pyramid over a SCARLET network: the backbone of any torchvision detector.
 
     Args:
-        name: Of the network; this and other options are as for `build_features`.
-        out_channels: Channels of every level.
-        taps: Feature maps that become levels; (2, 3, 4) are strides 8, 16, 32.
-        extra_levels: 0; 1 for a max pool of the last level, as Faster R-CNN has it; 2 for the two strided convolutions
-            of RetinaNet.
+        name: Name of the network, a genotype, or an exported folder.
+        out_channels: Channels of each level.
+        taps: The network's feature maps that become levels. (2, 3, 4) have strides 8, 16 and 32.
+        extra_levels: Smaller levels after those: 0, 1 (a max pool, as in Faster R-CNN) or 2 (two strided convolutions,
+            as in RetinaNet).
+        options: Space, weights and frozen parts of the network: space="scarlet", weights_backbone=False,
+            trainable_stages=5 (the last ones; 0 freezes the network), frozen_norm=False.
 
     Attributes:
-        strides: Of the levels in pixels, where each extra one doubles the last.
+        strides: Stride of each level in pixels.
     """
 
     def __init__(
@@ -114,18 +116,24 @@ def retinanet_scarlet(
     anchor_scale: float = 4.0,
     **options: Any,
 ) -> RetinaNet:
-    """RetinaNet (arXiv 1708.02002) on levels of strides 8 to 128, with torchvision's group-normalised heads ("v2").
+    """RetinaNet (arXiv 1708.02002) over a SCARLET network.
+
+    The five levels have strides 8 to 128. The heads are those of torchvision's `retinanet_resnet50_fpn_v2`, with group
+    norm.
 
     Args:
-        name: What `networks.create` takes.
-        num_classes: With the background.
-        out_channels, taps, extra_levels: Of the pyramid; see `ScarletFPN`.
-        anchor_scale: Side of a level's smallest anchors over its stride; there are three octave steps of each.
-        options: space, weights_backbone, trainable_stages and frozen_norm as for `build_features`; others are
-            torchvision's: min_size, max_size, score_thresh, ...
+        name: Name of the network, a genotype, or an exported folder.
+        num_classes: Number of classes, the background included.
+        out_channels: Channels of each pyramid level, a multiple of 8.
+        taps: The network's feature maps that become levels; see `ScarletFPN`.
+        extra_levels: Number of smaller levels after those; see `ScarletFPN`.
+        anchor_scale: Side of a level's smallest anchor, in strides of the level. Two larger ones follow, a third of an
+            octave apart.
+        options: Options of `ScarletFPN` (space, weights_backbone, trainable_stages, frozen_norm) and of torchvision's
+            RetinaNet (min_size, max_size, score_thresh, ...).
 
     Raises:
-        UserError: As `build_features`; an unknown option; or out_channels is no multiple of 8.
+        UserError: The network or an option is unknown, or out_channels is no multiple of 8.
     """
     if out_channels < 8 or out_channels % 8:
         raise UserError(f"the heads normalise groups of 8 channels: out_channels {out_channels} is no multiple of 8")
@@ -148,9 +156,11 @@ def fasterrcnn_scarlet(
     anchor_scale: float = 8.0,
     **options: Any,
 ) -> FasterRCNN:
-    """Faster R-CNN with FPN (arXiv 1612.03144) on levels of strides 4 to 64. Arguments as for `retinanet_scarlet`.
+    """Faster R-CNN with a feature pyramid (arXiv 1612.03144) over a SCARLET network.
 
-    Regions are pooled from the levels that are the network's own, not from extra ones; anchors have one size a level.
+    The five levels have strides 4 to 64. Anchors have one size on each level, `anchor_scale` strides. Regions are
+    pooled from the network's own levels only. Arguments and errors are those of `retinanet_scarlet`; `options` may hold
+    those of torchvision's FasterRCNN.
     """
     own, others = _split(options, FasterRCNN)
     backbone = ScarletFPN(name, out_channels=out_channels, taps=taps, extra_levels=extra_levels, **own)
@@ -175,13 +185,15 @@ def ssdlite_scarlet(
     extra_channels: Sequence[int] = (512, 256, 256, 128),
     **options: Any,
 ) -> SSD:
-    """SSDlite (arXiv 1801.04381, section 6.2) on two maps of the network and four smaller ones.
+    """SSDlite (arXiv 1801.04381, section 6.2) over a SCARLET network, on two of its feature maps and four smaller ones.
 
     Args:
-        name: As for `retinanet_scarlet`, and so are num_classes and options.
-        size: Side in pixels of the square that every image is resized to.
-        taps: The network's own maps; (3, 4) are strides 16 and 32.
-        extra_channels: Of the further maps, each of half the last one's side.
+        name: Name of the network, a genotype, or an exported folder.
+        num_classes: Number of classes, the background included.
+        size: Side in pixels of the square to which every image is resized.
+        taps: The network's feature maps to use. (3, 4) have strides 16 and 32.
+        extra_channels: Channels of the smaller maps. Each has half the side of the one before.
+        options: As for `retinanet_scarlet`, with those of torchvision's SSD.
     """
     own, others = _split(options, SSD)
     norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.03)  # as torchvision's own SSDlite

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .classification import train
-    from .evaluation import evaluate
+    from .classification import TrainResult, train
+    from .evaluation import EvaluateResult, evaluate
 
-__all__ = ["evaluate", "train"]
+__all__ = ["EvaluateResult", "TrainResult", "evaluate", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +15,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import classification, evaluation
 
-    return classification.train if name == "train" else evaluation.evaluate
+    return getattr(classification if name.lower().startswith("train") else evaluation, name)

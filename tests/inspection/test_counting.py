@@ -145,7 +145,7 @@ def test_feature_taps_are_the_published_ones() -> None:
 
 
 def test_genotype_of_knows_names_tags_and_text() -> None:
-    assert genotype_of("scarlet_c.c10") == genotype_of("scarlet_c")
+    assert genotype_of("scarlet_c.tiny_in") == genotype_of("scarlet_c")
     assert genotype_of("0,1,2,3,0", "mini") == Genotype.parse("0,1,2,3,0", "mini")
     assert genotype_of("scarlet_a4") is None  # scaled: no genotype alone describes it
 
