@@ -17,7 +17,7 @@ from scarlet_models.training import evaluate, train
 
 def main(images: Path, out: Path, epochs: int = 5) -> str:
     """Fine-tune on the training split, measure the test split once, and classify one of its images."""
-    result = train("scarlet_c.c10", images, out=out, epochs=epochs, image_size=64, lr=0.02)
+    result = train("scarlet_c.tiny_in", images, out=out, epochs=epochs, image_size=64, lr=0.02)
     print(f"held out: {result.top1:.1f}%")
     test = evaluate(result.folder, images, final=True, test_split="test")
     print(f"test: {test.top1:.1f}% of {test.images} images")

@@ -24,7 +24,7 @@ PROGRAM = Program(
         "env": "versions, machine, threads and store folder, for bug reports",
     },
     recipes=[Path(__file__).parent / "training" / "recipes"],
-    recipes_of={"train": ["imagenet_mnasnet", "tiny_in", "cifar10_cpu", "cifar10_finetune"]},
+    recipes_of={"train": ["imagenet_mnasnet", "tiny_in", "tiny_in_distilled", "cifar10_cpu", "cifar10_finetune"]},
 )
 
 

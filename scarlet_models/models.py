@@ -20,7 +20,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.space.released import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import resolve as weights
-from scarlet_models.weights.shipped import PUBLISHED, PUBLISHED_URL, SHIPPED, TRAINED
+from scarlet_models.weights.shipped import CFG, PUBLISHED, PUBLISHED_URL, TAG
 from scarlet_models.weights.store import registered_file
 
 __all__ = ["GENOTYPES", "ScarletFeatures", "ScarletNet"]
@@ -72,10 +72,9 @@ def _cfg(input_size: int = 224, **kwargs: Any) -> dict[str, Any]:
 def _cfgs(name: str) -> dict[str, Any]:
     """The cfgs of a released network. The published weights carry no licence, and ours were trained here."""
     published = _cfg(license="unknown", file=registered_file(name, PUBLISHED))
-    tag = SHIPPED[name]
-    shipped = _cfg(64, **TRAINED[tag].cfg(), file=registered_file(name, tag))
+    shipped = _cfg(64, **CFG, file=registered_file(name, TAG))
     # The published one last: timm makes the first tag with weights the default, unless a starred one follows.
-    return {f"{name}.{tag}": shipped, f"{name}.{PUBLISHED}*": published}
+    return {f"{name}.{TAG}": shipped, f"{name}.{PUBLISHED}*": published}
 
 
 default_cfgs = generate_default_cfgs(

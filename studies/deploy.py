@@ -1,6 +1,6 @@
 """Exported networks: what int8 costs in accuracy, and how fast they and timm's mobile networks are.
 
-    python studies/deploy.py accuracy scarlet_b.c10 --calibration cifar10/train --data-dir cifar10 --split test
+    python studies/deploy.py accuracy scarlet_b.tiny_in --calibration tiny/train --data-dir tiny --split val
     python studies/deploy.py latency --programs runs/deploy          # compiles once, then times in turns
     python studies/deploy.py pages           # the figure, and the tables as Markdown
 

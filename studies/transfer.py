@@ -27,7 +27,7 @@ STARTS = {
     "frozen": ["--model", NETWORK, "--opt-args", PROBE],
 }
 COMMON = ["--holdout", "0.1", "--workers", "0", "--threads", "1", "--hflip", "0.5", "--color-jitter", "0"]
-COMMON += ["--epochs", "12", "--batch-size", "64", "--opt", "nmuon", "--lr", "0.003", "--weight-decay", "0.05"]
+COMMON += ["--epochs", "10", "--batch-size", "64", "--opt", "nmuon", "--lr", "0.003", "--weight-decay", "0.05"]
 COMMON += ["--warmup-epochs", "0.5", "--ema-decay", "0", "--label-smoothing", "0.1"]
 DATA = {  # options, test split, images a class of the training part (0: all)
     "cifar10": (["--image-size", "64", "--crop", "pad", "--crop-pct", "1.0"], "test", 500),

@@ -60,7 +60,7 @@ def test_choices_are_added_where_there_is_a_choice() -> None:
 
 
 def test_networks_of_our_own_keep_their_space() -> None:
-    space, genotype = space_of("scarlet_c.c10")
+    space, genotype = space_of("scarlet_c.tiny_in")
     assert space == SearchSpace.load("scarlet") and str(genotype).startswith("7,6,7,12")
     assert load_space("mini") == (SearchSpace.load("mini"), None)
     assert load_space("lcnet_050")[0].name == "lcnet_050"

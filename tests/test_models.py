@@ -19,11 +19,11 @@ import scarlet_models
 from scarlet_models import UserError
 from scarlet_models.models import GENOTYPES
 from scarlet_models.space.space import Genotype, SearchSpace
-from scarlet_models.weights.shipped import SHIPPED, TRAINED
+from scarlet_models.weights.shipped import ACCURACIES, CLASSES, TAG
 
 MINI = "2,3,1,0,3"
 MACRO = "0,1,2,0,1,2,0,0"
-OURS = {f"{name}.{tag}": len(TRAINED[tag].classes) for name, tag in SHIPPED.items()}
+OURS = {f"{name}.{TAG}": len(CLASSES) for name in ACCURACIES}
 MODELS: dict[str, dict[str, Any]] = {
     "scarlet_a": {},
     "scarlet_b": {},
@@ -168,7 +168,7 @@ def test_features_only_equals_forward_intermediates(name: str) -> None:
 def test_timms_other_feature_classes_give_the_same_features(options: dict[str, Any]) -> None:
     indices = options.get("out_indices") or options.get("feature_cfg", {}).get("out_indices")
     own, other = (
-        timm.create_model("scarlet_c.c10", pretrained=True, features_only=True, **kwargs).eval()
+        timm.create_model("scarlet_c.tiny_in", pretrained=True, features_only=True, **kwargs).eval()
         for kwargs in ({"out_indices": indices, "head_conv": False}, options)
     )
     images = torch.randn(1, 3, 64, 64)

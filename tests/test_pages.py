@@ -15,7 +15,7 @@ import pytest
 
 from scarlet_models import cli
 from scarlet_models.files import sha256_of
-from scarlet_models.weights.shipped import SHIPPED
+from scarlet_models.weights.shipped import ACCURACIES, TAG
 
 ROOT = Path(__file__).parents[1]
 TRAINING = ROOT / "docs" / "training"
@@ -33,7 +33,7 @@ def _percentages(cell: str) -> list[float]:
 
 def _shipped(name: str) -> dict[str, Any]:
     """The figures of the run that the shipped weights come from."""
-    digest = sha256_of(ROOT / "scarlet_models" / "weights" / f"{name}.{SHIPPED[name]}.safetensors")
+    digest = sha256_of(ROOT / "scarlet_models" / "weights" / f"{name}.{TAG}.safetensors")
     (final,) = (final for final in map(_final, RUNS) if final["weights_sha256"] == digest)
     return final
 
@@ -46,8 +46,7 @@ def _held_out(run: str) -> float:
 
 def _chosen_by_held_out_images(name: str) -> dict[str, Any]:
     """The figures of the phase that is best on held-out images."""
-    tried = "phase" if SHIPPED[name] == "c10" else SHIPPED[name]
-    return _final(max((run for run in RUNS if run.startswith(f"{name}_{tried}")), key=_held_out))
+    return _final(max((run for run in RUNS if run.startswith(f"{name}_{TAG}")), key=_held_out))
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -58,40 +57,26 @@ def test_a_training_is_listed_with_its_results(run: str) -> None:
     assert _percentages(test) == pytest.approx([_final(run)["top1"], _final(run)["top5"]], abs=0.006)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", ACCURACIES)
 def test_pages_state_the_accuracy_of_the_weights_that_ship(name: str) -> None:
     final = _shipped(name)
     card, readme = (ROOT / "MODEL_CARD.md").read_text(), (ROOT / "README.md").read_text()
-    (row,) = re.findall(rf"^\| `{name}\.{SHIPPED[name]}` \|.*$", card, re.MULTILINE)
+    (row,) = re.findall(rf"^\| `{name}\.{TAG}` \|.*$", card, re.MULTILINE)
     assert f"**{final['top1']:.2f} / {final['top5']:.2f}**" in row
     by_rule = _chosen_by_held_out_images(name)
     assert by_rule["weights_sha256"] == final["weights_sha256"] or f"{by_rule['top1']:.2f}%" in card
     assert re.search(rf"^\| `{name}` \|.* {by_rule['top1']:.1f} \|$", readme, re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CIFAR-10 as folders of images."""
-    folder = tmp_path_factory.mktemp("cifar10")
-    unpack = [sys.executable, shared / "tools" / "unpack_images.py", shared / "data" / "cifar10", folder]
-    subprocess.run(unpack, check=True, capture_output=True)
-    return folder
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
-def test_the_model_cards_command_gives_its_figures(
-    name: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if SHIPPED[name] == "tiny_in":
-        if not (images := os.environ.get("SCARLET_TINY_IMAGENET")):
-            pytest.skip("set SCARLET_TINY_IMAGENET to a folder with Tiny-ImageNet's val/WNID/*.JPEG")
-    else:
-        images = str(request.getfixturevalue("cifar10"))
-    tagged = rf"{name}\.{SHIPPED[name]}"
+@pytest.mark.parametrize("name", ACCURACIES)
+def test_the_model_cards_command_gives_its_figures(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if not (images := os.environ.get("SCARLET_TINY_IMAGENET")):
+        pytest.skip("set SCARLET_TINY_IMAGENET to a folder with Tiny-ImageNet's val/WNID/*.JPEG")
+    tagged = rf"{name}\.{TAG}"
     command = re.search(rf"^scarlet-models (evaluate {tagged} .*)$", (ROOT / "MODEL_CARD.md").read_text(), re.M)
     assert command is not None
-    arguments = [images if word in ("cifar10", "tiny_imagenet") else word for word in command[1].split()]
+    arguments = [images if word == "tiny_imagenet" else word for word in command[1].split()]
     assert cli.main([*arguments, "--json", "--workers", "0"]) == 0
     measured, final = json.loads(capsys.readouterr().out), _shipped(name)
     assert measured["images"] == 10_000

@@ -1,7 +1,7 @@
 """Classify images with a file of `scarlet-models export`: .onnx by onnxruntime, .pte by the ExecuTorch runtime.
 
-    python classify.py scarlet_b.c10-int8.onnx cat.jpg
-    python classify.py scarlet_b.c10-int8.pte cat.jpg          # after: sh build_runner.sh
+    python classify.py scarlet_b.tiny_in-int8.onnx cat.jpg
+    python classify.py scarlet_b.tiny_in-int8.pte cat.jpg          # after: sh build_runner.sh
 
 Needs numpy, Pillow and one of the runtimes; PyTorch is never imported. Labels, size and normalisation are in the file.
 """

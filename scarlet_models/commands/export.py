@@ -30,7 +30,9 @@ def main(options: Options) -> None:
     if options.json:
         rows = {str(path): asdict(check) for path, check in result.checks.items()}
         boxes = {str(path): gap for path, gap in result.boxes.items()}
-        output({"files": rows, "sensitivity": result.sensitivity, "boxes": boxes}, True, print)
+        output(
+            {"files": rows, "sensitivity": result.sensitivity, "boxes": boxes, "left_out": result.left_out}, True, print
+        )
         return
     for path, gap in result.boxes.items():
         print(f"{path}  checked: boxes differ by at most {gap:.1e} px from PyTorch's")
@@ -50,5 +52,7 @@ def _show(result: "Result") -> None:
         cells += [f"{check.difference:.1e}", f"{check.size / 1e6:.2f}", f"{check.ms:.2f}", f"{check.ms_ratio:.2f}"]
         shown.add_row(str(path), *cells)
     console().print(shown, markup=False)
+    if result.left_out:
+        print(f"{result.left_out} calibration images left out: they make an activation far larger than others do")
     for block, error in result.sensitivity.items():
         print(f"int8 in {block} alone: logits differ by {100 * error:.2f}% (root mean square)")

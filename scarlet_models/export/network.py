@@ -34,6 +34,7 @@ from .options import SUFFIXES, ExportOptions, need_packages
 
 _BATCH = 50
 _SENSITIVITY_IMAGES = 64
+_ORDINARY = 5  # times the usual peak of an activation that an image to calibrate on may reach
 TOLERANCE = 1e-4  # share of the largest output: no more than another order of summation makes
 ROUNDS, PASSES = 15, 3  # of the latencies: medians of rounds, of each of which the median pass counts
 
@@ -64,6 +65,7 @@ class Result:
     checks: dict[Path, Check]
     sensitivity: dict[str, float] = field(default_factory=dict)  # the error of int8 by block, if it was asked for
     boxes: dict[Path, float] = field(default_factory=dict)  # of a detector: the largest difference of a box in pixels
+    left_out: int = 0  # calibration images that are not ordinary
 
 
 def export_network(options: ExportOptions) -> Result:
@@ -85,7 +87,8 @@ def export_network(options: ExportOptions) -> Result:
     config = resolve_model_data_config(model)
     if options.input_size:
         config["input_size"] = (config["input_size"][0], options.input_size, options.input_size)
-    calibration = _calibration_images(options, config) if options.calibration else None
+    drawn = _calibration_images(options, config) if options.calibration else None
+    calibration = None if drawn is None else ordinary(model, drawn)
     labelled = _labelled(model, options, config) if options.data_dir else None
     image = torch.randn(1, *config["input_size"], generator=torch.Generator().manual_seed(0))
     given: dict[str, Any] = {"about": about(model, config), "calibration": calibration, "keep": options.keep}
@@ -100,6 +103,8 @@ def export_network(options: ExportOptions) -> Result:
     for kind, file in files.items():
         write_bytes(paths[kind], file.data)
     result = Result({paths[kind]: check for kind, check in checks.items()})
+    if drawn is not None and calibration is not None:
+        result.left_out = len(drawn) - len(calibration)
     if options.sensitivity and calibration is not None:
         result.sensitivity = sensitivity(export("onnx", model, image).data, calibration[:_SENSITIVITY_IMAGES])
     return result
@@ -127,6 +132,32 @@ def _calibration_images(options: ExportOptions, config: dict[str, Any]) -> Tenso
         except UserError as error:
             raise UserError(f"--calibration {path}: {error}") from error
     return torch.stack(images)
+
+
+@torch.no_grad()
+def ordinary(model: nn.Module, images: Tensor) -> Tensor:
+    """The images (N, C, H, W) on which no convolution's output peaks far above its median over the images.
+
+    One odd image, such as a blank one, may make an activation a hundred times as large as all others do. An int8 range
+    that holds it has no precision left for them.
+    """
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    if not convolutions:
+        return images
+    peaks, parts = list[Tensor](), list[Tensor]()
+
+    def note(module: nn.Module, given: Any, output: Tensor) -> None:
+        peaks.append(output.flatten(1).abs().amax(1))
+
+    hooks = [convolution.register_forward_hook(note) for convolution in convolutions]
+    for part in images.split(_BATCH):
+        model(part)
+        parts.append(torch.stack(peaks))
+        peaks.clear()
+    for hook in hooks:
+        hook.remove()
+    each = torch.cat(parts, 1)  # (convolutions, N)
+    return images[(each <= _ORDINARY * each.median(1, keepdim=True).values).all(0)]
 
 
 def _labelled(model: Any, options: ExportOptions, config: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:

@@ -14,7 +14,7 @@ from scarlet_models.networks import create_on_meta
 
 from .install import tags
 from .save import load, write_config
-from .shipped import PUBLISHED, PUBLISHED_URL, TRAINED, Trained
+from .shipped import ACCURACIES, DATA, HUB_ID, PUBLISHED, PUBLISHED_URL, TAG
 from .source import CONFIG, LOCAL, WEIGHTS, hub_reason, locate
 from .store import find_checked
 
@@ -23,9 +23,8 @@ CARD = "README.md"
 _ABOUT = {
     PUBLISHED: "The ImageNet-1k weights that the authors of SCARLET-NAS published, in timm's layout. They come from "
     f"{PUBLISHED_URL}, which states no licence for them.",
-    "tiny_in": "Trained by the project scarlet-models on Tiny-ImageNet, as a start for fine-tuning. The images are "
+    TAG: f"Trained by the project scarlet-models on {DATA}, as a start for fine-tuning. The images are "
     "ImageNet's, whose terms allow research and teaching that are not commercial.",
-    "c10": "Trained on CIFAR-10 by the project scarlet-models, for trying things out.",
 }
 
 _CARD = """---
@@ -91,15 +90,14 @@ def card(
     """
     cfg: dict[str, Any] = {**model.pretrained_cfg, **(data_config or {})}
     tag, size, genotype = cfg.get("tag") or "", cfg["input_size"][-1], getattr(model, "genotype", None)
-    trained = TRAINED.get(tag)
     data = ModelCardData(
         tags=["image-classification", "timm", "scarlet-nas"],
         pipeline_tag="image-classification",
         library_name="timm",
         license=cfg.get("license"),
-        datasets=[trained.hub_id] if trained else ["imagenet-1k"] if tag == PUBLISHED else None,
+        datasets={TAG: [HUB_ID], PUBLISHED: ["imagenet-1k"]}.get(tag),
         model_name=cfg["architecture"],
-        eval_results=_results(trained, cfg["architecture"]) if trained else None,
+        eval_results=_results(cfg["architecture"]) if tag == TAG else None,
     )
     facts = {}
     if genotype:
@@ -122,10 +120,10 @@ def card(
     )
 
 
-def _results(trained: Trained, network: str) -> list[EvalResult] | None:
-    """What the Hub shows beside a model: accuracies as fractions."""
-    about, metrics = ("image-classification", trained.hub_id, trained.data), ("accuracy", "top-5-accuracy")
-    measured = zip(metrics, trained.accuracies.get(network, ()), strict=False)
+def _results(network: str) -> list[EvalResult] | None:
+    """What the Hub shows beside a model that ships: accuracies as fractions."""
+    about, metrics = ("image-classification", HUB_ID, DATA), ("accuracy", "top-5-accuracy")
+    measured = zip(metrics, ACCURACIES.get(network, ()), strict=False)
     results = [EvalResult(*about, metric, percent / 100, dataset_split="validation") for metric, percent in measured]
     return results or None
 

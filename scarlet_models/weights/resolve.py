@@ -13,7 +13,7 @@ from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of
 
 from . import store
-from .shipped import PUBLISHED, PUBLISHED_URL, SHIPPED, TRAINED
+from .shipped import ACCURACIES, CLASSES, DATA, PUBLISHED, PUBLISHED_URL, TAG
 from .source import HUB, LOCAL, WEIGHTS, check_weights, discard, download, not_finite, read_config
 
 _SOURCES = ("state_dict", "file", "url", "hf_hub_id")
@@ -37,14 +37,13 @@ def resolve(name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     if any(given.get(source) for source in _SOURCES):
         _check_given(given, cache_dir)
         return {**kwargs, "pretrained_cfg_overlay": overlay}
-    default = PUBLISHED if store.find(name, PUBLISHED) else SHIPPED.get(name)
+    default = TAG if name in ACCURACIES and not store.find(name, PUBLISHED) else PUBLISHED
     tag = default if not cfg else cfg if isinstance(cfg, str) else given.get("tag")
     path = _find_checked(name, tag, cache_dir, asked=bool(cfg))
-    if not cfg and tag in TRAINED:
-        trained = TRAINED[tag]
+    if not cfg and tag == TAG:
         warnings.warn(
             f"{name}: the published ImageNet weights are not here; these are {name}.{tag}, which this project trained "
-            f"on {trained.data} ({len(trained.classes)} classes, 64 px). For the ImageNet weights "
+            f"on {DATA} ({len(CLASSES)} classes, 64 px). For the ImageNet weights "
             f"{_how_to_get(name, PUBLISHED)}",
             stacklevel=4,
         )

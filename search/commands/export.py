@@ -19,7 +19,7 @@ from scarlet_models.terminal import console, output, short, table
 
 EXAMPLE = """  scarlet-search export runs/a --out models/a
   scarlet-search export 0,1,2,3,0 --supernet runs/mini --data-dir images --out models/best
-  scarlet-search export scarlet_c.c10 --out models/c"""
+  scarlet-search export scarlet_c.tiny_in --out models/c"""
 
 
 @dataclass(kw_only=True)

@@ -20,6 +20,12 @@ from PIL import Image
 from scarlet_models.weights import save as saving
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+KINDS = {  # of CIFAR-10's things in Tiny-ImageNet
+    "automobile": ("beach wagon", "convertible", "limousine", "sports car", "police van"),
+    "cat": ("tabby", "Persian cat", "Egyptian cat"),
+    "dog": ("Chihuahua", "Yorkshire terrier", "golden retriever", "Labrador retriever", "German shepherd"),
+    "frog": ("bullfrog", "tailed frog"),
+}
 
 
 @pytest.fixture(scope="session")
@@ -63,14 +69,21 @@ def test_classify_gives_the_models_own_answers(
             assert prediction["probability"] == pytest.approx(float(expected[prediction["index"]]), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["scarlet_b.c10", "scarlet_c.c10"])
+@pytest.mark.parametrize("name", ["scarlet_b.tiny_in", "scarlet_c.tiny_in"])
 def test_the_networks_that_ship_know_real_images(
     name: str, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Images of CIFAR-10, which none of them was trained on: one of the five best guesses is such a thing."""
     _write_cifar(shared, tmp_path, each=20)
-    results = _classified(capsys, str(tmp_path), "--model", name, "--top-k", "1")
-    found = [(Path(result["image"]).name, result["predictions"][0]["label"]) for result in results]
-    assert len(found) == 200 and sum(file.startswith(label) for file, label in found) >= 160
+    results = _classified(capsys, str(tmp_path), "--model", name, "--top-k", "5")
+    assert len(results) == 200
+    right = [
+        any(guess["label"] in kinds for guess in result["predictions"])
+        for result in results
+        for kinds in (KINDS.get(Path(result["image"]).name.split("_")[0]),)
+        if kinds
+    ]
+    assert len(right) == 20 * len(KINDS) and sum(right) >= 0.6 * len(right)  # guessing is right in 10%
 
 
 def test_classify_greyscale(cifar: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

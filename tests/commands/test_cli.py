@@ -16,7 +16,7 @@ from PIL import Image
 
 from scarlet_models.commands import benchmark
 from scarlet_models.inspection.counting import count
-from scarlet_models.weights.shipped import SHIPPED
+from scarlet_models.weights.shipped import ACCURACIES, TAG
 
 MINI = ["0,1,2,3,0", "--space", "mini"]
 
@@ -26,10 +26,10 @@ def test_list_names_every_model_with_its_cost(capsys: pytest.CaptureFixture[str]
     rows = {row["model"]: row for row in json.loads(out)}
     assert status == 0
     assert set(rows) == {"scarlet_a2", "scarlet_a4"} | {
-        f"{name}.{tag}" for name, shipped in SHIPPED.items() for tag in ("xiaomi_in1k", shipped)
+        f"{name}.{tag}" for name in ACCURACIES for tag in ("xiaomi_in1k", TAG)
     }
     assert (rows["scarlet_a.xiaomi_in1k"]["macs"], rows["scarlet_a.xiaomi_in1k"]["params"]) == (365_307_392, 6_707_720)
-    assert rows["scarlet_b.c10"]["num_classes"] == 10 and rows["scarlet_b.c10"]["input_size"] == 64
+    assert rows["scarlet_b.tiny_in"]["num_classes"] == 200 and rows["scarlet_b.tiny_in"]["input_size"] == 64
     for row in rows.values():
         assert row["weights"] is None or Path(row["weights"]).is_file()
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from scarlet_models.errors import UserError
 from scarlet_models.export.formats import Exported, is_kept
-from scarlet_models.export.network import Check, check_files, largest_difference
+from scarlet_models.export.network import Check, check_files, largest_difference, ordinary
 
 CLASSIFY = Path(__file__).parents[2] / "examples" / "deploy" / "classify.py"
 
@@ -204,3 +204,13 @@ def test_calibration_wants_images(network: Path, tmp_path: Path, capsys: pytest.
     pytest.importorskip("onnxscript")  # of the extra export
     arguments = ["--format", "onnx-int8", "--calibration", str(tmp_path), "--out", str(tmp_path / "out")]
     assert f"--calibration {tmp_path}: no images in this folder" in fails(capsys, "export", str(network), *arguments)
+
+
+def test_images_that_make_an_activation_explode_are_not_calibrated_on() -> None:
+    """One of 70, more than a batch: an int8 range that holds it has no precision left for the others."""
+    images = torch.rand(70, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images[60] *= 100
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    assert torch.equal(ordinary(model, images), torch.cat([images[:60], images[61:]]))
+    assert len(model(images)) == 70 and not model[0]._forward_hooks
+    assert torch.equal(ordinary(model[1:2], images), images)

@@ -391,9 +391,9 @@ def test_a_folder_starts_from_its_weights(whole: Options, options: Options, caps
 def test_a_tag_starts_from_its_weights_and_a_plain_name_from_random_ones(
     options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = timm.create_model("scarlet_c.c10", pretrained=True).state_dict()
+    weights = timm.create_model("scarlet_c.tiny_in", pretrained=True).state_dict()
     origins = {
-        "tag": ({"model": "scarlet_c.c10"}, "its own weights, with a new classifier for 3 classes"),
+        "tag": ({"model": "scarlet_c.tiny_in"}, "its own weights, with a new classifier for 3 classes"),
         "default": (
             {"model": "scarlet_c", "pretrained": True},
             "its own weights, with a new classifier for 3 classes",

@@ -8,7 +8,7 @@ import yaml
 
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights.publish import card, escaped
-from scarlet_models.weights.shipped import TRAINED
+from scarlet_models.weights.shipped import ACCURACIES, TAG
 
 NAME = "<script>alert(1)</script> [x](javascript:y) `a` **b** \\ # | &amp;"
 
@@ -24,9 +24,8 @@ def test_a_card_says_what_the_network_is() -> None:
 
 
 def test_the_card_of_weights_trained_here_states_their_accuracies(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = TRAINED["tiny_in"]._replace(accuracies={"scarlet_a": [50.5, 75.25]})
-    monkeypatch.setitem(TRAINED, "tiny_in", trained)
-    _, front, text = card(timm.create_model("scarlet_a.tiny_in"), "hf-hub:me/net").split("---\n", 2)
+    monkeypatch.setitem(ACCURACIES, "scarlet_a", [50.5, 75.25])
+    _, front, text = card(timm.create_model(f"scarlet_a.{TAG}"), "hf-hub:me/net").split("---\n", 2)
     (entry,) = yaml.safe_load(front)["model-index"]
     (result,) = entry["results"]
     assert (entry["name"], result["dataset"]["name"]) == ("scarlet_a", "Tiny-ImageNet")

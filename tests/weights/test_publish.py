@@ -148,20 +148,23 @@ def test_a_folder_with_a_card_of_its_own_publishes_that(hub: Hub, client: Client
 def test_a_released_tag_goes_up_byte_for_byte(hub: Hub, client: Client) -> None:
     _, _, raised = client.run("""
 import safetensors.torch
-half = saving.half_precision(timm.create_model("scarlet_c.c10"))
-path = install(safetensors.torch.save(half, {"format": "pt"}), "scarlet_c.c10")
+half = saving.half_precision(timm.create_model("scarlet_c.tiny_in"))
+path = install(safetensors.torch.save(half, {"format": "pt"}), "scarlet_c.tiny_in")
 """)
     assert not raised
-    client.publish("scarlet_c.c10", "me/scarlet_c.c10")
-    files = hub.repos["me/scarlet_c.c10"].files
-    listed = json.loads((client.folder / "store" / "manifest.json").read_text())["scarlet_c.c10.safetensors"]
+    client.publish("scarlet_c.tiny_in", "me/scarlet_c.tiny_in")
+    files = hub.repos["me/scarlet_c.tiny_in"].files
+    listed = json.loads((client.folder / "store" / "manifest.json").read_text())["scarlet_c.tiny_in.safetensors"]
     assert hashlib.sha256(files["model.safetensors"]).hexdigest() == listed
-    assert json.loads(files["config.json"])["pretrained_cfg"]["label_names"][3] == "cat"
+    assert json.loads(files["config.json"])["pretrained_cfg"]["label_names"][0] == "n01443537"
     _, front, text = files["README.md"].decode().split("---\n", 2)
-    assert (yaml.safe_load(front)["license"], yaml.safe_load(front)["datasets"]) == ("apache-2.0", ["cifar10"])
+    assert (yaml.safe_load(front)["license"], yaml.safe_load(front)["datasets"]) == (
+        "apache-2.0",
+        ["zh-plus/tiny-imagenet"],
+    )
     assert "6,073,684" not in text  # that is with 1000 classes
-    client.run("back = timm.create_model('hf-hub:me/scarlet_c.c10', pretrained=True)")
-    assert client.evaluate("[back.num_classes, list(back.pretrained_cfg['input_size'])]") == [10, [3, 64, 64]]
+    client.run("back = timm.create_model('hf-hub:me/scarlet_c.tiny_in', pretrained=True)")
+    assert client.evaluate("[back.num_classes, list(back.pretrained_cfg['input_size'])]") == [200, [3, 64, 64]]
     assert client.evaluate("all(torch.equal(t, half[k].to(t.dtype)) for k, t in back.state_dict().items())")
 
 

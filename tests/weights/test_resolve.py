@@ -127,7 +127,10 @@ def test_a_cfg_from_before_the_installation_finds_its_weights(folders: Folders, 
     "arguments, message",
     [
         ({"model_name": IN1K}, r"no weights for scarlet_a\.xiaomi_in1k here: get ScarletA\.pth\.tar .* --install"),
-        ({"model_name": "scarlet_c.c10"}, r"no weights for scarlet_c\.c10 here: .*weights install scarlet_c\.c10"),
+        (
+            {"model_name": "scarlet_c.tiny_in"},
+            r"no weights for scarlet_c\.tiny_in here: .*weights install scarlet_c\.tiny_in",
+        ),
         ({"model_name": "scarlet_b"}, r"no weights for scarlet_b here: .*ScarletB\.pth\.tar"),
         ({"model_name": "scarlet_a.imagenet"}, r"no weights 'imagenet': its tags are xiaomi_in1k, tiny_in"),
         (
@@ -154,7 +157,7 @@ def test_timm_names_only_what_loads(folders: Folders, fake: Fake) -> None:
     install(fake.in1k, IN1K)
     assert listed() == [OURS, IN1K]
     assert timm.models.is_model_pretrained("scarlet_a")
-    (folders.store / "scarlet_b.c10.safetensors").write_bytes(fake.ours)  # not installed, so not listed
+    (folders.store / "scarlet_b.tiny_in.safetensors").write_bytes(fake.ours)  # not installed, so not listed
     refresh()
     assert listed() == [OURS, IN1K]
     for name in listed():

@@ -34,7 +34,7 @@ from scarlet_models import UserError, files
 from scarlet_models.weights import save as saving
 from scarlet_models.weights import store
 from scarlet_models.weights.install import install
-from scarlet_models.weights.shipped import SHIPPED
+from scarlet_models.weights.shipped import ACCURACIES, TAG
 
 # Files that are not what they should be
 
@@ -64,7 +64,7 @@ def test_a_damaged_manifest_is_said_to_be_one(folders: Folders, fake: Fake, text
     assert listed() == []
 
 
-@pytest.mark.parametrize("name", [f"{name}.{tag}" for name, tag in SHIPPED.items()])
+@pytest.mark.parametrize("name", [f"{name}.{TAG}" for name in ACCURACIES])
 def test_the_weights_that_ship_are_whole(name: str) -> None:
     path = store.package_dir() / f"{name}.safetensors"
     store.check(path)
@@ -130,8 +130,8 @@ def test_only_the_weights_of_the_tag_are_installed(folders: Folders, fake: Fake,
         install(safetensors.torch.save(tensors), OURS)
     with pytest.raises(UserError, match="damaged"):
         install(fake.ours[:-100], OURS)
-    with pytest.raises(UserError, match=r"no weights called 'scarlet_a2\.c10'"):
-        install(fake.ours, "scarlet_a2.c10")
+    with pytest.raises(UserError, match=r"no weights called 'scarlet_a2\.tiny_in'"):
+        install(fake.ours, "scarlet_a2.tiny_in")
     assert not folders.store.exists()
 
 
@@ -240,16 +240,16 @@ def test_the_command_lists_installs_and_verifies(
     folders.ship(OURS, fake.other)
     folders.ship("scarlet_a.xiaomi_in1k", fake.in1k)
     states = {row["name"]: row["state"] for row in json.loads(run(capsys, "list", "--json")[1])}
-    assert (states[OURS], states[IN1K], states["scarlet_b.c10"], len(states)) == ("store", "package", "not here", 6)
+    assert (states[OURS], states[IN1K], states["scarlet_b.tiny_in"], len(states)) == ("store", "package", "not here", 6)
     assert run(capsys, "verify")[0] == 0
     (folders.store / source.name).write_bytes(fake.ours[:-1])
-    (folders.store / "scarlet_b.c10.safetensors").write_bytes(fake.ours)
+    (folders.store / "scarlet_b.tiny_in.safetensors").write_bytes(fake.ours)
     (folders.package / f"{IN1K}.safetensors").unlink()
     status, output, error = run(capsys, "verify", "--json")
     assert [row["state"] for row in json.loads(output)] == ["damaged", "unlisted", "ok", "missing"]
     assert status == 2
     assert len(error.splitlines()) == 1
-    assert "scarlet_b.c10" in error
+    assert "scarlet_b.tiny_in" in error
 
 
 def test_verify_says_that_the_store_is_no_folder(folders: Folders, capsys: pytest.CaptureFixture[str]) -> None:

@@ -253,5 +253,5 @@ def page(folder: Path) -> str:
 def test_only_networks_of_a_space_have_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     invented_table().save(tmp_path / "table.json")
     arguments = ["--latency-table", str(tmp_path), "--out", str(tmp_path / "out")]
-    assert cli.main(["export", "scarlet_c.c10", *arguments]) == 2
+    assert cli.main(["export", "scarlet_c.tiny_in", *arguments]) == 2
     assert "times the blocks of space 'mini', not those of this 'scarlet'" in capsys.readouterr().err
