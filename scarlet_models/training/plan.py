@@ -32,7 +32,7 @@ def make_plan(options: TrainOptions) -> dict[str, Any]:
     if learnt_from < batch:
         raise UserError(f"{learnt_from:,} images to learn from are fewer than a batch of {batch}")
     model = networks.create(locate(options.model), "scarlet", False, **options.model_args)
-    size = int(model.pretrained_cfg["input_size"][-1])  # type: ignore[index,call-overload,union-attr]  # timm's dict
+    size = int(model.pretrained_cfg["input_size"][-1])  # type: ignore[index]  # timm's dict
     passes = Counter(each or size for each in sizes(options.image_size, options.epochs))
     precision = options.amp
     if precision == "auto":
