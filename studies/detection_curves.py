@@ -7,7 +7,7 @@ from study import HERE, columns, read
 
 from scarlet_models.inspection.plotting import save, themed
 
-RUNS = {"bccd_c10": "from scarlet_a.c10", "bccd_random": "from random weights"}
+RUNS = {"bccd_tiny_in": "from scarlet_a.tiny_in", "bccd_random": "from random weights"}
 PANELS = {"loss": "training loss (sum of the detector's losses)", "val_AP50": "AP50 on the validation split"}
 
 
