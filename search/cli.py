@@ -29,7 +29,7 @@ PROGRAM = Program(
     recipes_of={
         "run": ["digits", "imagenette", "search_cifar10_cpu", "paper_imagenet"],
         "train": ["supernet_imagenet", "supernet_imagenette", "supernet_nas_bench_macro"],
-        "retrain": ["imagenet_mnasnet", "tiny_in", "cifar10_cpu"],
+        "retrain": ["imagenet_mnasnet", "tiny_in", "tiny_in_distilled", "cifar10_cpu", "cifar10_finetune"],
     },
     extra="search",
 )

@@ -46,7 +46,7 @@ class RunFolder:
     def _open(self, options: RunOptions, command: str) -> None:
         lock(self.path)
         self.world.signals.line = resume_line(command, self.path, self.world)
-        config = plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
+        config = plain(asdict(options) | {name: type(getattr(options, name))() for name in names_with(options, "once")})
         environment = describe_environment(getattr(options, "workers", 0), self.world)
         self._facts = config, {"command": command, **environment}
         if options.resume:
