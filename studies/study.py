@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,16 @@ def write(path: Path, rows: Rows) -> None:
         writer = csv.DictWriter(file, list(rows[0]), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def append(path: Path, row: Mapping[str, object]) -> None:
+    """A row at the end of a CSV, which begins with a header."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def group(rows: Rows) -> dict[Key, Rows]:

@@ -9,7 +9,6 @@ fixed before the first run. A row of docs/results/transfer/transfer.csv is a run
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from study import read, results
+from study import append, read, results
 
 NETWORK, SEEDS = "scarlet_a.tiny_in", (0, 1)
 PROBE = "{layer_decay: 0.1, layer_decay_no_opt_scale: 0.5}"  # timm freezes all but the classifier
@@ -65,7 +64,7 @@ def run(cifar10: Path, imagenette: Path, out: Path) -> None:
             for start in STARTS:
                 done = {(row["data"], row["start"], int(row["seed"])) for row in read(table)}
                 if (data, start, seed) not in done:
-                    _append(table, _row(data, folder, start, seed, out))
+                    append(table, _row(data, folder, start, seed, out))
 
 
 def _row(data: str, folder: Path, start: str, seed: int, out: Path) -> dict[str, object]:
@@ -85,15 +84,6 @@ def _row(data: str, folder: Path, start: str, seed: int, out: Path) -> dict[str,
         "test_top1": json.loads(tested)["top1"],
         "cpu_seconds": seconds,
     }
-
-
-def _append(table: Path, row: dict[str, object]) -> None:
-    new = not table.exists()
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def table() -> None:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from known_accuracies import STUDY, train
 from resampling import Interval, markdown, student
-from study import Rows, read
+from study import Rows, append, read
 
 MACS = ["--min-macs", "8865K", "--max-macs", "9135K"]  # 9.0M within 1.5%, as the 16 `equal` networks
 ANCHORS = 10
@@ -95,13 +95,7 @@ def pick(data_dir: str, runs: Path, out: Path) -> None:
             genotype, seconds = search(cell, kind, seed, data_dir, out)
             trained = train(f"{kind}_{cell.name}", genotype, 0, data_dir, out)
             spent = {"supernet_seconds": round(training_seconds(cell)), "search_seconds": round(seconds)}
-            row = {"kind": kind, "supernet": cell.name, **trained, **spent}
-            new = not table.exists()
-            with table.open("a", newline="") as file:
-                writer = csv.DictWriter(file, list(row), lineterminator="\n")
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
+            append(table, {"kind": kind, "supernet": cell.name, **trained, **spent})
 
 
 def best_of(networks: Sequence[Network], count: int) -> Network:
