@@ -27,9 +27,9 @@ from scarlet_models.files import lock
 lock(Path(sys.argv[1]))
 if sys.argv[3:]:
     import os
-    if not os.fork():
+    if os.fork():
         time.sleep(60)
-print(flush=True)
+print(flush=True)  # by the child, if there is one: it lives
 time.sleep(60)
 """
 
