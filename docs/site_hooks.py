@@ -60,9 +60,10 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, **_: Any) -
 
 def on_page_content(html: str, **_: Any) -> str:
     """Turn formulas into MathML, which browsers show without scripts."""
-    inline = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda m: convert(_text(m[1])), html)
+    inline = r'<span class="arithmatex">\\\((.*?)\\\)</span>'
+    html = re.sub(inline, lambda m: convert(_text(m[1])), html, flags=re.DOTALL)
     display = r'<div class="arithmatex">\\\[(.*?)\\\]</div>'
-    return re.sub(display, lambda m: convert(_text(m[1]), display="block"), inline, flags=re.DOTALL)
+    return re.sub(display, lambda m: convert(_text(m[1]), display="block"), html, flags=re.DOTALL)
 
 
 def _text(formula: str) -> str:

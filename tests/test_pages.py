@@ -89,5 +89,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="of the extra docs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
-    page = (tmp_path / "site/concepts/stabilizer/index.html").read_text()
-    assert "<math" in page and "https://unpkg" not in page, "formulas are MathML, and nothing is fetched"
+    pages = {str(path.parent.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("index.html")}
+    assert "<math" in pages["site/concepts/stabilizer"], "formulas are MathML"
+    assert not [name for name, page in pages.items() if "arithmatex" in page], "all of them"
+    assert not [name for name, page in pages.items() if "https://unpkg" in page], "nothing is fetched"

@@ -99,7 +99,8 @@ class Stages:
         options, role = self.options, network["role"]
         name = self.name if role == PICKED else f"{self.name}_{role}"
         own = {"genotype": network["genotype"], "space": options.space, "name": name, "final": options.final}
-        why = f"the {role} network is trained on its own, from new weights"
+        start = options.retrain.get("inherit") or "random weights"
+        why = f"the {role} network is trained on its own, from {start}"
         product = "final.json" if options.final else f"exported/{name}/config.json"
         return dataclasses.replace(self._stage("retrain", why, product, own), name=network["stage"], needs=("evolve",))
 
