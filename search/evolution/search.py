@@ -23,7 +23,7 @@ from scarlet_models.inspection.plotting import save
 from scarlet_models.models import GENOTYPES
 from scarlet_models.options import names_with
 from scarlet_models.search.scoring.heldout import TrainedSupernet, open_supernet
-from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
+from scarlet_models.search.scoring.known_accuracies import load_anchors, load_known_accuracies
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.scores import PathScores, Scores, TableScores
 from scarlet_models.search.supernet.supernet import Supernet
@@ -68,9 +68,11 @@ def run_search(options: EvolveOptions, supernet: TrainedSupernet | None = None) 
             scores.serve()
             return None
         try:
-            if options.anchors:
-                scores.correct(options.anchors)
-            return EvolutionarySearch(options, scores, world).run()
+            anchors = load_anchors(options.anchors, scores.space) if options.anchors else {}
+            search = EvolutionarySearch(options, scores, world)  # checks and keeps the options before paths are scored
+            if anchors:
+                scores.correct(anchors)
+            return search.run()
         finally:
             scores.close()
 

@@ -20,12 +20,9 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scarlet_models.errors import UserError
-from scarlet_models.space.space import Genotype, SearchSpace
+from scarlet_models.space.space import Genotype
 
 from .baselines import counted
-from .known_accuracies import load_known_accuracies
-from .options import FEWEST_ANCHORS
 from .ranking import kendall
 from .score_cache import Score
 
@@ -35,14 +32,6 @@ _REGRESSORS = {
     "ridge": RidgeCV(np.logspace(-2, 4, 13)),
     "Gaussian process": GaussianProcessRegressor(_KERNEL, normalize_y=True),
 }
-
-
-def load_anchors(path: str, space: SearchSpace) -> dict[Genotype, float]:
-    """Known accuracies of anchors; a UserError if the file cannot be read or has too few networks for a regression."""
-    anchors = load_known_accuracies(path, space)
-    if len(anchors) < FEWEST_ANCHORS or len(set(anchors.values())) < 2:
-        raise UserError(f"--anchors {path}: {len(anchors)} networks; give at least {FEWEST_ANCHORS} that differ")
-    return anchors
 
 
 class Anchors:

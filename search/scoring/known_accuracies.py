@@ -17,6 +17,8 @@ from typing import Any
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.space.space import Genotype, SearchSpace
 
+from .options import FEWEST_ANCHORS
+
 
 def load_known_accuracies(path: str | Path, space: SearchSpace) -> dict[Genotype, float]:
     """Accuracy in percent of each network by its canonical genotype, in the order of the file.
@@ -45,6 +47,14 @@ def load_known_accuracies(path: str | Path, space: SearchSpace) -> dict[Genotype
     if not values:
         raise UserError(f"{path} has no accuracies")
     return {genotype: sum(numbers) / len(numbers) for genotype, numbers in values.items()}
+
+
+def load_anchors(path: str, space: SearchSpace) -> dict[Genotype, float]:
+    """Known accuracies of anchors; a UserError if the file cannot be read or has too few networks for a regression."""
+    anchors = load_known_accuracies(path, space)
+    if len(anchors) < FEWEST_ANCHORS or len(set(anchors.values())) < 2:
+        raise UserError(f"--anchors {path}: {len(anchors)} networks; give at least {FEWEST_ANCHORS} that differ")
+    return anchors
 
 
 def _csv_entries(path: Path) -> Iterator[tuple[str, str, Any]]:

@@ -16,11 +16,11 @@ from scarlet_models.space.space import Genotype
 from scarlet_models.training.distributed import World
 from scarlet_models.training.options import from_keywords
 
-from .anchors import Anchors, load_anchors
+from .anchors import Anchors
 from .baselines import ANCHORED, ANCHORS_ALONE, SUPERNET, Comparison, counted
 from .figures import draw_ranking
 from .heldout import TrainedSupernet, one_process, open_supernet
-from .known_accuracies import load_known_accuracies
+from .known_accuracies import load_anchors, load_known_accuracies
 from .options import RankOptions
 from .ranking import FEWEST, Estimate, ResampledTau, bootstrap, estimate, spearman, top_k
 from .score_cache import Score

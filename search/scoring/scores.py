@@ -78,11 +78,10 @@ class PathScores(Scores):
         self.evaluator: PopulationEvaluator | None = None
         self.measuring = False
 
-    def correct(self, path: str) -> None:
-        """Correct the scores by the anchors in a file, if that is better in cross-validation."""
-        from .anchors import Anchors, load_anchors
+    def correct(self, known: Mapping[Genotype, float]) -> None:
+        """Correct the scores by anchors of known accuracy, if that is better in cross-validation."""
+        from .anchors import Anchors
 
-        known = load_anchors(path, self.space)
         self.anchors = Anchors(known, self.measure(np.array([genotype.choices for genotype in known])))
         _logger.info("%s", self.anchors.summary())
 

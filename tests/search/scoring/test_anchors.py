@@ -12,7 +12,8 @@ from helpers.supernets import write_images, write_supernet
 
 from scarlet_models import UserError
 from scarlet_models.search import cli
-from scarlet_models.search.scoring.anchors import Anchors, load_anchors
+from scarlet_models.search.scoring.anchors import Anchors
+from scarlet_models.search.scoring.known_accuracies import load_anchors
 from scarlet_models.search.scoring.ranking import kendall
 from scarlet_models.search.scoring.score_cache import Score
 from scarlet_models.space.space import Genotype, SearchSpace
@@ -134,3 +135,25 @@ def test_evolve_searches_with_corrected_scores_and_keeps_the_raw_ones(
             assert ("score" in record) == better
     assert cli.main(["evolve", "--known", str(run / "known.csv"), "--space", "mini", "--anchors", "x"]) == 2
     assert "--anchors corrects the scores of a supernet" in capsys.readouterr().err
+
+
+def test_a_mistake_measures_no_anchor_and_a_killed_search_resumes(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["evolve", *arguments(run, tmp_path), "--population", "8", "--generations", "2", "--resume"]
+    assert cli.main([*line, "--objectives", "[acuracy]"]) == 2
+    assert not (tmp_path / "evaluations.jsonl").exists()
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Anchors, "__init__", killed)  # once the anchors are measured
+        assert cli.main(line) == 130
+    assert (tmp_path / "evaluations.jsonl").exists() and (tmp_path / "config.yaml").exists()
+    assert cli.main(line) == 0
+    before = (tmp_path / "search.json").read_text()
+    (tmp_path / "few.csv").write_text('genotype,accuracy\n"0,0,0,0,0",70\n')
+    assert cli.main([*line, "--anchors", str(tmp_path / "few.csv"), "--allow-drift"]) == 2
+    assert "1 networks; give at least 5 that differ" in capsys.readouterr().err
+    assert (tmp_path / "search.json").read_text() == before
