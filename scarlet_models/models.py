@@ -98,6 +98,8 @@ def _create(
     """Build a genotype with timm. Width and depth are scaled as EfficientNet's (arXiv 1905.11946)."""
     if not (0 < channel_multiplier <= MAX_MULTIPLIER and 0 < depth_multiplier <= MAX_MULTIPLIER):
         raise UserError(f"multipliers {channel_multiplier!r} and {depth_multiplier!r}: the most is {MAX_MULTIPLIER}")
+    if variant == "scarlet_net" and not channel_multiplier == depth_multiplier == 1:
+        raise UserError("scarlet_net is not scaled, as no genotype describes the result: scale scarlet_a, _b or _c")
     if pretrained:
         kwargs = weights.resolve(variant, kwargs)
     space, full_size = genotype.space, genotype.space.stem.stride == 1

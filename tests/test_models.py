@@ -320,6 +320,12 @@ def test_multipliers_out_of_bounds_are_refused(multiplier: float) -> None:
             timm.create_model("scarlet_a", **{argument: multiplier})
 
 
+@pytest.mark.parametrize("argument", ["channel_multiplier", "depth_multiplier"])
+def test_what_a_folder_could_not_describe_is_not_built(argument: str) -> None:
+    with pytest.raises(UserError, match="scarlet_net is not scaled, as no genotype describes the result: scale"):
+        timm.create_model("scarlet_net", **{argument: 1.4})
+
+
 def test_deepcopy_and_pickle_free_state() -> None:
     model = create("mini")
     twin = copy.deepcopy(model)
