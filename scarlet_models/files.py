@@ -22,7 +22,7 @@ from scarlet_models.errors import UserError, first_line
 LOCK = ".lock"  # in a folder: the file that the kernel locks, with a line about its owner
 
 _held: dict[Path, int] = {}  # the folders that this process owns, each with the descriptor of its lock
-_UNFINISHED = re.compile(r"\..+\.\d+(\.tmp|\.old)?")  # what a killed process was writing: .NAME.PID and the like
+_UNFINISHED = re.compile(r"\..+\.\d+\.(tmp|old)")  # what a killed process was writing: .NAME.PID.tmp
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

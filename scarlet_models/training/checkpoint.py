@@ -1,6 +1,7 @@
 """Checkpoints that survive a kill at any moment: written atomically, checksummed, the newest two kept."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from scarlet_models.documents import read_text
 from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import remove, sha256_of, write_atomically, write_text
 
+_OURS = re.compile(r"\.?step_\d+\.(pt|sha256)(\.\d+\.tmp)?")  # what `save_checkpoint` writes, also half written
+
 _logger = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Writes step_N.pt and its checksum (the format of sha256sum), then deletes all but the newest two.
+    """Writes step_N.pt and its checksum (the format of sha256sum), then deletes all of its own but the newest two.
 
     The state has what torch.load(weights_only=True) reads. Where writing fails (UserError), earlier files stay.
     """
@@ -26,7 +29,8 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
     kept = [earlier for earlier in list_checkpoints(folder) if earlier <= path][:2]
     # Besides older ones this removes what a kill left half written, and later ones that resuming found damaged.
     for file in set(folder.iterdir()) - {*kept, *map(_checksum, kept)}:
-        remove(file)
+        if _OURS.fullmatch(file.name):
+            remove(file)
     return path
 
 

@@ -26,7 +26,7 @@ def write_digits(folder: Path) -> None:
         return
     images, labels = load_digits(return_X_y=True)
     test = np.random.default_rng(0).permutation(len(labels)) < TEST_SHARE * len(labels)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             path = unfinished / ("test" if test[number] else "train") / str(label) / f"{number:04d}.png"

@@ -63,7 +63,9 @@ def test_what_a_killed_owner_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "exported/net").mkdir()
     left = [".config.yaml.77.tmp", "exported/.net.77.tmp/model.safetensors", "checkpoints/.step_1.pt.77.tmp"]
     kept = [".hidden", "config.yaml", "exported/net/config.json", "checkpoints/step_1.pt", ".notes.tmp"]
-    (tmp_path / "checkpoints").mkdir()
+    kept += [".venv3.11/python", ".idea.2023.3/x"]  # end in a number, as a process does
+    for folder in ("checkpoints", ".venv3.11", ".idea.2023.3"):
+        (tmp_path / folder).mkdir()
     for name in left + kept:
         (tmp_path / name).write_text("x")
     with owning(tmp_path):

@@ -92,6 +92,16 @@ def test_what_a_kill_left_behind_is_ignored_and_then_removed(tmp_path: Path) -> 
     }
 
 
+def test_what_others_put_beside_the_checkpoints_stays(tmp_path: Path) -> None:
+    others = {"best.pt", "step_best.pt", "notes.txt", ".hidden", "step_1.pt.bak"}
+    for name in others:
+        (tmp_path / name).write_text("x")
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, _state(step))
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith("step_00")} == others
+    assert len(list_checkpoints(tmp_path)) == 2
+
+
 class _Code:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("code_ran",)
