@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 import numpy as np
 from timm.utils.misc import natural_key
@@ -40,7 +41,7 @@ class Listing:
     def labels(self) -> tuple[np.ndarray, list[str]]:
         """Class indices of the images, int64, and the name of each class: the folder that its images lie in."""
         folders = [PurePosixPath(name).parent.name for name in self.names]
-        classes = sorted(set(folders), key=natural_key)
+        classes = sorted(set(folders), key=_in_order)
         number = {name: label for label, name in enumerate(classes)}
         return np.array([number[name] for name in folders], dtype=np.int64), classes
 
@@ -63,7 +64,7 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
                 ignored[file.suffix.lower() or file.name] += 1
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"cannot read split {split!r} of {data_dir}: {first_line(error)}") from error
-    names = sorted(found, key=natural_key)
+    names = sorted(found, key=_in_order)
     places = np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 4)
     listing = Listing(root, names, places, dict(ignored.most_common()))
     if not names:
@@ -74,6 +75,11 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
     if stray := [name for name in names if "/" not in name]:
         raise UserError(f"{root}: image {stray[0]} lies in no class folder; make a folder for each class")
     return listing
+
+
+def _in_order(name: str) -> tuple[Any, str]:
+    """The key of timm's natural order, in which A and a, or 1 and 01, are equal: they go by the name itself."""
+    return natural_key(name), name
 
 
 def _in_folder(root: Path) -> Iterator[tuple[PurePath, Place | None]]:
