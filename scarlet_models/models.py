@@ -26,7 +26,7 @@ from scarlet_models.weights.store import registered_file
 __all__ = ["GENOTYPES", "ScarletFeatures", "ScarletNet"]
 
 OUTPUT_STRIDES = (8, 16, 32)
-MAX_MULTIPLIER = 10  # of width and depth
+MULTIPLIERS, MAX_MULTIPLIER = ("channel_multiplier", "depth_multiplier"), 10  # of width and depth
 
 
 class _StemStride:

@@ -13,7 +13,7 @@ from timm.models import parse_model_name, split_model_name_tag
 from torch import nn
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.models import GENOTYPES
+from scarlet_models.models import GENOTYPES, MULTIPLIERS
 from scarlet_models.space.space import Genotype
 from scarlet_models.weights.source import check_weights, locate, not_finite, read_config
 
@@ -58,13 +58,20 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
     if is_genotype(name):
         return Genotype.parse(name, space)
     with _mistakes_in_one_line(name):
-        source, where = parse_model_name(locate(name))
-        named: dict[str, Any] = {"architecture": split_model_name_tag(where)[0]}
-        config = read_config(source, where) if source else named
-        architecture, arguments = config["architecture"], config.get("model_args") or {}
+        architecture, arguments = recipe_of(name)
         if architecture == "scarlet_net":
             return Genotype.parse(arguments.get("genotype", GENOTYPES["scarlet_a"]), arguments.get("space", "scarlet"))
-        return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES else None
+        scaled = not arguments.keys().isdisjoint(MULTIPLIERS)
+        return Genotype.parse(GENOTYPES[architecture]) if architecture in GENOTYPES and not scaled else None
+
+
+def recipe_of(name: str) -> tuple[str, dict[str, Any]]:
+    """timm's architecture of a name, folder or Hub repository, and the arguments that it is built with."""
+    source, where = parse_model_name(locate(name))
+    if not source:
+        return split_model_name_tag(where)[0], {}
+    config = read_config(source, where)
+    return config["architecture"], config.get("model_args") or {}
 
 
 def image_size(model: nn.Module) -> int:

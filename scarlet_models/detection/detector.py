@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.networks import genotype_of
+from scarlet_models.networks import genotype_of, recipe_of
 from scarlet_models.weights.save import whole_folder, write_weights
 from scarlet_models.weights.source import CONFIG, LOCAL, WEIGHTS, locate
 
@@ -98,13 +98,16 @@ def describe(
 ) -> dict[str, Any]:
     """The config of a detector: a key of DETECTORS, its network, the function's arguments, and what it sees and finds.
 
-    A network of a space is told by its genotype and the whole space. `sides` are the shorter and the longer one of
-    images; for ssdlite the first is that of a square. `categories` are in the order of labels.
+    A network of a space is told by its genotype and the whole space, any other by timm's name, never by its folder.
+    `sides` are the shorter and the longer one of images; for ssdlite the first is that of a square. `categories` are in
+    the order of labels.
     """
-    genotype = genotype_of(network)
+    genotype, (architecture, built_with) = genotype_of(network), recipe_of(network)
+    own = {"name": str(genotype), "space": genotype.space.to_dict()} if genotype else {"name": architecture}
+    more = {key: value for key, value in built_with.items() if key not in ("genotype", "space", "num_classes")}
     return {
         "detector": detector,
-        "network": {"name": str(genotype), "space": genotype.space.to_dict()} if genotype else {"name": network},
+        "network": {**own, "model_args": more},
         "arguments": dict(arguments),
         "short_side": sides[0],
         "long_side": sides[1],

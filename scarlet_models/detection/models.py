@@ -28,7 +28,7 @@ from scarlet_models.networks import create
 
 STAGES = 5  # the taps of a network: reductions 2, 4, 8, 16, 32
 COCO_CLASSES = 91  # torchvision's count: category ids up to 90, used as they are, and the background
-BACKBONE_OPTIONS = ("space", "weights_backbone", "trainable_stages", "frozen_norm")
+BACKBONE_OPTIONS = ("space", "model_args", "weights_backbone", "trainable_stages", "frozen_norm")
 
 
 def build_features(
@@ -36,6 +36,7 @@ def build_features(
     taps: Sequence[int],
     *,
     space: str | Mapping[str, Any] = "scarlet",
+    model_args: Mapping[str, Any] | None = None,
     weights_backbone: bool = False,
     trainable_stages: int = STAGES,
     frozen_norm: bool = False,
@@ -46,6 +47,7 @@ def build_features(
         name: What `networks.create` takes.
         taps: Which of its feature maps to give, ascending, 0 (stride 2) to 4 (stride 32).
         space: Search space of a genotype.
+        model_args: timm's arguments of the network, such as act_layer.
         weights_backbone: Start from the network's pretrained weights, which `pretrained=True` finds.
         trainable_stages: How many stages train, counted from the last; the others are frozen, norms included.
         frozen_norm: Use all batch norms as they are, neither their statistics nor their weights train.
@@ -54,8 +56,8 @@ def build_features(
         raise UserError(f"taps {list(taps)} are not ascending numbers from 0 to {STAGES - 1}")
     if not 0 <= trainable_stages <= STAGES:
         raise UserError(f"there are 0 to {STAGES} trainable stages, not {trainable_stages}")
-    chosen: Any = space
-    net: Any = create(name, chosen, pretrained=weights_backbone, features_only=True, out_indices=tuple(taps))
+    arguments: Any = {**(model_args or {}), "space": space, "features_only": True, "out_indices": tuple(taps)}
+    net: Any = create(name, pretrained=weights_backbone, **arguments)
     if frozen := STAGES - trainable_stages:
         last = net.feature_info.info[frozen - 1]["module"]
         layers = [name for name, module in net.named_modules() if any(True for _ in module.parameters(recurse=False))]

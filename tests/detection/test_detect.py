@@ -244,6 +244,29 @@ def test_a_detector_keeps_what_its_weights_were_trained_with(tmp_path: Path) -> 
     assert len(one.scores) and same(one._asdict(), other._asdict())
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("scarlet_c", {"act_layer": "relu"}),
+        ("scarlet_c", {"channel_multiplier": 0.5}),
+        ("scarlet_net", {"genotype": "0" + ",0" * 18, "act_layer": "relu"}),
+        ("mobilenetv3_small_050", {}),
+    ],
+)
+def test_a_detector_is_the_same_once_its_networks_folder_is_gone(
+    name: str, given: dict[str, Any], tmp_path: Path
+) -> None:
+    saving.save(timm.create_model(name, num_classes=2, **given), tmp_path / "net", given)
+    folder, sizes = f"local-dir:{tmp_path / 'net'}", {"out_channels": 16, "extra_levels": 0, "score_thresh": 0.0}
+    start = detectors.Detector(detectors.describe("retinanet", folder, sizes, (64, 96), CATEGORIES), folder)
+    start.save(tmp_path / "saved")
+    shutil.rmtree(tmp_path / "net")
+    assert str(tmp_path) not in (tmp_path / "saved" / "config.json").read_text()
+    image, again = torch.rand(3, 64, 64), detectors.load(tmp_path / "saved")
+    (one,), (other,) = (each.find([image], [(64, 64)]) for each in (start, again))
+    assert len(one.scores) and same(one._asdict(), other._asdict())
+
+
 def test_boxes_are_given_in_pixels_of_the_image_before_it_was_resized(whole: Options) -> None:
     detector = detectors.load(Path(whole.out) / "exported" / "run")
     photo = Image.effect_mandelbrot((160, 128), (-2, -1.2, 1, 1.2), 20).convert("RGB")
