@@ -23,6 +23,7 @@ from timm.data import IterableImageDataset, create_dataset
 from scarlet_models.errors import UserError
 from scarlet_models.training.data import LabelledImages, check_test_split
 from scarlet_models.training.data import labelled as module
+from scarlet_models.training.data.listing import Listing, _in_order
 from scarlet_models.training.loading import Transformed, load_batches
 from scarlet_models.training.options import DataOptions
 from scarlet_models.training.split import split_holdout
@@ -189,6 +190,54 @@ def test_whole_paths_are_cut_to_what_does_not_depend_on_the_place(monkeypatch: p
     assert images.labels.tolist() == [0, 1, 2] * 3
 
 
+class _Named(list[tuple[Image.Image, int]]):
+    """What a data set of torchvision offers."""
+
+    def __init__(self, targets: Any, index: dict[str, int] | None = None) -> None:
+        super().__init__((random_image(i), 0) for i in range(len(targets)))
+        self.targets, self.class_to_idx = targets, index or {}
+
+
+@pytest.mark.parametrize(
+    ("targets", "index", "classes"),
+    [
+        ([0, 1, 1], {"tench": 0, "Tinca tinca": 0, "goldfish": 1, "carp": 1}, ["tench", "goldfish"]),
+        ([1, 2, 1], {}, ["0", "1", "2"]),
+        ([0, 0, 0], {"cat": 0, "dog": 2}, ["cat", "1", "dog"]),
+    ],
+)
+def test_a_class_has_one_name(
+    targets: list[int], index: dict[str, int], classes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "create_dataset", lambda *_, **__: _Named(targets, index))
+    images = LabelledImages(DataOptions(dataset="torch/any", data_dir="."), "train")
+    assert (images.classes, images.labels.tolist(), images.labels.dtype) == (classes, targets, np.int64)
+
+
+class _NoLabels(list[tuple[Image.Image, int]]):
+    def iter_targets(self) -> Iterator[int]:
+        raise KeyError("label")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (_Named(np.zeros((3, 8), dtype=np.int64)), r"not int64 of shape \(3, 8\)"),
+        (_Named(["cat", "dog", "cat"]), r"not <U3 of shape \(3,\)"),
+        (_Named([0.5, 1.0]), "not float64"),
+        (_Named([-1, -1]), "one class index from 0 an image"),
+        (_Named([[0], [1, 2]]), "cannot read the labels: ValueError"),
+        (_NoLabels(), "cannot read the labels: KeyError 'label'"),
+    ],
+)
+def test_labels_that_are_no_class_indices_are_one_line(
+    source: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "create_dataset", lambda *_, **__: source)
+    with pytest.raises(UserError, match=f"^torch/any, split train: .*{message}"):
+        LabelledImages(DataOptions(dataset="torch/any", data_dir="."), "train")
+
+
 class _StreamReader:
     """What timm's streaming readers offer: no index, only iteration."""
 
@@ -287,6 +336,18 @@ def test_greyscale_and_transparent_images_become_rgb(tmp_path: Path) -> None:
         (tmp_path / "train" / mode / "a.png").write_bytes(target.getvalue())
     images = LabelledImages(DataOptions(data_dir=str(tmp_path)), "train")
     assert {images[i][0].mode for i in range(4)} == {"RGB"}
+
+
+def test_names_that_natural_order_takes_for_equal_have_one_order() -> None:
+    """Under torchrun each rank lists by itself, and sets of texts have another order in each process."""
+    folders = ["A", "a", "1", "01", "001", "b2", "B2", "b02"]
+    names = [f"{folder}/{number}.png" for folder in folders for number in ("1", "01")]
+    orders = []
+    for order in (names, names[::-1]):
+        listing = Listing(Path(), sorted(order, key=_in_order), np.zeros((len(names), 4), dtype=np.int64), {})
+        orders.append((listing.names, listing.labels()[1]))
+    assert orders[0] == orders[1]
+    assert orders[0][1] == ["001", "01", "1", "A", "a", "B2", "b02", "b2"]
 
 
 # Images as they are

@@ -52,8 +52,9 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         self.where = f"{options.dataset or options.data_dir}, split {split}"
         is_listing = isinstance(self._source, Listing)
         self.ids = self._source.names if is_listing else _ids(self._source)
-        labels: tuple[np.ndarray, list[str]] = self._source.labels() if is_listing else _labels(self._source)
-        self.labels, self.classes = labels
+        self.labels: np.ndarray
+        self.classes: list[str]
+        self.labels, self.classes = self._source.labels() if is_listing else _labels(self._source, self.where)
         ignored = self._source.ignored if is_listing else {}
         more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
         _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
@@ -231,15 +232,22 @@ def _ids(source: Any) -> list[str]:
     return names if len(set(names)) == len(names) else list(map("/".join, zip(numbers, names, strict=True)))
 
 
-def _labels(source: Any) -> tuple[np.ndarray, list[str]]:
+def _labels(source: Any, where: str) -> tuple[np.ndarray, list[str]]:
     """Class indices of the images, int64, and the name of each class."""
     reader = getattr(source, "reader", source)
-    if hasattr(reader, "targets"):  # torchvision
-        labels = reader.targets
-    elif hasattr(reader, "iter_targets"):  # Hugging Face datasets
-        labels = list(reader.iter_targets())
-    else:
-        labels = [source[i][1] for i in range(len(source))]
-    numbers = np.asarray(labels, dtype=np.int64)
-    index = getattr(reader, "class_to_idx", None) or {i: i for i in range(int(numbers.max()) + 1)}
-    return numbers, list(map(str, sorted(index, key=index.__getitem__)))
+    try:
+        if hasattr(reader, "targets"):  # torchvision
+            labels = np.asarray(reader.targets)
+        elif hasattr(reader, "iter_targets"):  # Hugging Face datasets
+            labels = np.array(list(reader.iter_targets()))
+        else:
+            labels = np.array([source[i][1] for i in range(len(source))])
+    except (*_UNREADABLE, LookupError, TypeError) as error:
+        raise UserError(f"{where}: cannot read the labels: {type(error).__name__} {first_line(error)}") from error
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0:
+        found = f"{labels.dtype} of shape {labels.shape}"
+        raise UserError(f"{where}: labels must be one class index from 0 an image, not {found}; unpack it into folders")
+    index = getattr(reader, "class_to_idx", None) or {}
+    names = {number: name for name, number in reversed(index.items())}  # the first of a class's synonyms
+    count = max([*names, int(labels.max())]) + 1
+    return labels.astype(np.int64), [str(names.get(number, number)) for number in range(count)]
