@@ -15,7 +15,8 @@ from timm.data import resolve_model_data_config
 from timm.models._hub import load_model_config_from_path
 from torch import nn
 
-from scarlet_models.errors import UserError
+from scarlet_models.documents import read_json
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import sha256_of
 from scarlet_models.inspection.timing import cpu_threads
 from scarlet_models.networks import create, genotype_of, is_genotype
@@ -85,10 +86,13 @@ def _test_figures(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     path = folder.parent.parent / "final.json"
     if not path.is_file():
         return {}, {}
-    final = json.loads(path.read_text(encoding="utf-8"))
+    final = read_json(path, dict)
     if final.get("weights_sha256") != sha256_of(folder / saving.WEIGHTS):
         return {}, {}
-    text = f"{final['top1']:.2f}% of the {final['images']:,} images of split {final['split']}"
+    try:
+        text = f"{final['top1']:.2f}% of the {final['images']:,} images of split {final['split']}"
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({first_line(error)}): score the test split anew, or remove it") from None
     return {"Top-1": text}, {"test_top1": final["top1"]}
 
 

@@ -1,11 +1,11 @@
 """Training a network that a search has found, from its genotype, and scoring it once on the test split."""
 
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import sha256_of, write_json
 from scarlet_models.space.space import Genotype
@@ -41,8 +41,8 @@ def _score_once(options: RetrainOptions, folder: Path, world: World, test: str) 
     """The test figures in final.json, measured unless they are there for these very weights and test images."""
     path = Path(options.out) / FINAL
     if path.exists():
-        known: dict[str, Any] = json.loads(path.read_text())
-        if (known["weights_sha256"], known.get("data")) == (sha256_of(folder / saving.WEIGHTS), test):
+        known: dict[str, Any] = read_json(path, dict)
+        if (known.get("weights_sha256"), known.get("data")) == (sha256_of(folder / saving.WEIGHTS), test):
             return known
     result = evaluate_classifier(str(folder), options, True, world)
     _logger.info("%s", result)

@@ -130,6 +130,20 @@ def test_final_figures_are_those_of_these_weights(tmp_path: Path) -> None:
     assert export.trained(str(tmp_path / "run")).facts == {}
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "WEIGHTS"])
+def test_damaged_test_figures_are_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    retrained(tmp_path / "run")
+    weights = tmp_path / "run" / "exported" / "net" / "model.safetensors"
+    known = json.dumps({"weights_sha256": export.sha256_of(weights), "top1": "high"})
+    (tmp_path / "run" / "final.json").write_text(content.replace("WEIGHTS", known))
+    assert cli.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/run/final.json" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_exporting_again_replaces_and_other_files_are_refused(tmp_path: Path) -> None:
     model = retrained(tmp_path / "run")
     source = tmp_path / "run" / "exported" / "net"

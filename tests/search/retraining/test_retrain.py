@@ -73,6 +73,12 @@ def test_a_finished_run_resumes_to_score_the_test_split_once(
         patch.setattr("scarlet_models.search.retraining.retraining.evaluate_classifier", never)
         main(dataclasses.replace(options, resume=True, final=True))
 
+    whole = (Path(options.out) / "final.json").read_text()
+    (Path(options.out) / "final.json").write_text(whole[:40])
+    with pytest.raises(UserError, match=r"final\.json:\d+: not valid JSON"):
+        main(dataclasses.replace(options, resume=True, final=True))
+    (Path(options.out) / "final.json").write_text(whole)
+
     exported = str(Path(options.out) / "exported" / "run")
     where = {"data_dir": options.data_dir, "test_split": "test", "workers": 0, "threads": 1, "final": True}
     capsys.readouterr()
