@@ -454,6 +454,7 @@ def test_a_network_is_not_trained_on_what_it_held_out_before(short: Options, who
         ({"sched": "multistep"}, "cannot make schedule multistep without decay_milestones"),
         ({"sched": "step", "sched_args": {"decay_epochs": 0.0}}, "cannot make schedule step without decay_epochs"),
         ({"sched": "none"}, "cannot make schedule none"),
+        ({"sched": "plateau"}, "cannot make schedule plateau: Plateau LR only supports"),
         ({"sched_args": {"nosuch": 1}}, "nosuch"),
         ({"model_args": {"nosuch": 1}}, "nosuch"),
         ({"model_args": {"in_chans": 1}}, "test_efficientnet cannot see such images"),
