@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -436,6 +437,20 @@ def test_images_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pyt
     changed = _open(root)
     assert read[3:] == ["b/2.png"] and changed.marks[:2] == first.marks[:2] and changed.marks[2] != first.marks[2]
     assert changed.fingerprint != first.fingerprint and changed.ids == first.ids
+
+
+def test_a_read_error_that_passes_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, read = _tree(tmp_path, "train/a/0.png train/a/1.png"), Listing.read
+
+    def fail(self: Listing, index: int) -> bytes:
+        if index == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read(self, index)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"a/1\.png \(Too many open files\)"):
+        patch.setattr(Listing, "read", fail)
+        _open(root)
+    assert _open(root).ids == ["a/0.png", "a/1.png"]
 
 
 def test_the_fingerprint_does_not_depend_on_the_place(folder: Path, labelled: LabelledImages, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def digest(content: bytes) -> str:
 def survey(
     root: Path | str, names: Sequence[str], stamps: Sequence[str], inspect: Callable[[int], Finding], workers: int
 ) -> list[Finding]:
-    """Inspect in threads the images, by index, whose stamp is empty or another than when they were last inspected."""
+    """Inspect in threads the images, by index, that have no stamp or another than when they were last found whole."""
     cache, known = _cache_of(root)
     findings = [_known(known.get(name), stamp) for name, stamp in zip(names, stamps, strict=True)]
     new = [index for index, found in enumerate(findings) if found is None]
@@ -55,7 +55,11 @@ def survey(
             progress.advance(names[index])
     whole = [found for found in findings if found is not None]
     if new and any(stamps) and cache:
-        rows = {name: [stamp, *found] for name, stamp, found in zip(names, stamps, whole, strict=True) if stamp}
+        rows = {
+            name: [stamp, *found]
+            for name, stamp, found in zip(names, stamps, whole, strict=True)
+            if stamp and not found.fault  # which may pass
+        }
         try:
             write_text(cache, json.dumps(rows, indent=0))
         except UserError as error:
@@ -65,8 +69,8 @@ def survey(
 
 def _known(row: object, stamp: str) -> Finding | None:
     match row:
-        case [str(then), str(mark), int(width), int(height), str(fault)] if stamp and then == stamp:
-            return Finding(mark, width, height, fault)
+        case [str(then), str(mark), int(width), int(height), ""] if stamp and then == stamp:
+            return Finding(mark, width, height, "")
     return None
 
 
