@@ -11,7 +11,6 @@ during latency.
 from __future__ import annotations
 
 import argparse
-import csv
 import platform
 import statistics
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from study import read, write
 from timm.data import resolve_model_data_config
 
 from scarlet_models.export.formats import export, run_onnx
@@ -148,18 +148,9 @@ def _runner(kind: str, data: bytes) -> Any:
 
 def _put(path: Path, row: dict[str, Any], keys: Sequence[str]) -> None:
     """Add a row to a CSV, in place of an earlier one of the same keys."""
-    rows = _rows(path) if path.is_file() else []
-    kept = [old for old in rows if any(old[key] != str(row[key]) for key in keys)]
+    kept = [old for old in read(path) if any(old[key] != str(row[key]) for key in keys)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*kept, row])
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    write(path, [*kept, row])
 
 
 def show_pages() -> None:
@@ -167,14 +158,14 @@ def show_pages() -> None:
     if (RESULTS / "accuracy.csv").is_file():
         print("| file | top-1 % | PyTorch's | difference (95% CI) | largest logit difference | MB |")
         print("|---|---|---|---|---|---|")
-        for row in _rows(RESULTS / "accuracy.csv"):
+        for row in read(RESULTS / "accuracy.csv"):
             lost, half = float(row["drop"]), float(row["drop_ci95"])
             interval = f"{0 - lost:+.2f} [{0 - lost - half:+.2f}, {half - lost:+.2f}]"
             cells = (row["top1"], row["top1_fp32"], interval, row["logit_difference"], row["megabytes"])
             print(f"| `{row['network']}` {row['format']} | {' | '.join(cells)} |")
     if (RESULTS / "latency.csv").is_file():
         save(draw(), ROOT / "docs" / "figures" / "deploy_latency.png")
-        rows = {(row["network"], row["runtime"], row["dtype"]): row for row in _rows(RESULTS / "latency.csv")}
+        rows = {(row["network"], row["runtime"], row["dtype"]): row for row in read(RESULTS / "latency.csv")}
         columns = list(dict.fromkeys(key[1:] for key in rows))
         print(f"\n| network | top-1 | {' | '.join(f'{runtime} {dtype}' for runtime, dtype in columns)} |")
         print("|---|---|" + "---|" * len(columns))
@@ -187,7 +178,7 @@ def show_pages() -> None:
 @themed
 def draw() -> Figure:
     """Published top-1 over measured latency: one panel a runtime, filled points for int8."""
-    rows = [row for row in _rows(RESULTS / "latency.csv") if row["published_top1"]]
+    rows = [row for row in read(RESULTS / "latency.csv") if row["published_top1"]]
     runtimes = list(dict.fromkeys(row["runtime"] for row in rows))
     figure = Figure(figsize=(5 * len(runtimes), 4))
     panels = figure.subplots(1, len(runtimes), sharex=True, sharey=True, squeeze=False)[0]

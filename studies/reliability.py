@@ -11,7 +11,6 @@ done again, so the script can be interrupted and run longer. Seeds are fixed: a 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 import random
@@ -22,9 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import study
 import torch
 from crashes import Fault, Outcome, commands, count_operations, debris, digest, jump_clock, run, start
 
@@ -32,7 +33,6 @@ from scarlet_models.training.checkpoint import list_checkpoints
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "docs/results/reliability", ROOT / "docs/reliability.md"
-COLUMNS = ("trial", "result", "seconds")
 GOOD = "ok"
 HUNG = 20  # seconds to answer a damaged file in
 
@@ -284,13 +284,15 @@ def _is_alive(process: int) -> bool:
         return False
 
 
-def read(kind: str) -> dict[str, str]:
-    """The last result of each trial of a kind that is done."""
-    path = RESULTS / f"{kind}.csv"
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        return {row["trial"]: row["result"] for row in csv.DictReader(file)}
+def read(kind: str) -> dict[str, dict[str, str]]:
+    """The last row of each trial of a kind that is done."""
+    return {row["trial"]: row for row in study.read(RESULTS / f"{kind}.csv")}
+
+
+def is_done(row: dict[str, str], examples: int) -> bool:
+    """Whether a trial succeeded; one of generated tests with at least that many examples."""
+    good, _, tried = row.get("result", "").partition(" ")
+    return good == GOOD and int(tried or examples) >= examples
 
 
 def carry_out(kinds: list[str], share: float, examples: int, root: Path) -> None:
@@ -301,15 +303,14 @@ def carry_out(kinds: list[str], share: float, examples: int, root: Path) -> None
         names = list(trials.names(kind))
         random.Random(0).shuffle(names)
         done = read(kind)
-        left = [name for name in names[: round(share * len(names) + 0.5)] if not done.get(name, "").startswith(GOOD)]
+        asked = names[: round(share * len(names) + 0.5)]
+        left = [name for name in asked if not is_done(done.get(name, {}), examples)]
         for name in left:
             started = time.monotonic()
             result = trials.carry_out(kind, name, examples)
-            with (RESULTS / f"{kind}.csv").open("a", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if not file.tell():
-                    writer.writerow(COLUMNS)
-                writer.writerow([name, result, round(time.monotonic() - started, 1)])
+            row = {"trial": name, "result": result, "seconds": str(round(time.monotonic() - started, 1))}
+            path = RESULTS / f"{kind}.csv"
+            study.write(path, [*study.read(path), row | {"machine": machine()}])
             if not result.startswith(GOOD):
                 print(f"{kind} {name}: {result}", flush=True)
         print(f"{kind}: {len(left)} trials", flush=True)
@@ -317,15 +318,19 @@ def carry_out(kinds: list[str], share: float, examples: int, root: Path) -> None
 
 def table() -> str:
     """The table of the page."""
-    lines = ["| trial | count | as it should be |", "|---|---|---|"]
+    lines, machines = ["| trial | count | as it should be |", "|---|---|---|"], Counter[str]()
     for kind, text in WHAT.items():
-        results = list(read(kind).values())
-        good = sum(result.startswith(GOOD) for result in results)
-        lines.append(f"| {text} | {len(results)} | {good} of {len(results)} |")
-    lines.append(
-        f"\nMachine: {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, one thread a process."
-    )
-    return "\n".join(lines)
+        rows = list(read(kind).values())
+        good = sum(row["result"].startswith(GOOD) for row in rows)
+        lines.append(f"| {text} | {len(rows)} | {good} of {len(rows)} |")
+        machines.update(row.get("machine") or "not recorded" for row in rows)
+    where = "; ".join(f"{name} ({count} trials)" for name, count in machines.most_common())
+    return "\n".join([*lines, f"\nMachine: {where}. One thread a process."])
+
+
+def machine() -> str:
+    """Processor and torch of this machine."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
 def main() -> None:

@@ -10,13 +10,14 @@ python studies/stabilizer.py shipped                # the two figures of docs/me
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from resampling import bca
 from stabilizer_figures import draw_curves, draw_depth, draw_scatter, draw_similarity
 from stabilizer_tables import tables
-from study import NAME, STATISTICS, Study, figures, read, results, write
+from study import LAST_PART, NAME, STATISTICS, Study, figures, read, results, write
 
 from scarlet_models.errors import UserError
 from scarlet_models.inspection.plotting import save
@@ -25,6 +26,8 @@ from scarlet_models.search.report.figures import curves
 from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.supernet.stabilizer import Stabilizer
 from scarlet_models.search.supernet.supernet import load_supernet
+
+_SCORED = ("genotype", "blocks", "known", "predicted", "loss")
 
 
 def collect(runs: Path, name: str = NAME) -> None:
@@ -38,6 +41,7 @@ def collect(runs: Path, name: str = NAME) -> None:
     update(results(name) / "rankings.csv", cells, _rankings)
     update(results(name) / "similarity.csv", cells, _similarity)
     update(results(name) / "stabilizers.csv", cells, _stabilizers)
+    update(results(name) / "one_shot.csv", cells, _one_shot)
 
 
 def find_cells(out: Path) -> list[Cell]:
@@ -66,10 +70,20 @@ def _curve(cell: Cell) -> Iterator[dict[str, str]]:
         yield {key: row[key] for key in ("step", "loss", "top1", "top1_std")}
 
 
+def _one_shot(cell: Cell) -> Iterator[dict[str, str]]:
+    """Numbers of paths by top-1 in the last quarter of the fair steps, if choices.csv has a row a path."""
+    rows = read(cell.folder / "choices.csv")
+    widest = max(Counter(row["layer"] for row in rows).items(), key=lambda item: item[1], default=("", 0))[0]
+    last = [row for row in rows if row["layer"] == widest and int(row["step"]) > (1 - LAST_PART) * cell.trained()]
+    if {row["paths"] for row in last} == {"1"}:
+        for top1, paths in sorted(Counter(float(row["top1"]) for row in last).items()):
+            yield {"top1": str(top1), "paths": str(paths)}
+
+
 def _rankings(cell: Cell) -> Iterator[dict[str, str]]:
     for statistics, batch_norm in zip(STATISTICS, BATCH_NORMS, strict=True):
         for row in read(cell.folder / f"rank_{batch_norm}.csv") if cell.ranked(batch_norm) else ():
-            yield {"batch_norm": statistics, **{key: row[key] for key in ("genotype", "blocks", "known", "predicted")}}
+            yield {"batch_norm": statistics, **{key: row[key] for key in _SCORED}}
 
 
 def _similarity(cell: Cell) -> Iterable[dict[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
-from study import STATISTICS, Study, spelled
+from study import LAST_PART, STATISTICS, Study, columns, spelled
 
 from scarlet_models.inspection.plotting import themed
 
@@ -64,6 +64,24 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 @themed
+def draw_one_shot(study: Study) -> Figure:
+    """Histograms of the paths' one-shot accuracy in the last part of the training, each a variant over all seeds."""
+    figure = Figure(figsize=(6.5, 4))
+    axes = figure.subplots()
+    for variant in study.variants:
+        rows = [row for key, found in study.one_shot.items() if key[0] == variant for row in found]
+        if rows:
+            top1, paths = columns(rows, "top1", "paths")
+            mean = np.average(top1, weights=paths)
+            deviation = np.average((top1 - mean) ** 2, weights=paths) ** 0.5
+            label = f"{spelled(variant)}: {mean:.1f} ± {deviation:.1f}"
+            axes.hist(top1, np.arange(0, 102, 2), weights=paths, density=True, alpha=0.5, label=label)
+    axes.set(xlabel="training top-1 of a path on its batch (%)", ylabel="density")
+    axes.legend(title=f"last {LAST_PART:.0%} of the fair steps: mean ± s.d.")
+    return figure
+
+
+@themed
 def draw_scatter(study: Study) -> Figure:
     """Known against predicted accuracy: a column a variant, its first seed, a row a kind of statistics."""
     kinds = [kind for kind in STATISTICS if study.scores[kind]]
@@ -79,7 +97,8 @@ def draw_scatter(study: Study) -> Figure:
             tau = f"{kind} statistics: tau {study.tau(kind, key):.3f}"
             axes.set_title(f"{spelled(variant)}\n{tau}", fontsize=8, weight="normal")
         panels[row][0].set_ylabel("known accuracy (%)")
-    figure.supxlabel("top-1 of the supernet's path (%), seed 0", fontsize=9.5)
+    seeds = ", ".join(map(str, sorted({min(study.seeds(variant)) for variant in study.variants})))
+    figure.supxlabel(f"top-1 of the supernet's path (%), seed {seeds}", fontsize=9.5)
     figure.colorbar(points, ax=panels, label="blocks", aspect=40)
     return figure
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from resampling import Interval, Pairs, bca, once, student
 
+from scarlet_models.files import write_text
 from scarlet_models.search.ablation.study import VARIANTS
 from scarlet_models.space.space import SearchSpace
 
 HERE = Path(__file__).parents[1] / "docs"
 NAME = "stabilizer"
 STATISTICS = ("recalibrated", "running")  # of batch norm
+LAST_PART = 0.25  # of the fair steps: the part that stands for the last epoch where a training has less than one
 LAST = 50  # fair steps at the end whose mean is the training accuracy
 TOP = 10
 SMALLEST_GROUP = 20  # networks of equal depth, to be ranked among themselves
@@ -58,21 +62,24 @@ def read(path: Path) -> Rows:
         return list(csv.DictReader(file))
 
 
-def write(path: Path, rows: Rows) -> None:
-    """Rows as CSV."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+def write(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows as CSV. Its columns are those of all rows; cells that a row lacks are empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def append(path: Path, row: Mapping[str, object]) -> None:
-    """A row at the end of a CSV, which begins with a header."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
+    """A row at the end of a CSV, which begins with a header; the program ends if the header has other columns."""
+    with path.open("a+", newline="") as file:
+        file.seek(0)
+        header, writer = next(csv.reader(file), None), csv.DictWriter(file, list(row), lineterminator="\n")
+        if header is None:
             writer.writeheader()
+        elif header != list(row):
+            sys.exit(f"{path}: its columns are {', '.join(header)}, not {', '.join(row)}; rename or mend the file")
         writer.writerow(row)
 
 
@@ -111,10 +118,15 @@ class Study:
         self.scores = {
             kind: {key: columns(rows, "predicted")[0] for key, rows in cells.items()} for kind, cells in ranked.items()
         }
+        self.losses = {
+            kind: {key: columns(rows, "loss")[0] for key, rows in cells.items() if all(row.get("loss") for row in rows)}
+            for kind, cells in ranked.items()
+        }
         networks = next(iter(next(cells for cells in ranked.values() if cells).values()))
         self.choices = np.array([[int(choice) for choice in row["genotype"].split(",")] for row in networks])
         self.blocks, self.known = columns(networks, "blocks", "known")
         self.similarity = group(read(folder / "similarity.csv"))
+        self.one_shot = group(read(folder / "one_shot.csv"))
         self.stabilizers = group(read(folder / "stabilizers.csv"))
         self.batch_norms = group(read(folder / "batch_norms.csv"))
 
@@ -129,6 +141,12 @@ class Study:
     def training(self, key: Key) -> float:
         """One-shot training accuracy: mean over the last fair steps."""
         return float(self.curves[key][1][-LAST:].mean())
+
+    def last_part(self, key: Key) -> tuple[np.ndarray, np.ndarray]:
+        """One-shot training accuracy in the last part of the fair steps: their means, and deviations over paths."""
+        steps, top1, deviation = self.curves[key]
+        last = steps > (1 - LAST_PART) * steps[-1]
+        return top1[last], deviation[last]
 
     def wobble(self, key: Key) -> float:
         """Standard deviation over the last fair steps of a fair step's mean accuracy."""
@@ -187,15 +205,19 @@ class Study:
         one, other = (statistic(self.scores[kind][name, seeds[0]]) for name in (variant, "skip"))
         return bca(lambda weights: one(weights) - other(weights), len(self.known))
 
-    def alike(self, key: Key, layer: int, identity: bool) -> float:
-        """Mean cosine similarity of a layer's outputs: identity with its blocks, or the blocks with each other."""
+    def alike(self, key: Key, layer: int, identity: bool, plain: bool = False) -> float:
+        """Mean cosine similarity of a layer's outputs: identity with its blocks, or the blocks with each other.
+
+        `plain` leaves out the blocks with SE.
+        """
         rows = [row for row in self.similarity[key] if int(row["layer"]) == layer and row["a"] < row["b"]]
+        rows = [row for row in rows if not (plain and any(row[name].endswith(" se") for name in ("a", "b")))]
         found = [float(row["cosine"]) for row in rows if ("identity" in (row["a"], row["b"])) == identity]
         return float(np.mean(found)) if found else float("nan")
 
-    def alike_where_kept(self, key: Key, identity: bool) -> float:
+    def alike_where_kept(self, key: Key, identity: bool, plain: bool = False) -> float:
         """The mean of it over the layers whose identity keeps the shape."""
-        return float(np.mean([self.alike(key, layer, identity) for layer in self.stabilized]))
+        return float(np.mean([self.alike(key, layer, identity, plain) for layer in self.stabilized]))
 
     def weights(self, key: Key, what: str) -> float:
         """Mean cosine to the identity, or gain, of the stabilizers' matrices."""

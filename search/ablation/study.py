@@ -1,7 +1,7 @@
 """A study: supernets of each variant and seed, the commands that each needs, and what runs those that are not done.
 
 A cell of it is a folder VARIANT_sSEED. The files that its commands have written say how far it is, so a study can be
-interrupted and resumed at any time, and folders that were made by hand count too.
+interrupted and resumed at any time, and folders that were made by hand count too. `SECONDS` in it sums what they cost.
 """
 
 import logging
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ import yaml
 
 from scarlet_models.documents import read_csv, read_json
 from scarlet_models.errors import UserError
-from scarlet_models.files import write_text
+from scarlet_models.files import write_json, write_text
+from scarlet_models.options import names_with
 from scarlet_models.program import Program
 from scarlet_models.search.scoring.known_accuracies import load_known_accuracies
 from scarlet_models.space.space import SearchSpace
+from scarlet_models.training.run_folder import plain, refuse_changes
 
 from .options import AblationOptions
 
@@ -40,7 +42,7 @@ VARIANTS: dict[str, dict[str, str]] = {
 }
 STAGES = ("train", "recalibrated", "running", "similarity")
 BATCH_NORMS = ("recalibrated", "running")
-LOG = "ablate.log"
+LOG, SECONDS = "ablate.log", "cpu_seconds.json"
 
 _logger = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
 
 
 class Study:
-    """The cells of a study in a folder; a UserError tells of bad options, also of train, before any run."""
+    """The cells of a study in a folder; a UserError tells of bad options or of a supernet of others, before any run."""
 
     def __init__(self, options: AblationOptions, program: Program) -> None:
         self.options = options
@@ -103,7 +105,12 @@ class Study:
             self._train[cell] = program.resolve("train", given)
         parsed = [program.build("train", values) for values in self._train.values()]
         known = load_known_accuracies(options.known, SearchSpace.load(parsed[0].space))
+        self._known = {str(genotype): accuracy for genotype, accuracy in known.items()}
         self.networks = min(options.networks or len(known), len(known))
+        for cell, wanted in zip(self.cells, parsed, strict=True):
+            if cell.trained():
+                free = names_with(wanted, "free") | ({"amp"} if wanted.amp == "auto" else set())
+                refuse_changes(cell.folder / "config.yaml", plain(asdict(wanted)), free, wanted.allow_drift)
 
     def _data(self) -> dict[str, Any]:
         places = {name: place for name in ("data_dir", "dataset") if (place := getattr(self.options, name))}
@@ -126,10 +133,18 @@ class Study:
         """A cell's name, its fair steps, and for each stage whether it is done."""
         done = {
             "train": cell.trained() == self.options.steps,
-            **{kind: cell.ranked(kind) == self.networks for kind in BATCH_NORMS},
+            **{kind: self._is_ranked(cell, kind) for kind in BATCH_NORMS},
             "similarity": cell.compared(),
         }
         return {"cell": cell.name, "fair_steps": cell.fair_steps(), **done}
+
+    def _is_ranked(self, cell: Cell, batch_norm: str) -> bool:
+        """Whether a ranking is there, of these known accuracies and as many images."""
+        path = cell.folder / f"rank_{batch_norm}.json"
+        if cell.ranked(batch_norm) != self.networks or read_json(path, dict)["images"] != self.options.images:
+            return False
+        rows = read_csv(path.with_suffix(".csv"), ("known",))[1]
+        return all(self._known.get(row["genotype"]) == float(row["known"]) for row in rows)
 
 
 class Runner:
@@ -165,7 +180,10 @@ class Runner:
                     continue
                 self.now[cell.name] = stage
                 _logger.info("%s: %s", cell.name, stage)
-                if status := self._call(self.study.arguments(cell, stage), log):
+                status, spent = self._call(self.study.arguments(cell, stage), log)
+                kept = read_json(path, dict) if (path := cell.folder / SECONDS).exists() else {}
+                write_json(path, {**kept, stage: kept.get(stage, 0) + spent})
+                if status:
                     self.now[cell.name] = f"{stage} failed"
                     *_, last = "", *log.read_text(errors="replace").strip().splitlines()
                     return f"{stage} ended with {status}: {last}"
@@ -175,8 +193,8 @@ class Runner:
         self.now.pop(cell.name, None)
         return ""
 
-    def _call(self, arguments: list[str], log: Path) -> int:
-        """Run a subcommand. Return its exit status."""
+    def _call(self, arguments: list[str], log: Path) -> tuple[int, float]:
+        """Run a subcommand. Return its exit status and the CPU seconds (user time) that it took."""
         command = [sys.executable, "-m", "scarlet_models.search", *arguments]
         with log.open("ab") as file:
             file.write(f"$ {shlex.join(command)}\n".encode())
@@ -186,6 +204,10 @@ class Runner:
             if self._stopped.is_set():
                 process.terminate()
             try:
-                return process.wait()
+                if not hasattr(os, "wait4"):  # Windows does not tell the time
+                    return process.wait(), 0.0
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                return process.returncode, usage.ru_utime
             finally:
                 self._processes.discard(process)

@@ -5,16 +5,16 @@ python studies/scarlet_cifar/picks.py                                        # p
 
 Each stabilized supernet of runs/scarlet_cifar picks two networks of 9.0M MACs within 1.5%: by raw score, and by scores
 that ten anchors correct. The anchors are drawn from the 24 `spread` networks; their accuracies are of held-out images.
-Picks are trained like the known networks. If interrupted, run the same command again: it skips what has a row.
+Picks are trained like the known networks. If interrupted, run the same command again: it skips what has a row. Two
+processes may share the work: each skips what the other does, so run the command once more when both have ended.
 """
 
-import csv
+from __future__ import annotations
+
 import json
 import math
-import os
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,130 +23,156 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from known_accuracies import STUDY, train
+from jobs import InUse, run, seconds
+from known_accuracies import ANCHORS, NAME, Network, draw_anchors, networks, table, train, training_seconds
 from resampling import Interval, markdown, student
-from study import Rows, append, read
+from stabilizer import find_cells
+from study import Rows, append, read, results, write
+from verdicts import SEEDS, STABILIZED
+
+from scarlet_models.search.ablation.study import Cell
 
 MACS = ["--min-macs", "8865K", "--max-macs", "9135K"]  # 9.0M within 1.5%, as the 16 `equal` networks
-ANCHORS = 10
+SEARCH = ["--population", "40", "--generations", "10", "--images", "1000"]
 KINDS = ("raw", "anchored")
+COLUMNS = ("network", "genotype", "seed", "train_top1", "holdout_top1", "test_top1", "cpu_seconds")
 
 
-class Network(NamedTuple):
-    """A trained network: its accuracies in percent, the CPU time of its training, and its identities."""
+class Accuracies(NamedTuple):
+    """Held-out and test accuracy in percent, of a network or in the mean over some."""
 
     held_out: float
     test: float
-    seconds: float = 0.0
-    identities: int = 0
 
 
-def known() -> dict[str, list[Network]]:
-    """The known networks by group, from the two CSV files."""
-    groups: dict[str, list[Network]] = {"spread": [], "equal": []}
-    rows = {row["network"]: row for row in read(STUDY / "known_accuracies.csv") if row["seed"] == "0"}
-    for number, fixed in enumerate(read(STUDY / "known_networks.csv")):
-        row = rows[f"{number:02d}"]
-        figures = (float(row[name]) for name in ("holdout_top1", "test_top1", "cpu_seconds"))
-        groups[fixed["group"]].append(Network(*figures, int(fixed["identities"])))
-    return groups
+def pick(data_dir: str, runs: Path, out: Path, seeds: int = SEEDS) -> None:
+    """Search with each stabilized supernet, and train what has no row yet."""
+    networks()  # all 40, or the anchors would not be those of the criteria
+    cells = [cell for cell in find_cells(runs) if cell.variant == STABILIZED]
+    if len(cells) < seeds:
+        sys.exit(f"{runs} has {len(cells)} finished supernets of {STABILIZED}, not {seeds}: run scarlet-search ablate")
+    for cell in cells:
+        for kind in KINDS:
+            if (kind, cell.name) not in {(row["kind"], row["supernet"]) for row in read(_table())}:
+                try:
+                    append(_table(), _row(cell, kind, data_dir, out))
+                except InUse as error:
+                    print(f"{error}; it is skipped", flush=True)
 
 
-def search(cell: Path, kind: str, seed: int, data_dir: str, out: Path) -> tuple[str, float]:
-    """The genotype that a supernet picks, and the CPU seconds of its scoring."""
-    folder, before = out / f"{kind}_s{seed}", os.times().children_user
-    command = [sys.executable, "-m", "scarlet_models.search", "evolve", str(cell), "--data-dir", data_dir, *MACS]
-    command += ["--objectives", "[accuracy]", "--no-random", "--seed", str(seed), "--threads", "1", "--resume"]
+def _table() -> Path:
+    return results(NAME) / "picks.csv"
+
+
+def _row(cell: Cell, kind: str, data_dir: str, out: Path) -> dict[str, object]:
+    """A pick with what it cost; a genotype that was trained already, with the same seed, keeps its accuracies."""
+    genotype, used = search(cell, kind, data_dir, out)
+    spent = seconds(out / f"{kind}_s{cell.seed}")["search"]
+    same = [row for row in [*read(_table()), *read(table())] if (row["genotype"], row["seed"]) == (genotype, "0")]
+    trained: Mapping[str, object] = same[0] if same else train(f"{kind}_{cell.name}", genotype, 0, data_dir, out)
+    costs = {"supernet_seconds": seconds(cell.folder).get("train"), "search_seconds": spent}
+    if None in costs.values():
+        sys.exit(f"{cell.name}, {kind}: the time of an earlier call was not kept; start again in another folder")
+    rounded = {name: round(value) for name, value in costs.items() if value is not None}
+    figures = {name: trained[name] for name in COLUMNS}
+    return {"kind": kind, "supernet": cell.name, **figures, **rounded, "anchors_used": used}
+
+
+def search(cell: Cell, kind: str, data_dir: str, out: Path) -> tuple[str, str]:
+    """The genotype that a supernet picks, and whether anchors correct its scores ("yes", "no"; "" for raw ones)."""
+    folder = out / f"{kind}_s{cell.seed}"
+    command = ["evolve", str(cell.folder), "--data-dir", data_dir, *MACS, *SEARCH, "--objectives", "[accuracy]"]
+    command += ["--no-random", "--seed", str(cell.seed), "--threads", "1", "--workers", "0", "--resume"]
     if kind == "anchored":
-        command += ["--anchors", str(_anchors(seed, out / f"anchors_s{seed}.csv"))]
-    subprocess.run([*command, "--out", str(folder)], check=True)
-    best = max(json.loads((folder / "search.json").read_text())["front"], key=lambda record: record["accuracy"])
-    return str(best["genotype"]), os.times().children_user - before
+        command += ["--anchors", str(_write_anchors(out / f"anchors_s{cell.seed}.csv", cell.seed))]
+    if not (folder / "search.json").exists():
+        run(command, folder, "search")
+    report = json.loads((folder / "search.json").read_text())
+    used = ("yes" if report["anchors"]["better"] else "no") if kind == "anchored" else ""
+    return str(max(report["front"], key=lambda record: record["accuracy"])["genotype"]), used
 
 
-def _anchors(seed: int, path: Path) -> Path:
+def _write_anchors(path: Path, draw: int) -> Path:
     """A file of ten of the `spread` networks with their held-out accuracies."""
-    spread = [row for row in read(STUDY / "known_networks.csv") if row["group"] == "spread"]
-    drawn = np.random.default_rng(seed).choice(len(spread), ANCHORS, replace=False)
-    networks = known()["spread"]
+    known = networks()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["genotype", "accuracy"])
-        writer.writerows([spread[i]["genotype"], networks[i].held_out] for i in drawn)
+    drawn = [known[i] for i in draw_anchors([network.group for network in known], draw)]
+    write(path, [{"genotype": network.genotype, "accuracy": network.held_out} for network in drawn])
     return path
 
 
-def training_seconds(cell: Path) -> float:
-    """Seconds that a supernet's training took, by the speeds in its metrics.csv."""
-    rows = read(cell / "metrics.csv")
-    speed = float(np.mean([float(row["images_per_second"]) for row in rows]))
-    batch = int(next(line.split(":")[1] for line in (cell / "config.yaml").open() if line.startswith("batch_size:")))
-    return int(float(rows[-1]["step"])) * batch / speed
-
-
-def pick(data_dir: str, runs: Path, out: Path) -> None:
-    """Search with each stabilized supernet, and train what has no row yet."""
-    table = STUDY / "picks.csv"
-    done = {(row["kind"], row["supernet"]) for row in read(table)}
-    for cell in sorted(runs.glob("identity_s[0-9]*")):
-        seed = int(cell.name.rpartition("_s")[2])
-        for kind in (kind for kind in KINDS if (kind, cell.name) not in done):
-            genotype, seconds = search(cell, kind, seed, data_dir, out)
-            trained = train(f"{kind}_{cell.name}", genotype, 0, data_dir, out)
-            spent = {"supernet_seconds": round(training_seconds(cell)), "search_seconds": round(seconds)}
-            append(table, {"kind": kind, "supernet": cell.name, **trained, **spent})
-
-
-def best_of(networks: Sequence[Network], count: int) -> Network:
+def best_of(equal: Sequence[Network], count: int) -> Accuracies:
     """What the best by held-out accuracy of `count` random networks has, in the mean over all draws of so many."""
-    order, total = sorted(networks, key=lambda network: -network.held_out), math.comb(len(networks), count)
+    order, total = sorted(equal, key=lambda network: -network.held_out), math.comb(len(equal), count)
     chances = [math.comb(len(order) - 1 - place, count - 1) / total for place in range(len(order))]
-    held, test = (np.dot(chances, [network[i] for network in order]) for i in (0, 1))
-    return Network(float(held), float(test))
+    return Accuracies(*(float(np.dot(chances, [getattr(n, name) for n in order])) for name in Accuracies._fields))
 
 
-def mean_of(networks: Sequence[Network]) -> Network:
+def mean_of(some: Sequence[Network]) -> Accuracies:
     """The mean accuracies of networks."""
-    held, test = np.mean([network[:2] for network in networks], axis=0)
-    return Network(float(held), float(test))
+    return Accuracies(*(float(np.mean([getattr(n, name) for n in some])) for name in Accuracies._fields))
 
 
-def gain(row: dict[str, str], groups: dict[str, list[Network]]) -> tuple[float, str]:
-    """Test points by which a pick exceeds the better alternative of equal cost, and which that is.
+class Comparison(NamedTuple):
+    """A pick beside the better alternative of equal cost."""
 
-    A pick costs as much as k trainings; an anchored one ten more. The alternatives are the best of k + 1 (or k + 11)
-    random `equal` networks, and the deepest of them. The better one is chosen by its held-out accuracy.
+    trainings: int  # k: what the supernet, its search and the donor cost, in trainings
+    random: int  # random networks that the same compute trains
+    capped: bool  # there are fewer than that
+    against: str
+    gain: float  # test points
+
+
+def compare(row: dict[str, str], equal: Sequence[Network], training: float) -> Comparison:
+    """A pick costs k trainings, the donor's included; an anchored one ten more.
+
+    The alternatives are the best of k + 1 (or k + 11) random `equal` networks, and the deepest of them. The better one
+    is chosen by its held-out accuracy.
     """
-    equal = groups["equal"]
-    median = float(np.median([network.seconds for group in groups.values() for network in group]))
-    count = math.ceil((float(row["supernet_seconds"]) + float(row["search_seconds"])) / median) + 1
-    count = min(count + (ANCHORS if row["kind"] == "anchored" else 0), len(equal))
+    k = math.ceil((float(row["supernet_seconds"]) + float(row["search_seconds"])) / training + 1)
+    wanted = k + 1 + (ANCHORS if row["kind"] == "anchored" else 0)
+    count = min(wanted, len(equal))
     alternatives = {
         f"best of {count} random networks": best_of(equal, count),
         "the deepest networks": mean_of([network for network in equal if not network.identities]),
     }
     name = max(alternatives, key=lambda name: alternatives[name].held_out)
-    return float(row["test_top1"]) - alternatives[name].test, name
+    return Comparison(k, count, wanted > count, name, float(row["test_top1"]) - alternatives[name].test)
 
 
-def verdict(rows: Rows, groups: dict[str, list[Network]]) -> str:
-    """The table of both kinds of picks, as Markdown."""
-    lines = []
+def verdict(rows: Rows, equal: Sequence[Network], training: float) -> str:
+    """The tables of both kinds of picks, as Markdown."""
+    lines, each = [], []
     for kind in KINDS:
         picks = [row for row in rows if row["kind"] == kind]
-        gains, names = zip(*(gain(row, groups) for row in picks), strict=True)
-        difference: Interval = student(gains)
-        tops = student([float(row["test_top1"]) for row in picks])
+        compared = [compare(row, equal, training) for row in picks]
+        difference: Interval = student([one.gain for one in compared])
+        tops, names = student([float(row["test_top1"]) for row in picks]), {one.against for one in compared}
         worth = "yes" if difference.low > 0 else "not shown"
-        lines.append([kind, str(len(picks)), f"{tops:.2f}", ", ".join(sorted(set(names))), f"{difference:+.2f}", worth])
+        lines.append([kind, str(len(picks)), f"{tops:.2f}", ", ".join(sorted(names)), f"{difference:+.2f}", worth])
+        for row, one in zip(picks, compared, strict=True):
+            random = f"{one.random}{' (all there are)' if one.capped else ''}"
+            cells = [f"{float(row['test_top1']):.2f}", str(one.trainings), random, one.against, f"{one.gain:+.2f}"]
+            each.append([f"{row['supernet']}, {kind}", row["anchors_used"] or "-", *cells])
     columns = ["picked by", "picks", "test top-1 [95% CI]", "against", "Δ [95% CI]", "worth it"]
-    return markdown("Searches at equal cost", columns, lines)
+    details = ["pick", "anchors used", "test top-1", "k", "random networks", "against", "Δ"]
+    return markdown("Searches at equal cost", columns, lines) + "\n" + markdown("Each pick", details, each)
+
+
+def main(seeds: int = SEEDS) -> None:
+    """Write picks.md; the program ends if a pick is missing."""
+    rows = read(_table())
+    done = {(row["kind"], row["supernet"]) for row in rows}
+    wanted = [(kind, f"{STABILIZED}_s{seed}") for kind in KINDS for seed in range(seeds)]
+    if lacking := [f"{name} ({kind})" for kind, name in wanted if (kind, name) not in done]:
+        sys.exit(f"{len(lacking)} picks are missing, so there is no verdict: {', '.join(lacking)}")
+    equal = [network for network in networks() if network.group == "equal"]
+    text = verdict(rows, equal, training_seconds())
+    (results(NAME) / "picks.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 4:
         pick(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
-    text = verdict(read(STUDY / "picks.csv"), known())
-    (STUDY / "picks.md").write_text(text)
-    print(text)
+    main()

@@ -1,7 +1,7 @@
 """The study's verdicts, by criteria that were fixed before any supernet of it was trained.
 
 python studies/stabilizer.py collect runs/scarlet_cifar scarlet_cifar  # what scarlet-search ablate left, as CSV
-python studies/scarlet_cifar/verdicts.py                               # writes verdicts.md beside these files
+python studies/scarlet_cifar/verdicts.py                               # writes verdicts.md, anchors.csv and figures
 
 Ground truth is the test accuracy of 40 networks trained alone. Supernets with plain skips (skip) and with stabilizers
 (identity) are paired by seed. The criteria are in docs/results/scarlet_cifar/README.md.
@@ -16,11 +16,22 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
+from known_accuracies import ANCHORS, NAME, Network, draw_anchors, networks
 from resampling import Interval, Pairs, Statistic, crossed, holm, markdown, once, p_value, student
-from study import Key, Study, read, results
+from stabilizer_figures import draw_curves, draw_one_shot
+from study import STATISTICS, Key, Rows, Study, figures, read, results, write
 
-NAME, PLAIN, STABILIZED = "scarlet_cifar", "skip", "identity"
+from scarlet_models.inspection.plotting import save
+from scarlet_models.search.scoring.anchors import Anchors
+from scarlet_models.search.scoring.baselines import label_free
+from scarlet_models.search.scoring.score_cache import Score
+from scarlet_models.space.space import Genotype
+
+PLAIN, STABILIZED = "skip", "identity"
+SEEDS, DRAWS = 5, 30
+LAYER = 3  # whose cosines the paper shows
 
 
 class Verdicts:
@@ -28,37 +39,47 @@ class Verdicts:
 
     Args:
         study: Its results.
-        groups: Of each scored network: "spread", or "equal" (alike in MACs).
-        epoch: Fair steps of an epoch.
+        known: Of each scored network, in the order of the study.
+        draws: Draws of anchors.
     """
 
-    def __init__(self, study: Study, groups: Sequence[str], epoch: int) -> None:
-        self.study, self.epoch = study, epoch
-        self.equal = np.array([group == "equal" for group in groups])
+    def __init__(self, study: Study, known: Sequence[Network], draws: int = DRAWS) -> None:
+        self.study, self.held_out = study, np.array([network.held_out for network in known])
+        self.groups = [network.group for network in known]
         self.seeds = [seed for seed in study.seeds(STABILIZED) if seed in study.seeds(PLAIN)]
         self.identities = (study.choices == study.space.identity).sum(1)
+        self.genotypes = [Genotype(tuple(row), study.space) for row in study.choices.tolist()]
+        self.drawn = [draw_anchors(self.groups, draw) for draw in range(draws)]
+        single, combined = label_free(self.genotypes)
+        self.labels = {name: self._pairs(values).tau for name, values in {**single, **combined}.items()}
+        favourite = self._best({name: self.labels[name] for name in combined})
+        self.shown = [*single, favourite]  # as scarlet-search rank does
+        self.anchors: Rows = []  # filled by `with_anchors`
 
     def text(self) -> str:
         """Everything, as Markdown."""
-        return "\n".join([self.primary(), "", self.secondary(), self.baselines(), self.within_equal()])
+        parts = [self.primary(), "", self.secondary(), self.baselines(), self.with_anchors()]
+        return "\n".join([*parts, self.within_equal(), self.cosines()])
 
     def primary(self) -> str:
         """Whether the stabilizer helps the ranking, with recalibrated statistics."""
-        over_seeds, over_both = self._taus("recalibrated")
+        over_seeds, over_both = self._over(self._differences("recalibrated"))
         verdict = judge(over_seeds, over_both)
         return (
             f"**Primary: the stabilizer {verdict}.** Difference in Kendall's tau-b over {len(self.study.known)} "
             f"networks and {len(self.seeds)} paired seeds, recalibrated: {over_seeds:+.3f} (t interval over seeds); "
-            f"crossed bootstrap of seeds and networks [{over_both.low:+.3f}, {over_both.high:+.3f}]."
+            f"crossed bootstrap of seeds and networks {ends(over_both)}."
         )
 
     def secondary(self) -> str:
         """The other differences, with Holm's correction."""
         found = {
-            "tau, running statistics": self._taus("running")[0],
-            "one-shot top-1, mean over the last epoch": self._difference(lambda key: self._last(key, 1).mean()),
-            "its variance over paths, mean over the last epoch": self._difference(
-                lambda key: (self._last(key, 2) ** 2).mean()
+            "tau, running statistics": self._over(self._differences("running"))[0],
+            "one-shot top-1, mean over the last quarter": self._difference(
+                lambda key: float(self.study.last_part(key)[0].mean())
+            ),
+            "its variance over paths, mean over the last quarter": self._difference(
+                lambda key: float((self.study.last_part(key)[1] ** 2).mean())
             ),
             "concordance of pairs that differ in identities": self._difference(self._concordance),
         }
@@ -70,54 +91,127 @@ class Verdicts:
         return markdown("Secondary: stabilized minus plain", ["", "Δ [95% CI]", "p", "Holm"], rows)
 
     def baselines(self) -> str:
-        """Each variant's tau beside the best label that needs no training."""
-        sample = once(len(self.study.known))
-        labels = {name: Pairs(label, self.study.known) for name, label in self.study.labels().items()}
-        best = max(labels, key=lambda name: float(labels[name].tau(sample)[0]))
-        rows = [[f"{name} (no training)", f"{pairs.tau(sample)[0]:.3f}", "", ""] for name, pairs in labels.items()]
+        """Each variant's tau beside the best label-free predictor."""
+        best = self._best(self.labels)
+        rows = [[f"{name} (label-free)", f"{self._value(self.labels[name]):.3f}", "", "", ""] for name in self.shown]
         for variant in (PLAIN, STABILIZED):
-            taus = student([self.study.tau("recalibrated", (variant, seed)) for seed in self.seeds])
-            statistics = [
-                self._less(self._tau("recalibrated", (variant, seed)), labels[best].tau) for seed in self.seeds
-            ]
-            gain, both = student([s(sample)[0] for s in statistics]), crossed(statistics, len(self.study.known))
-            worth = "yes" if gain.low > 0 and both.low > 0 else "not shown"
-            rows.append([f"{variant}, recalibrated", f"{taus:.3f}", f"{gain:+.3f}", worth])
-        return markdown(f"Ranking, tau-b; Δ to {best}", ["ranked by", "tau [95% CI]", "Δ [95% CI]", "worth it"], rows)
+            taus = [self._tau("recalibrated", (variant, seed)) for seed in self.seeds]
+            rows.append([f"{variant}, recalibrated", *self._compared(taus, self.labels[best])])
+        return markdown(f"Ranking, tau-b; Δ to {best}", ["ranked by", *_COLUMNS], rows)
+
+    def with_anchors(self) -> str:
+        """The same of scores that anchors correct, over the networks that are no anchors, mean over draws."""
+        labels = {name: self._off_anchors([tau] * len(self.drawn)) for name, tau in self.labels.items()}
+        best = self._best(labels)
+        rows, alone = [[f"{best} (label-free)", f"{self._value(labels[best]):.3f}", "", "", ""]], None
+        for variant in (PLAIN, STABILIZED):
+            taus, chosen = [], []
+            for seed in self.seeds:
+                fitted = [self._anchored((variant, seed), drawn) for drawn in self.drawn]
+                taus.append(self._off_anchors([self._pairs(predicted).tau for predicted, _, _ in fitted]))
+                alone = alone or self._off_anchors([self._pairs(without).tau for _, without, _ in fitted])
+                chosen += [better for _, _, better in fitted]
+            rows.append([f"{variant} + {ANCHORS} anchors", *self._compared(taus, labels[best])])
+            assert alone
+            *cells, _ = self._compared(taus, alone)
+            share = f"regression preferred in {np.mean(chosen):.0%} of draws"
+            rows.append([f"{variant} + {ANCHORS} anchors, Δ to the anchors alone", *cells, f"descriptive; {share}"])
+            figures = zip(self.seeds, taus, strict=True)
+            self.anchors += [{"variant": variant, "seed": str(s), "tau": f"{self._value(t):.6f}"} for s, t in figures]
+        assert alone
+        rows.append([f"{ANCHORS} anchors, no supernet", f"{self._value(alone):.3f}", "", "", "descriptive"])
+        caption = f"With anchors, tau-b on the networks that are none, mean of {len(self.drawn)} draws; Δ to {best}"
+        return markdown(caption, ["ranked by", *_COLUMNS], rows)
 
     def within_equal(self) -> str:
         """Tau within the networks of equal MACs; descriptive."""
-        weights = self.equal.astype(float)[None]
+        weights = np.array([[group == "equal" for group in self.groups]], float)
         rows = []
         for variant in (PLAIN, STABILIZED):
             taus = [float(self._tau("recalibrated", (variant, seed))(weights)[0]) for seed in self.seeds]
             rows.append([variant, f"{student(taus):.3f}"])
-        for name, label in self.study.labels().items():
-            rows.append([f"{name} (no training)", f"{Pairs(label, self.study.known).tau(weights)[0]:.3f}"])
-        return markdown(f"Within {int(self.equal.sum())} networks of equal MACs", ["ranked by", "tau [95% CI]"], rows)
+        rows += [[f"{name} (label-free)", f"{self.labels[name](weights)[0]:.3f}"] for name in self.shown]
+        return markdown(f"Within {int(weights.sum())} networks of equal MACs", ["ranked by", "tau [95% CI]"], rows)
 
-    def _taus(self, kind: str) -> tuple[Interval, Interval]:
-        statistics = [self._less(self._tau(kind, (STABILIZED, s)), self._tau(kind, (PLAIN, s))) for s in self.seeds]
-        over_seeds = student([float(statistic(once(len(self.study.known)))[0]) for statistic in statistics])
-        return over_seeds, crossed(statistics, len(self.study.known))
+    def cosines(self) -> str:
+        """Similarity of the outputs of the six blocks without SE and of the identity; descriptive."""
+        rows = []
+        for variant in (PLAIN, STABILIZED):
+            cells = []
+            for identity in (True, False):
+                of_layer, of_all = (
+                    student([figure((variant, seed), identity) for seed in self.seeds])
+                    for figure in (self._cosine, lambda key, identity: self.study.alike_where_kept(key, identity, True))
+                )
+                cells += [f"{of_layer:.3f}", f"{of_all:.3f}"]
+            rows.append([variant, *cells])
+        header = [f"{what}, {where}" for what in ("identity-block", "blocks") for where in (f"layer {LAYER}", "all")]
+        return markdown("Cosine similarity of outputs [95% CI]; six blocks without SE", ["", *header], rows)
+
+    def _cosine(self, key: Key, identity: bool) -> float:
+        return self.study.alike(key, LAYER, identity, plain=True)
+
+    def _anchored(self, key: Key, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Accuracies (N,) by the regression with and without the supernet, and whether it prefers the former."""
+        figures = (self.study.scores["recalibrated"][key], self.study.losses["recalibrated"][key])
+        scores = [Score(top1, loss, 0) for top1, loss in zip(*(figure.tolist() for figure in figures), strict=True)]
+        known = {self.genotypes[i]: float(self.held_out[i]) for i in drawn}
+        anchors = Anchors(known, [scores[i] for i in drawn])
+        return anchors.predict(self.study.choices, scores), anchors.predict_without(self.study.choices), anchors.better
+
+    def _off_anchors(self, taus: Sequence[Statistic]) -> Statistic:
+        """Mean over draws of tau on the networks that are no anchors; a constant prediction counts as 0."""
+        left = np.ones((len(self.drawn), len(self.groups)))
+        for row, drawn in zip(left, self.drawn, strict=True):
+            row[drawn] = 0
+        return lambda weights: np.mean(
+            [np.nan_to_num(tau(weights * row)) for tau, row in zip(taus, left, strict=True)], axis=0
+        )
+
+    def _compared(self, taus: Sequence[Statistic], label: Statistic) -> list[str]:
+        """Tau, difference to a label with both intervals, and whether both are above 0."""
+        gain, both = self._over([_less(tau, label) for tau in taus])
+        worth = "yes" if gain.low > 0 and both.low > 0 else "not shown"
+        return [f"{student([self._value(tau) for tau in taus]):.3f}", f"{gain:+.3f}", ends(both), worth]
+
+    def _over(self, statistics: Sequence[Statistic]) -> tuple[Interval, Interval]:
+        """Mean of a statistic of each seed with Student's interval over seeds, and with that of a crossed bootstrap."""
+        return student([self._value(one) for one in statistics]), crossed(statistics, len(self.study.known))
+
+    def _best(self, labels: dict[str, Statistic]) -> str:
+        return max(labels, key=lambda name: float(np.nan_to_num(self._value(labels[name]), nan=-1)))
+
+    def _value(self, statistic: Statistic) -> float:
+        return float(statistic(once(len(self.study.known)))[0])
+
+    def _pairs(self, values: np.ndarray) -> Pairs:
+        return Pairs(np.asarray(values, float), self.study.known)
 
     def _tau(self, kind: str, key: Key) -> Statistic:
-        return self.study.taus(self.study.scores[kind][key])
+        return self._pairs(self.study.scores[kind][key]).tau
 
-    @staticmethod
-    def _less(one: Statistic, other: Statistic) -> Statistic:
-        return lambda weights: one(weights) - other(weights)
+    def _differences(self, kind: str) -> list[Statistic]:
+        return [_less(self._tau(kind, (STABILIZED, seed)), self._tau(kind, (PLAIN, seed))) for seed in self.seeds]
 
     def _difference(self, figure: Callable[[Key], float]) -> Interval:
         return student([figure((STABILIZED, seed)) - figure((PLAIN, seed)) for seed in self.seeds])
 
-    def _last(self, key: Key, column: int) -> np.ndarray:
-        return np.asarray(self.study.curves[key][column][-self.epoch :])
-
     def _concordance(self, key: Key) -> float:
-        pairs = Pairs(self.study.scores["recalibrated"][key], self.study.known)
+        pairs = self._pairs(self.study.scores["recalibrated"][key])
         differ = np.not_equal.outer(self.identities, self.identities)
         return float(pairs.concordance(once(len(self.study.known)), differ)[0])
+
+
+_COLUMNS = ("tau [95% CI]", "Δ [95% CI, seeds]", "[seeds, networks]", "worth it")
+
+
+def _less(one: Statistic, other: Statistic) -> Statistic:
+    return lambda weights: one(weights) - other(weights)
+
+
+def ends(interval: Interval) -> str:
+    """An interval's ends."""
+    return f"[{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def judge(over_seeds: Interval, over_both: Interval) -> str:
@@ -127,13 +221,37 @@ def judge(over_seeds: Interval, over_both: Interval) -> str:
     return "harms" if max(over_seeds.high, over_both.high) < 0 else "is unresolved"
 
 
-def main() -> None:
-    """Write verdicts.md."""
-    group = {row["genotype"]: row["group"] for row in read(results(NAME) / "known_networks.csv")}
-    study = Study(NAME, NAME)
-    groups = [group[",".join(map(str, choices))] for choices in study.choices]
-    text = Verdicts(study, groups, epoch=45_000 // 64).text()
+def missing(known: Sequence[Network], seeds: int) -> list[str]:
+    """What the verdicts need and the study's CSV files lack."""
+    expected = {network.genotype: network.test for network in known}
+    ranked: dict[tuple[str, ...], dict[str, float]] = {}
+    for row in read(results(NAME) / "rankings.csv"):
+        cell = ranked.setdefault((row["variant"], row["seed"], row["batch_norm"]), {})
+        cell[row["genotype"]] = float(row["known"]) if row.get("loss") else float("nan")
+    found = {
+        name: {(row["variant"], row["seed"]) for row in read(results(NAME) / f"{name}.csv")}
+        for name in ("curves", "similarity")
+    }
+    lacking = []
+    for variant, seed in ((variant, str(seed)) for variant in (PLAIN, STABILIZED) for seed in range(seeds)):
+        wrong = [kind for kind in STATISTICS if ranked.get((variant, seed, kind)) != expected]
+        lacking += [f"{variant}_s{seed}: ranking of these networks, {kind}" for kind in wrong]
+        lacking += [f"{variant}_s{seed}: {name}" for name, cells in found.items() if (variant, seed) not in cells]
+    return lacking
+
+
+def main(seeds: int = SEEDS, draws: int = DRAWS) -> None:
+    """Write verdicts.md, anchors.csv and the figures; the program ends if anything is missing."""
+    known = networks()
+    if lacking := missing(known, seeds):
+        sys.exit(f"{len(lacking)} parts are missing, so there is no verdict: {'; '.join(lacking)}")
+    study, of = Study(NAME, NAME), {network.genotype: network for network in known}
+    verdicts = Verdicts(study, [of[",".join(map(str, choices))] for choices in study.choices], draws)
+    text = verdicts.text()
     (results(NAME) / "verdicts.md").write_text(text)
+    write(results(NAME) / "anchors.csv", verdicts.anchors)
+    for name, figure in (("curves", draw_curves(study)), ("one_shot", draw_one_shot(study))):
+        save(figure, figures() / f"{NAME}_{name}.png")
     print(text)
 
 

@@ -25,7 +25,7 @@ from scarlet_models.files import owning
 from scarlet_models.models import scarlet_net
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions
-from scarlet_models.search.ablation.study import LOG, STAGES, VARIANTS, Study, make_cells
+from scarlet_models.search.ablation.study import LOG, SECONDS, STAGES, VARIANTS, Study, make_cells
 from scarlet_models.search.supernet.supernet import Supernet, load_supernet
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights import save as saving
@@ -92,7 +92,43 @@ def test_what_is_done_is_skipped(root: Path, study: Path, capsys: pytest.Capture
     (study / "skip_s0" / "rank_running.json").unlink()
     assert cli.main(arguments(root, study)) == 0
     changed = {path.name for path, moment in before.items() if path.stat().st_mtime_ns != moment}
-    assert changed == {"rank_running.json", "rank_running.csv", "rank_running.png", LOG}
+    assert changed == {"rank_running.json", "rank_running.csv", "rank_running.png", LOG, SECONDS}
+
+
+def test_what_a_cell_cost_is_kept(study: Path) -> None:
+    for cell in find_cells(study):
+        spent = json.loads((cell.folder / SECONDS).read_text())
+        assert list(spent) == list(STAGES)
+        assert min(spent.values()) > 0.1  # each has imported torch
+
+
+def test_a_finished_supernet_of_other_options_is_refused(
+    root: Path, study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for change, message in (
+        (["--train.lr", "0.01"], "config.yaml differs: lr was 0.045, is 0.01"),
+        (["--steps", "7"], "config.yaml differs: steps was 6, is 7"),
+    ):
+        assert cli.main([*arguments(root, study), *change]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+
+
+def test_a_ranking_of_other_known_accuracies_or_images_is_not_done(
+    root: Path, study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (root / "known.csv").read_text()
+    (tmp_path / "known.csv").write_text(re.sub(r"\n(\S+),\S+\n", r"\n\1,50.0\n", text, count=1))
+    (tmp_path / "same.csv").write_text(text)
+    for change, done in (
+        (["--images", "5"], False),
+        (["--known", str(tmp_path / "known.csv"), "--networks", "0"], False),
+        (["--known", str(tmp_path / "same.csv")], True),
+    ):
+        assert cli.main([*arguments(root, study), *change, "--plan"]) == 0
+        assert states(capsys)["skip_s0"] == {"fair_steps": STEPS, **dict.fromkeys(STAGES, True)} | {
+            kind: done for kind in ("recalibrated", "running")
+        }
 
 
 @pytest.mark.slow
