@@ -1,10 +1,16 @@
-"""Reading images of any common kind as 8-bit RGB. An image that cannot be read gives one line that says why."""
+"""Image files in folders and tars, and images of any common kind as 8-bit RGB.
+
+An image that cannot be read gives one line that says why.
+"""
 
 import io
+import os
+import stat
+import tarfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,12 +23,81 @@ SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".
 MOST_PIXELS = 100_000_000
 LONGEST_SHAPE = 200  # ratio of the sides: resizing the shorter one to the network's size makes the longer one enormous
 
+Place = tuple[int, int, int, int]  # offset and size of an image in a file; that file's mtime and ctime in ns
+
 
 def find_images(name: str) -> Iterator[Path]:
     """The images in and below a folder, by suffix, sorted. Any other path, and a folder without images, as it is."""
     path = Path(name)
-    inside = sorted(found for found in path.rglob("*") if found.suffix.lower() in SUFFIXES and found.is_file())
+    try:
+        files = files_in(path) if path.is_dir() else ()
+        inside = sorted(path / file for file, place in files if place and is_image(file))
+    except OSError as error:
+        raise UserError(f"cannot read {name}: {first_line(error)}") from error
     yield from inside or [path]
+
+
+def is_image(file: PurePath) -> bool:
+    """Whether a name is an image's, by its suffix; hidden files, which systems put beside images, are none."""
+    return file.suffix.lower() in SUFFIXES and file.name[0] != "."
+
+
+def files_in(root: Path) -> Iterator[tuple[PurePath, Place | None]]:
+    """The files in and below a folder or uncompressed tar, by their paths in it, with no place for FIFOs and devices.
+
+    Raises OSError and TarError.
+    """
+    return _in_tar(root) if root.is_file() else _in_folder(root)
+
+
+def read_file(root: Path, name: str, place: Sequence[int]) -> bytes:
+    """The content of such a file, by a handle of its own, as processes would move a shared one."""
+    with (root if root.is_file() else root / name).open("rb") as file:
+        file.seek(place[0])
+        return file.read(place[1])
+
+
+def _in_folder(root: Path) -> Iterator[tuple[PurePath, Place | None]]:
+    """The files below a folder. Follows links to folders, but not back to a folder that leads there."""
+    for place, folders, files in os.walk(root, followlinks=True, onerror=_raise):
+        folder = Path(place)
+        if any(folder.samefile(above) for above in folder.parents if above.is_relative_to(root)):
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if name[0] != "."]
+        yield from ((path.relative_to(root), _place(path)) for path in map(folder.joinpath, files))
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _place(path: Path) -> Place | None:
+    """The place of a file; None for FIFOs and devices, which may never end."""
+    try:
+        status = path.stat()
+    except OSError:  # a broken link: reading it says so
+        return 0, 0, 0, 0
+    is_file = stat.S_ISREG(status.st_mode)
+    return (0, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None
+
+
+def _in_tar(path: Path) -> Iterator[tuple[PurePath, Place]]:
+    status = path.stat()
+    with tarfile.open(path, "r:") as archive:
+        for name, offset, size in _members(archive, PurePosixPath(), 0):
+            yield name, (offset, size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _members(archive: tarfile.TarFile, above: PurePosixPath, start: int) -> Iterator[tuple[PurePosixPath, int, int]]:
+    """Names, offsets and sizes of the files in a tar, and in tars in it, which stand for folders."""
+    for member in filter(tarfile.TarInfo.isreg, archive):
+        name, offset = above / member.name, start + member.offset_data
+        if name.suffix.lower() == ".tar":
+            with tarfile.open(fileobj=archive.extractfile(member), mode="r:") as inner:
+                yield from _members(inner, name.with_suffix(""), offset)
+        else:
+            yield name, offset, member.size
 
 
 def read_image(source: Path | bytes, upright: bool = True) -> Image.Image:

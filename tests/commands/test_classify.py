@@ -17,6 +17,7 @@ import torch
 from helpers.commands import fails, run
 from PIL import Image
 
+from scarlet_models.images import find_images
 from scarlet_models.weights import save as saving
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -50,6 +51,17 @@ def _classified(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dic
     status, out, _ = run(capsys, "classify", "--json", *arguments)
     assert status == 0
     return [json.loads(line) for line in out.splitlines()]
+
+
+def test_hidden_files_are_no_images_and_linked_folders_are_searched(tmp_path: Path) -> None:
+    """As in folders that are trained on. macOS writes `._cat.jpg` beside `cat.jpg` on drives of other systems."""
+    for name in ("photos/._cat.jpg", "photos/cat.JPG", "photos/.cache/dog.jpg", "elsewhere/cow.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos/linked/back").symlink_to(tmp_path / "photos")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_images(str(tmp_path / "photos"))]
+    assert found == ["photos/cat.JPG", "photos/linked/cow.png"]
 
 
 def test_classify_gives_the_models_own_answers(

@@ -1,25 +1,19 @@
 """Image files in folders and tars: which there are, how they are labelled, and where their bytes lie."""
 
-import os
-import stat
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from timm.utils.misc import natural_key
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.images import SUFFIXES
+from scarlet_models.images import SUFFIXES, Place, files_in, is_image, read_file
 
 # The first that exists is read for any name of its row.
 _SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
-
-
-Place = tuple[int, int, int, int]  # offset and size of an image in a file; that file's mtime and ctime in ns
 
 
 @dataclass(frozen=True)
@@ -33,10 +27,7 @@ class Listing:
 
     def read(self, index: int) -> bytes:
         """The content of an image's file."""
-        offset, size = self.places[index, :2].tolist()
-        with (self.root if self.root.is_file() else self.root / self.names[index]).open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
+        return read_file(self.root, self.names[index], self.places[index].tolist())
 
     def labels(self) -> tuple[np.ndarray, list[str]]:
         """Class indices of the images, int64, and the name of each class: the folder that its images lie in."""
@@ -57,8 +48,8 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
     root = found_split or Path(data_dir)
     found, ignored = dict[str, Place](), Counter[str]()
     try:
-        for file, place in _in_tar(root) if root.is_file() else _in_folder(root):
-            if place and file.suffix.lower() in SUFFIXES and file.name[0] != ".":  # systems put hidden files there
+        for file, place in files_in(root):
+            if place and is_image(file):
                 found[file.as_posix()] = place
             else:
                 ignored[file.suffix.lower() or file.name] += 1
@@ -80,49 +71,6 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
 def _in_order(name: str) -> tuple[Any, str]:
     """The key of timm's natural order, in which A and a, or 1 and 01, are equal: they go by the name itself."""
     return natural_key(name), name
-
-
-def _in_folder(root: Path) -> Iterator[tuple[PurePath, Place | None]]:
-    """The files below a folder. Follows links to folders, but not back to a folder that leads there."""
-    for place, folders, files in os.walk(root, followlinks=True, onerror=_raise):
-        folder = Path(place)
-        if any(folder.samefile(above) for above in folder.parents if above.is_relative_to(root)):
-            folders.clear()
-            continue
-        folders[:] = [name for name in folders if name[0] != "."]
-        yield from ((path.relative_to(root), _place(path)) for path in map(folder.joinpath, files))
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _place(path: Path) -> Place | None:
-    """The place of a file; None for FIFOs and devices, which may never end."""
-    try:
-        status = path.stat()
-    except OSError:  # a broken link: reading it says so
-        return 0, 0, 0, 0
-    is_file = stat.S_ISREG(status.st_mode)
-    return (0, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None
-
-
-def _in_tar(path: Path) -> Iterator[tuple[PurePath, Place]]:
-    status = path.stat()
-    with tarfile.open(path, "r:") as archive:
-        for name, offset, size in _members(archive, PurePosixPath(), 0):
-            yield name, (offset, size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _members(archive: tarfile.TarFile, above: PurePosixPath, start: int) -> Iterator[tuple[PurePosixPath, int, int]]:
-    """Names, offsets and sizes of the files in a tar, and in tars in it, which stand for folders."""
-    for member in filter(tarfile.TarInfo.isreg, archive):
-        name, offset = above / member.name, start + member.offset_data
-        if name.suffix.lower() == ".tar":
-            with tarfile.open(fileobj=archive.extractfile(member), mode="r:") as inner:
-                yield from _members(inner, name.with_suffix(""), offset)
-        else:
-            yield name, offset, member.size
 
 
 def _check_one_split(listing: Listing, lacking: str, flag: str) -> None:
