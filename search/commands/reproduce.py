@@ -3,17 +3,16 @@
 The stages are those of run. The search may use as many MACs as the released network has. What it finds is trained by
 the same recipe; its accuracy stands beside what the paper reports (arXiv 1908.06022). With --skip-search the released
 network itself is built from its genotype and trained. How the authors searched and trained is not published in full:
-the recipes are ours.
+the recipes are ours. What is not given on the command line is the recipe's.
 """
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 from scarlet_models.errors import UserError
-from scarlet_models.options import option
+from scarlet_models.options import JsonOptions, option
 from scarlet_models.parsing import shell_line
 from scarlet_models.search import cli
-from scarlet_models.search.pipeline.options import SharedOptions
 from scarlet_models.space.released import GENOTYPES, PAPER_TOP1
 from scarlet_models.terminal import output, short
 
@@ -26,8 +25,8 @@ EXAMPLE = """  scarlet-search reproduce scarlet_a --data-dir imagenet --plan
 
 
 @dataclass(kw_only=True)
-class Options(SharedOptions):
-    """Options of reproduce.
+class Options(JsonOptions):
+    """Options of reproduce; None stands for what the recipe says.
 
     Args:
         network: The released network: scarlet_a, scarlet_b or scarlet_c.
@@ -35,18 +34,24 @@ class Options(SharedOptions):
         skip_search: Train the released network itself, and search nothing.
         data_dir: Folder of class folders, tar, or place of the named data set.
         dataset: timm's name of a data set (torch/cifar10, hfds/ORG/NAME, ...); empty for a folder or tar.
-        out: Folder of the search; empty for runs/ and the network's name.
+        out: Folder of the search; by default runs/ and the network's name.
+        seed: Seed of everything random but the held-out split.
+        device: auto, cpu, cuda or cuda:N.
+        threads: CPU threads for torch; 0 keeps torch's own number.
         processes: Processes to start under torchrun for training and search.
         plan: Print the stages and how long they may take, and start none.
     """
 
-    out: str = option("", free=True)
     network: str = option(positional=True)
     recipe: str = "paper_imagenet"
     skip_search: bool = False
-    data_dir: str = option("", free=True)
-    dataset: str = ""
-    processes: int = option(1, least=1)
+    data_dir: str | None = option(None, free=True)
+    dataset: str | None = None
+    out: str | None = option(None, free=True)
+    seed: int | None = option(None, least=0, most=2**63 - 1)
+    device: str | None = option(None, free=True)
+    threads: int | None = option(None, least=0, free=True)
+    processes: int | None = option(None, least=1)
     plan: bool = option(False, once=True)
 
 
@@ -76,8 +81,9 @@ def _as_run(options: Options, released: dict[str, Any]) -> run.Options:
             f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of scarlet: "
             "give a recipe of that space, such as paper_imagenet or imagenette"
         )
-    given = {name: value for name, value in vars(options).items() if value and hasattr(recipe, name)}
-    return replace(recipe, **{"out": f"runs/{options.network}", **given}, name=options.network)
+    own = {name: value for name, value in vars(options).items() if hasattr(recipe, name)}
+    given = {name: value for name, value in own.items() if value is not None and value is not False}  # 0 is given
+    return replace(recipe, **given | {"out": options.out or f"runs/{options.network}", "name": options.network})
 
 
 def _released(network: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from helpers.tables import invented_table
 
 from scarlet_models.models import GENOTYPES
 from scarlet_models.search import cli
+from scarlet_models.search.commands import run
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.search.pipeline.journal import NAME as JOURNAL
 from scarlet_models.search.pipeline.networks import pick, scored_networks
@@ -398,6 +399,30 @@ def test_reproduce_plans_within_the_released_cost(
         replaced = ["--recipe", str(root / recipe), "--skip-search", "--plan"]
         assert cli.main(_reproduce(root, tmp_path / "none", *replaced)) == 0, "the space of a search that is skipped"
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ([], {}),
+        (["--seed", "0", "--dataset=", "--threads", "0"], {"seed": 0, "dataset": "", "threads": 0}),
+        (
+            ["--device", "cpu", "--processes", "1", "--data-dir", "x"],
+            {"device": "cpu", "processes": 1, "data_dir": "x"},
+        ),
+        (["--out", "mine", "--plan"], {"out": "mine", "plan": True}),
+    ],
+)
+def test_reproduce_keeps_what_its_recipe_says_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], changed: dict[str, Any]
+) -> None:
+    said = {"seed": 3, "device": "cuda:1", "processes": 8, "threads": 2, "dataset": "hfds/a/b", "data_dir": "there"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"space": "scarlet", "out": "elsewhere", **said}))
+    started: list[run.Options] = []
+    monkeypatch.setattr(run, "carry_out", lambda options, _: started.append(options))
+    assert cli.main(["reproduce", "scarlet_b", "--recipe", str(tmp_path / "recipe.yaml"), *given]) == 0
+    expected = {**said, "out": "runs/scarlet_b", "name": "scarlet_b", "plan": False, "json": False, **changed}
+    assert {name: getattr(started[0], name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
