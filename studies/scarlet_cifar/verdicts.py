@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from known_accuracies import ANCHORS, NAME, Network, draw_anchors, networks
+from known_accuracies import ANCHORS, NAME, Network, draw_anchors, networks, table
 from resampling import Interval, Pairs, Statistic, crossed, holm, markdown, once, p_value, student
 from stabilizer_figures import draw_curves, draw_one_shot
 from study import STATISTICS, Key, Rows, Study, figures, read, results, write
@@ -58,7 +58,7 @@ class Verdicts:
 
     def text(self) -> str:
         """Everything, as Markdown."""
-        parts = [self.primary(), "", self.secondary(), self.baselines(), self.with_anchors()]
+        parts = [self.primary(), "", self.noise(), "", self.secondary(), self.baselines(), self.with_anchors()]
         return "\n".join([*parts, self.within_equal(), self.cosines()])
 
     def primary(self) -> str:
@@ -69,6 +69,18 @@ class Verdicts:
             f"**Primary: the stabilizer {verdict}.** Difference in Kendall's tau-b over {len(self.study.known)} "
             f"networks and {len(self.seeds)} paired seeds, recalibrated: {over_seeds:+.3f} (t interval over seeds); "
             f"crossed bootstrap of seeds and networks {ends(over_both)}."
+        )
+
+    def noise(self) -> str:
+        """How far the ground truth depends on the seed of a training; descriptive."""
+        tops: dict[str, list[float]] = {}
+        for row in read(table()):
+            tops.setdefault(row["network"], []).append(float(row["test_top1"]))
+        several = [values for values in tops.values() if len(values) > 1]
+        within = np.sqrt(np.mean([np.var(values, ddof=1) for values in several])) if several else float("nan")
+        return (
+            f"Ground truth: s.d. of test top-1 {self.study.known.std(ddof=1):.2f} points over the networks, "
+            f"{within:.2f} over seeds of a network ({len(several)} networks)."
         )
 
     def secondary(self) -> str:

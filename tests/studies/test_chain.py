@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import jobs
 import known_accuracies
 import numpy as np
 import picks
@@ -20,16 +25,43 @@ from PIL import Image
 
 from scarlet_models.models import scarlet_net
 from scarlet_models.search import cli
+from scarlet_models.search.ablation import study as ablation
 from scarlet_models.weights import save as saving
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "scarlet_cifar"
 STUDIES = Path(verdicts.__file__).parent
 
 
+class Forked:
+    """A command of scarlet-search in a forked process, which need not import torch again."""
+
+    def __init__(self, command: list[str], stdout: Any = None, stderr: Any = None, env: object = None) -> None:
+        self.returncode: int | None = None
+        if not (pid := os.fork()):
+            for file, number in ((stdout, 1), (stderr, 2)):
+                if file:
+                    os.dup2(file.fileno(), number)
+                    setattr(sys, ("", "stdout", "stderr")[number], os.fdopen(number, "w"))
+            status = 1
+            try:
+                status = cli.main(command[3:])
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        self.pid = pid
+
+    def wait(self) -> int:
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with images, tiny recipes and the weights of a donor; made-up known accuracies, far from docs."""
     monkeypatch.setattr(study, "HERE", tmp_path / "docs")
+    for module in (jobs, ablation):
+        monkeypatch.setattr(module, "subprocess", SimpleNamespace(Popen=Forked))
     results = study.results("scarlet_cifar")
     results.mkdir(parents=True)
     study.figures().mkdir()

@@ -44,7 +44,7 @@ def test_a_pick_is_compared_with_what_its_cost_buys() -> None:
 def test_the_verdict_needs_a_lower_bound_above_0(top1: float, worth: str) -> None:
     rows = [_row(kind, seed, top1 + seed / 10) for kind in picks.KINDS for seed in range(5)]
     text = picks.verdict(rows, EQUAL, TRAINING)
-    assert text.count(f"| {worth} |") == 2
+    assert text.count(f"| {worth} |\n") == 2
     assert "| identity_s4, anchored | yes |" in text and "| identity_s4, raw | - |" in text
 
 
