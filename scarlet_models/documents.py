@@ -28,9 +28,14 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's floats: for PyYAML, 1e-5 is text."""
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads as it was: the text 1e-5 in quotes."""
+
+
+for _each in (_Loader, _Dumper):
+    _each.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def read_text(path: Path | str, limit: int) -> str:
@@ -107,6 +112,11 @@ def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
         raise _too_deep(where) from None
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # what PyYAML raises for values like !!int x
         raise UserError(f"{where}: not valid YAML ({first_line(error)})") from None
+
+
+def dump_yaml(content: Any, **layout: Any) -> str:
+    """Plain data as YAML, keys in their order; `layout` is for yaml.dump."""
+    return str(yaml.dump(content, Dumper=_Dumper, sort_keys=False, **layout))
 
 
 def read_csv(path: Path | str, numbers: Collection[str] | None = None) -> tuple[list[str], list[dict[str, str]]]:

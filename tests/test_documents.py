@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from scarlet_models.documents import (
     MAX_DEPTH,
+    dump_yaml,
     parse_json,
     parse_yaml,
     parse_yaml_and_lines,
@@ -43,6 +44,16 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
         ("b", 0): 3,
         ("b", 0, "c"): 3,
     }
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-4", "1e5", "1.5E+3", ".5e1", "1e", "0x1f", "3", "true", "~", "2026-01-01", "a: b", ""]
+)
+def test_texts_that_look_like_something_else_are_written_as_texts(text: str) -> None:
+    """Such as --out 1e-4, which a run that resumes must find again."""
+    content = {"out": text, "lr": 1e-5, "epochs": 3}
+    assert parse_yaml(dump_yaml(content), "dumped") == content
+    assert parse_yaml(dump_yaml({"lr": 1e-5}), "dumped")["lr"] == 1e-5
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-import yaml
+from scarlet_models.documents import dump_yaml
 
 from .blocks import IDENTITY, Choice, Head, Layer, SqueezeExcite, Stage, Stem
 
@@ -51,7 +51,7 @@ class Structure:
         """The same as YAML, with a line for each stage and choice."""
 
         def line(value: Any) -> str:
-            return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=math.inf).split("\n")[0]
+            return dump_yaml(value, default_flow_style=True, width=math.inf).split("\n")[0]
 
         lists = {key: value if isinstance(value, list) else None for key, value in self.to_dict().items()}
         entries = {key: "".join(f"\n  - {line(item)}" for item in items or ()) for key, items in lists.items()}

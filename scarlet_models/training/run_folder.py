@@ -12,9 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scarlet_models.documents import read_csv, read_json, read_yaml
+from scarlet_models.documents import dump_yaml, read_csv, read_json, read_yaml
 from scarlet_models.errors import UserError
 from scarlet_models.files import append, cannot_write, lock, write_csv, write_json, write_text
 from scarlet_models.options import names_with
@@ -117,7 +115,7 @@ class RunFolder:
 
     def _write_facts(self) -> None:
         config, environment = self._facts
-        write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_text(self.path / "config.yaml", dump_yaml(config))
         write_json(self.path / "env.json", environment)
 
 

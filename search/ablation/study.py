@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scarlet_models.documents import read_csv, read_json
+from scarlet_models.documents import dump_yaml, read_csv, read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_json, write_text
 from scarlet_models.options import names_with
@@ -120,7 +118,7 @@ class Study:
         """Arguments of scarlet-search for one of `STAGES`. Those of train are in a file beside the cell's folder."""
         if stage == "train":
             config = cell.folder.with_suffix(".yaml")
-            write_text(config, yaml.safe_dump(self._train[cell], sort_keys=False))
+            write_text(config, dump_yaml(self._train[cell]))
             return ["train", "--config", str(config), "--resume"]
         data = [f"--{name.replace('_', '-')}={value}" for name, value in self._data().items()]
         if stage == "similarity":

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from matplotlib.figure import Figure
 
+from scarlet_models.documents import dump_yaml
 from scarlet_models.errors import UserError
 from scarlet_models.files import lock, remove, write_json, write_text
 from scarlet_models.inspection.plotting import save
@@ -136,7 +136,7 @@ def open_folder(options: EvolveOptions, environment: dict[str, Any]) -> tuple[Me
     old = [path / name for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png")]
     for file in [*old, *(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
         remove(file)
-    write_text(path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(path / "config.yaml", dump_yaml(config))
     write_json(path / "env.json", environment, indent=1)
     return MetricsTable(path / "metrics.csv", 0), Events(path / "events")
 

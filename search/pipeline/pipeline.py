@@ -11,9 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from scarlet_models.documents import read_yaml
+from scarlet_models.documents import dump_yaml, read_yaml
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.program import Program
@@ -59,7 +57,7 @@ class Pipeline:
             raise UserError(f"{folder} was made with other options ({what}): choose another --out")
         self.journal.forget(stage.name)
         resume = "resume" in self.program.fields(stage.command) and self._may_resume(stage, options)
-        text = f"# {stage.why}\n# {command}\n" + yaml.safe_dump({**options, "out": str(folder)}, sort_keys=False)
+        text = f"# {stage.why}\n# {command}\n" + dump_yaml({**options, "out": str(folder)})
         write_text(config, text)
         _logger.info("%s: %s", stage.name, stage.why)
         _logger.info("$ %s", command)

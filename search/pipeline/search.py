@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from scarlet_models.documents import read_json
+from scarlet_models.documents import dump_yaml, read_json
 from scarlet_models.errors import UserError
 from scarlet_models.files import write_text
 from scarlet_models.options import names_with
@@ -113,7 +112,7 @@ class WholeSearch:
         """Write config.yaml, which resumes the search, unless it says the same already."""
         once = names_with(self.options, "once")
         options = {name: value for name, value in asdict(self.options).items() if name not in once}
-        text = yaml.safe_dump(options, sort_keys=False)
+        text = dump_yaml(options)
         if not self.config.exists() or self.config.read_text(encoding="utf-8") != text:
             write_text(self.config, text)
 
