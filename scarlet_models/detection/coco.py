@@ -19,11 +19,10 @@ from torch import Tensor
 
 from scarlet_models.documents import read_json
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.images import read_image
+from scarlet_models.images import Place, check_image, files_in, read_file, read_image
+from scarlet_models.training.data.survey import MOST_CHECKED, Finding, digest, refuse_broken, survey
 
 MAX_JSON = 2 << 30  # bytes: the training split of COCO takes 450 MB
-
-Place = tuple[Path, int, int]  # a file, where the content begins, and its bytes; -1 for all
 
 
 class CocoImages:
@@ -35,7 +34,7 @@ class CocoImages:
     def __init__(self, images: str, annotations: str, split: str = "") -> None:
         if not images or not annotations:
             raise UserError("give --images, a folder or tar, and --annotations, a JSON in COCO's format")
-        self.name = annotations
+        self.name, self._where = annotations, f"{images} {annotations} {split}"
         content = read_json(annotations, dict, MAX_JSON)
         self.categories = _categories(content, annotations)  # in the order of ids: label i is the i-th, from 1
         self.records = _records(content, annotations, split)  # likewise
@@ -50,8 +49,9 @@ class CocoImages:
     def image(self, index: int) -> Image.Image:
         """An image as RGB, of the annotated size."""
         record = self.records[index]
-        data, size = self.files.read(record["file_name"]), (record["width"], record["height"])
+        size = record["width"], record["height"]
         try:
+            data = self.files.read(record["file_name"])
             image = read_image(data)
             if image.size != size:
                 image = read_image(data, upright=False)
@@ -76,46 +76,62 @@ class CocoImages:
         numbered = [{**box, "id": number} for number, box in enumerate(boxes, 1)]  # the tools lose an id of 0
         return {"images": self.records, "annotations": numbered, "categories": self.categories}
 
-    def digest(self) -> str:
-        """A sha256 that names images and boxes, wherever they lie."""
-        return hashlib.sha256(json.dumps(self.ground_truth()).encode()).hexdigest()
+    def digest(self, workers: int) -> str:
+        """A sha256 that names boxes and contents of images, wherever they lie; a UserError if one cannot be decoded.
+
+        Of more images than `MOST_CHECKED` only the sizes of files count. `workers` threads read what is new.
+        """
+        names = [record["file_name"] for record in self.records]
+        stamps = list(map(self.files.stamp, names))
+        marks = [stamp.split()[1] for stamp in stamps]
+        if len(self) <= MOST_CHECKED:
+            findings = survey(self._where, names, stamps, self._inspect, workers)
+            refuse_broken(self.name, names, findings, skip=None)
+            marks = [finding.digest for finding in findings]
+        return hashlib.sha256(json.dumps([self.ground_truth(), marks]).encode()).hexdigest()
+
+    def _inspect(self, index: int) -> Finding:
+        try:
+            data = self.files.read(self.records[index]["file_name"])
+            return Finding(digest(data), *check_image(data), "")
+        except UserError as error:
+            return Finding("", 0, 0, str(error))
 
 
 class ImageFiles:
     """Files in a folder or an uncompressed tar, each found by the end of its path, and read by any process."""
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        by_name: dict[str, list[tuple[tuple[str, ...], Place]]] = defaultdict(list)
-        for file, place in _places(path):
-            by_name[file.name].append((file.parts, place))
-        self._places: dict[str, list[Place]] = {}
-        for name in names:
-            end = PurePosixPath(name)
-            self._places[name] = [place for parts, place in by_name[end.name] if parts[-len(end.parts) :] == end.parts]
-        absent = [name for name in names if not self._places[name]]
-        if bad := absent or [name for name in names if len(self._places[name]) > 1]:
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        by_name: dict[str, list[tuple[PurePath, Place]]] = defaultdict(list)
+        try:
+            for file, place in files_in(root):
+                if place:
+                    by_name[file.name].append((file, place))
+        except (OSError, tarfile.TarError) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise UserError(f"{root} is neither a folder nor an uncompressed tar of images: {reason}") from error
+        found = {name: [each for each in by_name[Path(name).name] if _ends(each[0], name)] for name in names}
+        absent = [name for name in names if not found[name]]
+        if bad := absent or [name for name in names if len(found[name]) > 1]:
             fault = "not" if absent else "more than once"
-            raise UserError(f"{len(bad)} of {len(names)} images are {fault} in {path}, {bad[0]} for one")
+            raise UserError(f"{len(bad)} of {len(names)} images are {fault} in {root}, {bad[0]} for one")
+        self._root, self._found = root, {name: (file.as_posix(), place) for name, ((file, place),) in found.items()}
 
     def read(self, name: str) -> bytes:
-        """The content of the file."""
-        ((path, offset, size),) = self._places[name]
-        with path.open("rb") as file:  # a handle of its own, as workers would move a shared one
-            file.seek(offset)
-            return file.read(size)
+        """The content of the file; a UserError says why it cannot be read."""
+        try:
+            return read_file(self._root, *self._found[name])
+        except OSError as error:
+            raise UserError(error.strerror or first_line(error)) from error
+
+    def stamp(self, name: str) -> str:
+        """Where the content lies, its bytes and its times: another one if it may have changed."""
+        return " ".join(map(str, self._found[name][1]))
 
 
-def _places(path: Path) -> list[tuple[PurePath, Place]]:
-    """The files in a folder or tar, by their path in it."""
-    if path.is_dir():
-        return [(file.relative_to(path), (file, 0, -1)) for file in path.rglob("*")]
-    try:
-        with tarfile.open(path, "r:") as archive:
-            members = (member for member in archive if member.isfile())
-            return [(PurePosixPath(each.name), (path, each.offset_data, each.size)) for each in members]
-    except (OSError, tarfile.TarError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"{path} is neither a folder nor an uncompressed tar of images: {reason}") from error
+def _ends(file: PurePath, name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return file.parts[-len(parts) :] == parts
 
 
 def _entries(content: Mapping[str, Any], path: str, key: str, wanted: Mapping[str, type | tuple[type, ...]]) -> Any:

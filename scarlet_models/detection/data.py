@@ -1,6 +1,7 @@
 """Images with boxes for training and scoring detectors, and the scoring."""
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -75,14 +76,20 @@ class _Prepared(Dataset[tuple[Tensor, tuple[int, int], int]]):
         return self.prepare(image), image.size, self.images.records[index]["id"]
 
 
+def check_scoring(categories: Sequence[Mapping[str, Any]], images: CocoImages) -> None:
+    """Refuse images with other categories than a detector has; ImportError where what scores is not installed."""
+    importlib.import_module("faster_coco_eval")
+    if categories != images.categories:
+        known, there = ({(c["id"], c["name"]) for c in part} for part in (categories, images.categories))
+        found = f"it has {len(known)}, the data {len(there)}; {min(known ^ there)} is in one of them only"
+        raise UserError(f"{images.name} has other categories than the detector: {found}")
+
+
 def score(
     detector: Detector, images: CocoImages, batch_size: int, workers: int, world: World
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What `average_precision` gives over all images, shared among the ranks with none left out; and COCO's results."""
-    if detector.categories != images.categories:
-        known, there = ({(c["id"], c["name"]) for c in part.categories} for part in (detector, images))
-        found = f"it has {len(known)}, the data {len(there)}; {min(known ^ there)} is in one of them only"
-        raise UserError(f"{images.name} has other categories than the detector: {found}")
+    check_scoring(detector.categories, images)
     batches = shard(range(len(images)), world.rank, world.size, batch_size)
     mine = [
         row

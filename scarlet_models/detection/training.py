@@ -16,7 +16,7 @@ from scarlet_models.training.trainer import Trainer
 from scarlet_models.weights.source import locate
 
 from .coco import CocoImages
-from .data import FIGURES, Augmented, Target, score, train_transform, transpose
+from .data import FIGURES, Augmented, Target, check_scoring, score, train_transform, transpose
 from .detector import Detector, describe
 from .options import DetectOptions
 
@@ -54,12 +54,16 @@ class Detection(Task):
             name, categories = locate(options.model), self.images.categories
             config = describe(options.detector, name, options.detector_args, options.image_size, categories)
             self.detector = Detector(config, name if options.pretrained else "")
+            if self.validation:
+                check_scoring(categories, self.validation)
+            digests = [part.digest(options.workers) for part in (self.images, self.validation) if part]
         origin = "its own weights" if options.pretrained else "random weights"
         _logger.info("the backbone %s starts from %s", options.model, origin)
         self.model = to_device(self.detector.model, world.device)
         self.transform = train_transform(self.detector.resize, *options.flip, options.color_jitter)
         self.kept = {"sums": {}, "results": {}}  # losses of the epoch so far, times images; the last measurement
-        self.fixed = {"data": (self.images.digest(), "was trained on other images or boxes: restore its data")}
+        advice = "had other images or boxes, or is of an older version: restore its data, or start another run"
+        self.fixed = {"data": (" ".join(digests), advice)}
 
     def dataset(self, epoch: int) -> Dataset[Any]:
         return Augmented(self.images, self.transform, self.options.seed, epoch)

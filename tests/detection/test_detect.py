@@ -136,13 +136,49 @@ def test_metrics_have_losses_and_figures_of_each_epoch(whole: Options) -> None:
     assert list((Path(whole.out) / "events").iterdir())
 
 
-def test_resuming_on_other_boxes_is_refused(whole: Options, data: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["a box", "a box to measure on", "an image"])
+def test_resuming_on_other_data_is_refused(whole: Options, data: dict[str, str], tmp_path: Path, change: str) -> None:
+    shutil.copytree(data["images"], tmp_path / "images")
     content = json.loads(Path(data["annotations"]).read_text())
-    content["annotations"][0]["bbox"][0] += 1
+    if change == "an image":
+        Image.new("RGB", (SIZE + 16, SIZE)).save(tmp_path / "images" / "03.png")
+    else:
+        content["annotations"][0 if change == "a box" else -1]["bbox"][0] += 1
     (tmp_path / "boxes.json").write_text(json.dumps(content))
     options = _copy_run(whole, tmp_path / "run")
-    with pytest.raises(UserError, match="other images or boxes"):
-        detect_train.main(dataclasses.replace(options, annotations=str(tmp_path / "boxes.json")))
+    changed = {"images": str(tmp_path / "images"), "annotations": str(tmp_path / "boxes.json")}
+    with pytest.raises(UserError, match="other images or boxes, or is of an older version: restore its data"):
+        detect_train.main(dataclasses.replace(options, **changed))
+
+
+@pytest.mark.parametrize("wrong", ["categories", "package", "link"])
+def test_what_would_end_a_training_later_is_found_before_it_begins(
+    wrong: str,
+    data: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(data["images"], tmp_path / "images")
+    content = json.loads(Path(data["annotations"]).read_text())
+    if wrong == "categories":
+        content["categories"][0]["name"] = "coin"
+    elif wrong == "package":
+        monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    else:
+        (tmp_path / "images/09.png").unlink()
+        (tmp_path / "images/09.png").symlink_to("gone.png")
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    known = ["--images", data["images"], "--annotations", data["annotations"], "--split", "train", "--no-pretrained"]
+    other = ["--val-images", str(tmp_path / "images"), "--val-annotations", str(tmp_path / "boxes.json")]
+    out = tmp_path / "run"
+    status, _, err = run(capsys, "train", *known, *other, "--val-split", "val", "--batch-size", "4", "--out", str(out))
+    said = {
+        "categories": "boxes.json has other categories than the detector",
+        "package": "needs faster_coco_eval: pip install",
+        "link": "boxes.json: 1 of 8 images cannot be read: 09.png (No such file or directory); mend or remove them\n",
+    }
+    assert status == 2 and said[wrong] in err and "Traceback" not in err and not out.exists()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(

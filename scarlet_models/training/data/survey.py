@@ -84,8 +84,11 @@ def _cache_of(root: Path | str) -> tuple[Path | None, dict[str, object]]:
         return path, {}
 
 
-def refuse_broken(where: str, names: Sequence[str], findings: Iterable[Finding], skip: bool) -> list[int]:
-    """The indices of the images that can be decoded. Others are left out with a warning (`skip`), or refused."""
+def refuse_broken(where: str, names: Sequence[str], findings: Iterable[Finding], skip: bool | None) -> list[int]:
+    """The indices of the images that can be decoded. Others are left out with a warning (`skip`), or refused.
+
+    `skip` is None where users have no such option.
+    """
     faults = {index: found.fault for index, found in enumerate(findings) if found.fault}
     whole = [index for index in range(len(names)) if index not in faults]
     if not faults:
@@ -93,7 +96,8 @@ def refuse_broken(where: str, names: Sequence[str], findings: Iterable[Finding],
     listed = ", ".join(f"{names[index]} ({fault})" for index, fault in itertools.islice(faults.items(), _LISTED))
     more = f", and {len(faults) - _LISTED:,} more" if len(faults) > _LISTED else ""
     what = f"{len(faults):,} of {len(names):,} images cannot be read: {listed}{more}"
+    or_skip = "" if skip is None else ", or leave them out with --skip-broken"
     if not whole or not skip:
-        raise UserError(f"{where}: {what}; mend or remove them, or leave them out with --skip-broken")
+        raise UserError(f"{where}: {what}; mend or remove them{or_skip}")
     _logger.warning("%s: %s; they are left out", where, what)
     return whole
