@@ -30,6 +30,7 @@ from stabilizer import find_cells
 from study import Rows, append, read, results, write
 from verdicts import SEEDS, STABILIZED
 
+from scarlet_models.errors import UserError
 from scarlet_models.search.ablation.study import Cell
 
 MACS = ["--min-macs", "8865K", "--max-macs", "9135K"]  # 9.0M within 1.5%, as the 16 `equal` networks
@@ -173,6 +174,9 @@ def main(seeds: int = SEEDS) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        pick(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
-    main()
+    try:
+        if len(sys.argv) == 4:
+            pick(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+        main()
+    except UserError as error:
+        sys.exit(str(error))
