@@ -43,7 +43,8 @@ class Anchors:
     def __init__(self, known: Mapping[Genotype, float], scores: Sequence[Score]) -> None:
         genotypes, accuracy = np.array([genotype.choices for genotype in known]), np.array(list(known.values()))
         self.space = next(iter(known)).space
-        figures, (scalars, choices) = _figures(scores), self._features(genotypes)
+        self.worst = max((score.loss for score in scores if np.isfinite(score.loss)), default=0.0)
+        figures, (scalars, choices) = self._figures(scores), self._features(genotypes)
         self.regressions = {
             "anchored": _Regression(np.hstack([figures, scalars]), choices, accuracy),
             "score": _Regression(figures, choices[:, :0], accuracy),
@@ -55,7 +56,7 @@ class Anchors:
     def predict(self, genotypes: np.ndarray, scores: Sequence[Score]) -> np.ndarray:
         """Accuracies (N,) in percent of genotypes (N, layers) and their paths' scores."""
         scalars, choices = self._features(genotypes)
-        return self.regressions["anchored"].predict(np.hstack([_figures(scores), scalars]), choices)
+        return self.regressions["anchored"].predict(np.hstack([self._figures(scores), scalars]), choices)
 
     def predict_without(self, genotypes: np.ndarray) -> np.ndarray:
         """Accuracies (N,) in percent by the regression without the supernet."""
@@ -79,6 +80,10 @@ class Anchors:
             f"({anchored.name}), {genotype.tau:.3f} without it ({genotype.name}), {self.score_tau:.3f} of its raw "
             f"score. {use}: error in log-odds {anchored.error:.3f}, {score.error:.3f} from scores alone."
         )
+
+    def _figures(self, scores: Sequence[Score]) -> np.ndarray:
+        """Top-1 and loss (N, 2). A loss that is not finite counts as the largest finite one of the anchors."""
+        return np.array([[score.top1, score.loss if np.isfinite(score.loss) else self.worst] for score in scores])
 
     def _features(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Depth, logarithm of MACs and blocks at reductions (N, 3); and the choices as 0 and 1.
@@ -114,8 +119,3 @@ class _Regression:
     def predict(self, scalars: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Accuracies (N,) in percent."""
         return np.asarray(100 * expit(self.model.predict(np.hstack([scalars, others]))))
-
-
-def _figures(scores: Sequence[Score]) -> np.ndarray:
-    """Top-1 and loss (N, 2)."""
-    return np.array([[score.top1, score.loss] for score in scores])
