@@ -41,11 +41,11 @@ def main(options: Options) -> None:
 
     detector = load(options.model)
     detector.model.to(pick_device(options.device, options.threads))
-    copies = dict(plan_copies(options.images, Path(options.out)))
+    copies = dict(plan_copies(options.images, Path(options.out) if options.out else None))
     bad = 0
     for image, copy in copies.items():
         try:
-            objects = predict(detector, image, options.threshold, copy if options.out else None)
+            objects = predict(detector, image, options.threshold, copy)
         except UserError as error:
             if len(copies) == 1:
                 raise UserError(f"{image}: {error}") from None

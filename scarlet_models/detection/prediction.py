@@ -18,13 +18,16 @@ DRAWN = 30  # boxes on a copy, at most
 _ARCHIVES = {".tar", ".tgz", ".gz", ".zip"}
 
 
-def plan_copies(names: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each image of these files and folders, and the file in `out` for its copy, no two the same."""
+def plan_copies(names: Sequence[str], out: Path | None) -> Iterator[tuple[Path, Path | None]]:
+    """Each image of these files and folders, and the file in `out`, if any, for its copy, no two the same."""
     taken = set[Path]()
     for name in names:
         if Path(name).suffix.lower() in _ARCHIVES:
             raise UserError(f"{name} is an archive: unpack it, and give the folder")
         for image in find_images(name):
+            if out is None:
+                yield image, None
+                continue
             inside = image.relative_to(name) if Path(name).is_dir() and image != Path(name) else Path(image.name)
             copy = out / inside.with_suffix(".jpg")
             if copy in taken:

@@ -399,6 +399,11 @@ def test_predict_goes_on_after_a_bad_image_and_never_overwrites_one(
     before = Path("good.jpg").read_bytes()
     status, _, err = run(capsys, "predict", "good.jpg", *model, "--out", ".")
     assert status == 2 and "would overwrite" in err and Path("good.jpg").read_bytes() == before
+    for name in ("a/good.jpg", "b/good.jpg"):
+        Path(name).parent.mkdir()
+        shutil.copy("good.jpg", name)
+    status, out, _ = run(capsys, "predict", "good.jpg", "a/good.jpg", "b/good.jpg", *model, "--out", "")
+    assert status == 0 and out.count("good.jpg: ") == 3, "no copies, so none that would overwrite another"
 
 
 @pytest.mark.parametrize(
@@ -413,6 +418,7 @@ def test_predict_goes_on_after_a_bad_image_and_never_overwrites_one(
             "--image-size [90, 60]: the shorter side must be",
         ),
         (["train", "DATA", "--detector-args", "{nosuch: 1}"], "RetinaNet has no argument 'nosuch'"),
+        (["train", "DATA", "--detector-args", "{weights_backbone: true}"], "give --pretrained or --no-pretrained"),
         (["train", "DATA", "--detector-args", "{fg_iou_thresh: []}"], "retinanet cannot be built"),
         (["train", "DATA", "--model", "scarlet_x"], "no network 'scarlet_x'"),
         (["train", "DATA", "--batch-size", "99"], "nothing to train"),
