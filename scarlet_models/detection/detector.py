@@ -102,6 +102,8 @@ def describe(
     `sides` are the shorter and the longer one of images; for ssdlite the first is that of a square. `categories` are in
     the order of labels.
     """
+    if "weights_backbone" in arguments:
+        raise UserError("--detector-args weights_backbone: give --pretrained or --no-pretrained in its place")
     genotype, (architecture, built_with) = genotype_of(network), recipe_of(network)
     own = {"name": str(genotype), "space": genotype.space.to_dict()} if genotype else {"name": architecture}
     more = {key: value for key, value in built_with.items() if key not in ("genotype", "space", "num_classes")}
