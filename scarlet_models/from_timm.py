@@ -76,7 +76,8 @@ def space_of(network: str | nn.Module, add_choices: str | Sequence[str] = ()) ->
 
 def load_space(source: str, add_choices: str = "") -> tuple[SearchSpace, Genotype | None]:
     """A space by its name or YAML file, or that of a network (timm's name, the folder of a saved one) and itself."""
-    if add_choices or Path(source).is_dir() or timm.is_model(split_model_name_tag(source)[0]):
+    is_network = Path(source).is_dir() or timm.is_model(split_model_name_tag(source)[0])
+    if add_choices or (is_network and source not in SearchSpace.names()):
         return space_of(source, add_choices)
     return SearchSpace.load(source), None
 

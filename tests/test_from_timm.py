@@ -68,6 +68,13 @@ def test_networks_of_our_own_keep_their_space() -> None:
         space_of("scarlet_c", ["ir_k3_e3"])
 
 
+def test_a_folder_hides_no_space_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that of a run: --space mini --out mini."""
+    monkeypatch.chdir(tmp_path)
+    Path("mini").mkdir()
+    assert load_space("mini") == (SearchSpace.load("mini"), None)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
