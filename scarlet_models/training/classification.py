@@ -250,11 +250,7 @@ def silence_branches(model: nn.Module) -> None:
 
 def _resolved(options: ClassifierOptions, start: Start, images: int, world: World) -> ClassifierOptions:
     """The options with the automatic batch size and learning rate filled in."""
-    if not isinstance(options.image_size, int):
-        firsts = [first for first, _ in options.image_size]
-        if firsts[:1] != [0] or firsts != sorted(set(firsts)):
-            raise UserError(f"--image-size: epochs {firsts} do not ascend from 0, as in [[0, 48], [3, 64]]")
-    batch = options.batch_size or automatic_batch_size(images, world.size * max(options.accumulate, 1))
+    batch = options.batch_size or automatic_batch_size(images, world.size * options.accumulate)
     rate = _LR_FROM_WEIGHTS if start.pretrained or start.inherit else _LR
     return dataclasses.replace(options, batch_size=batch, lr=options.lr or rate * batch)
 

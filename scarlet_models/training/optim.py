@@ -37,7 +37,7 @@ def automatic_batch_size(images: int, parts: int) -> int:
 def local_batch(options: OptimizerOptions, processes: int) -> int:
     """Images in one forward pass of one process; a UserError says that the batch cannot be shared out evenly."""
     parts = processes * options.accumulate
-    if options.accumulate < 1 or options.batch_size < 1 or options.batch_size % parts:
+    if options.batch_size % parts:
         raise UserError(
             f"--batch-size {options.batch_size} does not divide into {processes} process(es) "
             f"of --accumulate {options.accumulate} equal parts"
@@ -50,7 +50,7 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
     arguments = {"momentum": 0.9, **options.opt_args}
     try:
         return create_optimizer_v2(model, options.opt, lr=options.lr, weight_decay=options.weight_decay, **arguments)
-    except (ValueError, TypeError, AssertionError) as error:
+    except (ValueError, TypeError, AssertionError, ImportError) as error:
         raise UserError(f"cannot make optimizer {options.opt}: {first_line(error)}") from error
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
+from scarlet_models.errors import UserError
 from scarlet_models.options import DeviceOptions, Ranged, option
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class OptimizerOptions(Ranged):
     """
 
     batch_size: int = option(256, least=1)
-    accumulate: int = 1
+    accumulate: int = option(1, least=1)
     opt: str = "sgd"
     lr: float = option(0.1, least=0)
     weight_decay: float = option(4e-05, least=0)
@@ -165,11 +166,20 @@ class ClassifierOptions(ScheduleOptions, CropOptions, TrainData, RunOptions):  #
     cutmix: float = option(0.0, least=0)
     ema_decay: float = option(0.9998, least=0, most=1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes(self.image_size, 0)
+        if taken := self.model_args.keys() & {"name", "space", "pretrained", "num_classes"}:
+            raise UserError(f"--model-args: leave {min(taken)} out: it follows from the network and the images")
+
 
 def sizes(image_size: int | Sequence[Sequence[int]], epochs: int) -> list[int]:
-    """The image size of each epoch, from the options of those names."""
+    """The image size of each epoch, from the options of those names; a UserError refuses epochs out of order."""
     if isinstance(image_size, int):
         return [image_size] * epochs
+    firsts = [first for first, _ in image_size]
+    if firsts[:1] != [0] or firsts != sorted(set(firsts)):
+        raise UserError(f"--image-size: epochs {firsts} do not ascend from 0, as in [[0, 48], [3, 64]]")
     return [[size for first, size in image_size if first <= epoch][-1] for epoch in range(epochs)]
 
 

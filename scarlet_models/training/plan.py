@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scarlet_models import networks
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.inspection.timing import seconds_of_batch
 from scarlet_models.weights.source import locate
 
@@ -52,7 +52,12 @@ def make_plan(options: TrainOptions) -> dict[str, Any]:
 
     def speed(size: int) -> float:
         part = max(batch // options.accumulate, 1)
-        return options.throughput or part / seconds_of_batch(step, size, part, 2, device)
+        try:
+            return options.throughput or part / seconds_of_batch(step, size, part, 2, device)
+        except (AssertionError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise UserError(f"{options.model} cannot see images of {size} px: {first_line(error)}") from error
 
     updates = learnt_from // batch
     threads = f"CPU, {torch.get_num_threads()} thread(s)"

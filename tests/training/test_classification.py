@@ -444,6 +444,7 @@ def test_a_network_is_not_trained_on_what_it_held_out_before(short: Options, who
     [
         ({"model": "nosuch"}, "no network 'nosuch'"),
         ({"opt": "nosuch"}, "cannot make optimizer nosuch"),
+        ({"opt": "fusedadam", "opt_args": {}}, "cannot make optimizer fusedadam"),  # of apex
         ({"sched": "nosuch"}, "cannot make schedule nosuch"),
         ({"batch_size": 33, "accumulate": 2}, "--batch-size 33 does not divide"),
         ({"batch_size": 1000}, "nothing to train"),
@@ -457,6 +458,9 @@ def test_a_network_is_not_trained_on_what_it_held_out_before(short: Options, who
         ({"sched": "plateau"}, "cannot make schedule plateau: Plateau LR only supports"),
         ({"sched_args": {"nosuch": 1}}, "nosuch"),
         ({"model_args": {"nosuch": 1}}, "nosuch"),
+        ({"model_args": {"num_classes": 10}}, "--model-args: leave num_classes out: it follows from the network"),
+        ({"model_args": {"drop_rate": 0.1, "pretrained": True}}, "--model-args: leave pretrained out"),
+        ({"model_args": {"name": "scarlet_a"}}, "--model-args: leave name out"),
         ({"model_args": {"in_chans": 1}}, "test_efficientnet cannot see such images"),
         ({"model_args": {"features_only": True}}, "it does not give each class a score"),
         ({"model": "test_vit"}, "test_vit cannot see such images"),

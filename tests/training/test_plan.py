@@ -35,6 +35,20 @@ def test_too_few_images_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "27 images to learn from are fewer than a batch of 32" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--accumulate", "0"], "--accumulate: 0 is below 1"),
+        (["--image-size", "[[3, 64]]"], "--image-size: epochs [3] do not ascend from 0"),
+        (["--model", "test_vit", "--image-size", "24"], "test_vit cannot see images of 24 px: "),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*PLAN, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
 def test_the_imagenet_recipe_has_mnasnets_schedule() -> None:
     """0.256 for 4096 images after 5 epochs of warm-up; x0.97 every 2.4 epochs, counted from the start."""
     recipe = read_yaml(Path(scarlet_models.__path__[0], "training", "recipes", "imagenet_mnasnet.yaml"), dict)
