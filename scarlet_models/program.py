@@ -10,6 +10,7 @@ import importlib
 import io
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scarlet_models.errors import UserError, how_to_add
+from scarlet_models.errors import UserError, first_line, how_to_add
 from scarlet_models.version import __version__
 
 
@@ -121,6 +122,10 @@ class Program:
             return _fail(f"{who}: needs {error.name}: {how_to_add(self.extra)}")
         except KeyboardInterrupt:
             return _fail(f"{who}: interrupted", status=130)
+        except (RuntimeError, MemoryError, ValueError) as error:
+            if not (advice := _advice(error)):
+                raise
+            return _fail(f"{who}: {advice} ({first_line(error)})")
         return 0
 
     def _warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -137,6 +142,15 @@ class Program:
             lines += [f"  {command:{width}}  {', '.join(names)}" for command, names in self.recipes_of.items()]
         lines += ["", f"Run {self.name} COMMAND --help for a command's options and an example."]
         return "\n".join([*lines, *(["", "example:", self.example] if self.example else [])])
+
+
+def _advice(error: Exception) -> str:
+    """What to do about a batch too large for the memory or too small for batch norm; empty for other errors."""
+    if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error)):
+        return "out of memory: lower --batch-size, or raise --accumulate where there is one"
+    if "Expected more than 1 value per channel" in str(error):
+        return "batch norm needs parts of more than one image: raise --batch-size or lower --accumulate"
+    return ""
 
 
 def _fail(message: str, status: int = 2) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from scarlet_models.cli import PROGRAM as MODELS
 from scarlet_models.program import Program
@@ -212,6 +213,31 @@ def test_other_endings(program: Program, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == "calc: warning: careful\n"
     with pytest.raises(ZeroDivisionError):  # a bug of ours keeps its traceback
         program.run(["crash"])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried 9 GiB."), "out of memory: lower --batch-size, or"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "raise --accumulate where there is one"),
+        (MemoryError("Unable to allocate 9 GiB"), "out of memory: lower --batch-size"),
+        (ValueError("Expected more than 1 value per channel"), "raise --batch-size or lower --accumulate"),
+    ],
+)
+def test_a_batch_that_is_too_large_or_too_small_is_one_line(
+    program: Program,
+    error: Exception,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(program.load("crash"), "main", fail)
+    assert program.run(["crash"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("calc crash: ") and message in line and f"({error})" in line and line.count("\n") == 1
 
 
 def test_help_shows_defaults_and_the_example(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
