@@ -6,7 +6,6 @@ the images are shared among the processes, with none left out.
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 from scarlet_models.training.options import EvaluateOptions as Options
 
@@ -18,16 +17,12 @@ EXAMPLE = """  scarlet-models evaluate runs/mine/exported/mine --data-dir my_ima
 def main(options: Options) -> None:
     from scarlet_models.terminal import log_to_stderr
     from scarlet_models.training.distributed import start
-    from scarlet_models.training.evaluation import append_result, evaluate_classifier, provenance
+    from scarlet_models.training.evaluation import evaluate_by_options, provenance
 
     log_to_stderr()
     with start(options.device, options.threads) as world:
-        result = evaluate_classifier(options.network, options, options.final, world, options.batch_size)
-        if not world.is_main:
-            return
-        if options.results_file:
-            append_result(Path(options.results_file), result)
-        if options.json:
+        result = evaluate_by_options(options, world)
+        if world.is_main and options.json:
             print(json.dumps({**asdict(result), **provenance(options.workers, world)}))
-        else:
+        elif world.is_main:
             print(result)

@@ -3,7 +3,8 @@
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import nn
 from scarlet_models import networks
 from scarlet_models.documents import read_csv
 from scarlet_models.errors import UserError
-from scarlet_models.files import sha256_of, write_csv
+from scarlet_models.files import cannot_write, sha256_of, write_csv
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.source import LOCAL, locate
 
@@ -77,10 +78,19 @@ def evaluate(network: str | Path, data_dir: str | Path = "", **options: Any) -> 
     """
     asked = from_keywords(EvaluateOptions, network=network, data_dir=data_dir, **options)
     with start(asked.device, asked.threads) as world:
-        result = evaluate_classifier(asked.network, asked, asked.final, world, asked.batch_size)
-        if world.is_main and asked.results_file:
-            append_result(Path(asked.results_file), result)
-        return result
+        return evaluate_by_options(asked, world)
+
+
+def evaluate_by_options(options: EvaluateOptions, world: World) -> EvaluateResult:
+    """`evaluate` with its options in one object."""
+    file = Path(options.results_file) if options.results_file and world.is_main else None
+    if file:  # that it cannot be written is said before the work
+        with _results(file):
+            pass
+    result = evaluate_classifier(options.network, options, options.final, world, options.batch_size)
+    if file:
+        _append_result(file, result)
+    return result
 
 
 def evaluate_classifier(
@@ -133,7 +143,7 @@ def provenance(workers: int, world: World) -> dict[str, Any]:
     return {"command": shlex.join(sys.argv), "machine": describe_environment(workers, world)}
 
 
-def append_result(path: Path, result: EvaluateResult) -> None:
+def _append_result(path: Path, result: EvaluateResult) -> None:
     """Add a row to a CSV in timm's columns, in place of an earlier one of the same network; whole or not at all."""
     row = vars(result) | {
         "model": result.network,
@@ -143,19 +153,29 @@ def append_result(path: Path, result: EvaluateResult) -> None:
         "top5_err": round(100 - result.top5, 4),
         "param_count": round(result.param_count / 1e6, 2),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        columns, known = read_csv(path, numbers=()) if path.exists() else (list(COLUMNS), [])
-        if tuple(columns) != COLUMNS:
-            raise UserError(f"{path} has other columns than {', '.join(COLUMNS)}: give a file of its own")
+    with _results(path) as known:
         rows = [*(other for other in known if other["model"] != result.network), row]
         write_csv(path, [COLUMNS, *([each[column] for column in COLUMNS] for each in rows)])
 
 
+@contextmanager
+def _results(path: Path) -> Iterator[list[dict[str, str]]]:
+    """The rows of a CSV in timm's columns, which no other process writes meanwhile."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            columns, known = read_csv(path, numbers=()) if path.exists() else (list(COLUMNS), [])
+            if tuple(columns) != COLUMNS:
+                raise UserError(f"{path} has other columns than {', '.join(COLUMNS)}: give a file of its own")
+            yield known
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def load_network(network: str) -> Any:
     """A trained network in eval mode: an exported folder, or timm's name of one that has weights."""
-    if Path(network).is_dir():
-        return saving.load(network)
+    if (place := locate(str(network))).startswith(f"{LOCAL}:"):
+        return saving.load(place.removeprefix(f"{LOCAL}:"))
     try:
         return networks.create(network, pretrained=True).eval()
     except UserError as error:

@@ -17,7 +17,8 @@ from helpers.runs import metrics
 from scarlet_models.commands import train
 from scarlet_models.commands.evaluate import Options, main
 from scarlet_models.errors import UserError
-from scarlet_models.training.evaluation import COLUMNS
+from scarlet_models.training import evaluation
+from scarlet_models.training.evaluation import COLUMNS, load_network
 from scarlet_models.weights import save as saving
 
 
@@ -83,6 +84,16 @@ def test_results_have_timms_columns_and_one_row_a_model(options: Options, images
     assert file.read_text() == "a,b\n1,2\n"
 
 
+def test_a_results_file_that_cannot_be_written_is_refused_before_the_work(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(evaluation, "evaluate_classifier", None)
+    for place in ("file/results.csv", "file/deep/results.csv"):
+        with pytest.raises(UserError, match=r"cannot write .*results\.csv: a file is in the place of a folder"):
+            main(dataclasses.replace(options, results_file=str(tmp_path / place)))
+
+
 def test_images_that_cannot_be_read_are_listed_or_left_out(
     options: Options, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +149,12 @@ def test_a_network_is_not_scored_on_images_that_it_was_trained_on(
     (tmp_path / "bare" / "trained_images.npy").unlink()
     main(dataclasses.replace(other, network=str(tmp_path / "bare")))
     assert "it is not on record which images" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_network_hides_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scarlet_c.tiny_in").mkdir()
+    assert load_network("scarlet_c.tiny_in").pretrained_cfg["tag"] == "tiny_in"
 
 
 def test_what_cannot_be_scored_is_one_line(options: Options, tmp_path: Path) -> None:
