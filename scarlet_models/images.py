@@ -6,6 +6,7 @@ An image that cannot be read gives one line that says why.
 import io
 import os
 import stat
+import struct
 import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from scarlet_models.errors import UserError, first_line
 
@@ -106,16 +107,29 @@ def read_image(source: Path | bytes, upright: bool = True) -> Image.Image:
     What is wrong with it is a UserError, to which the caller adds the name.
     """
     with _opened(source) as image:
-        return _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+        return _to_rgb(turn_upright(image) if upright else image)
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Width and height of an image, as its pixels are stored, once all of it was decoded; UserError as `read_image`."""
+    """Width and height of an image, upright, once all of it was decoded; UserError as `read_image`."""
     with _opened(content) as image:
-        size = image.size
+        width, height = image.size
         image.draft(None, (1, 1))  # a JPEG at an eighth, which is faster and takes all of the file
         _to_rgb(image)
-        return size
+        return (height, width) if _orientation(image) in range(5, 9) else (width, height)
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """The image, turned and mirrored as its EXIF says."""
+    return ImageOps.exif_transpose(image) if _orientation(image) in range(2, 9) else image
+
+
+def _orientation(image: Image.Image) -> object:
+    """1 to 8, of which those from 5 on exchange width and height; 1 where there is no EXIF, or a damaged one."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, LookupError, TypeError, struct.error):
+        return 1
 
 
 @contextmanager

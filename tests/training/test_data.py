@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.images import CLASSES, CONFIG, random_image
-from PIL import Image
+from PIL import ExifTags, Image
 from timm.data import IterableImageDataset, create_dataset
 
 from scarlet_models.errors import UserError
+from scarlet_models.images import read_image
 from scarlet_models.training.data import LabelledImages, check_test_split
 from scarlet_models.training.data import labelled as module
 from scarlet_models.training.data.listing import Listing, _in_order
@@ -375,6 +376,36 @@ def test_every_format_is_read_and_other_files_are_counted(tmp_path: Path, caplog
     assert images.ids == ["a/0.webp", "a/1.gif", "b/2.tiff", "b/3.BMP"]
     assert images[3][0].tobytes() == random_image(3, 8).tobytes()
     assert "4 images, 2 classes, 4 files ignored (.txt, .png, README)" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_images_are_turned_as_their_exif_says(tmp_path: Path, suffix: str) -> None:
+    """As `classify` turns them; and the size that is known of all without decoding is that of the turned ones."""
+    (tmp_path / "train/a").mkdir(parents=True)
+    pixels = np.zeros((16, 24, 3), dtype=np.uint8)
+    pixels[:8, :12] = 255
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        path = tmp_path / f"train/a/{orientation}.{suffix}"
+        stored = pixels.transpose(1, 0, 2) if orientation > 4 else pixels
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    images = _open(tmp_path)
+    assert images.size == (24, 16) and images.decoded is not None
+    corners = {2: (1, 0), 3: (1, 1), 4: (0, 1), 5: (0, 0), 6: (1, 0), 7: (1, 1), 8: (0, 1)}
+    for index in range(8):
+        turned = images[index][0]
+        assert turned.tobytes() == read_image(tmp_path / "train" / images.ids[index]).tobytes()
+        assert np.array_equal(images.decoded.take([index])[0], np.asarray(turned))
+        column, row = corners.get(index + 1, (0, 0))
+        assert np.asarray(turned)[4 + 8 * row, 6 + 12 * column].min() > 200, "the corner that is white"
+
+
+def test_a_damaged_exif_turns_nothing(tmp_path: Path) -> None:
+    root = _tree(tmp_path, "train/a/0.png")
+    for number, exif in enumerate((b"Exif\0\0nonsense", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01", b"Exif\0\0II*\0")):
+        random_image(1, 8).save(root / f"train/a/{number}.jpg", exif=exif)
+    assert [image.size for image, _ in _open(root)] == [(8, 8)] * 4
 
 
 def test_images_outside_of_class_folders_are_refused(tmp_path: Path) -> None:

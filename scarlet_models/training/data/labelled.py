@@ -17,7 +17,7 @@ from timm.data import ImageDataset, create_dataset
 from torch.utils.data import Dataset, IterableDataset
 
 from scarlet_models.errors import UserError, first_line
-from scarlet_models.images import check_image, read_image
+from scarlet_models.images import check_image, read_image, turn_upright
 
 from ..options import DataOptions, TrainData
 from .listing import Listing, list_images
@@ -75,6 +75,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         else:
             version = str(getattr(getattr(getattr(source, "reader", None), "dataset", None), "_fingerprint", ""))
             root, stamps = f"{options.dataset} {options.data_dir}", [version] * len(self.ids)  # Hugging Face's
+        stamps = [stamp and f"{stamp} upright" for stamp in stamps]  # without the word, a known size is of one unturned
         findings = survey(root, self.ids, stamps, self._inspect, options.workers)
         kept = refuse_broken(self.where, self.ids, findings, options.skip_broken)
         self.ids, self.labels, self._kept = [self.ids[i] for i in kept], self.labels[kept], self._kept[kept]
@@ -87,7 +88,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
             content = self._content(index)
             if isinstance(content, bytes):
                 return Finding(digest(content), *check_image(content), "")
-            image = content.convert("RGB")
+            image = turn_upright(content).convert("RGB")
             return Finding(digest(image.tobytes()), image.width, image.height, "")
         except _UNREADABLE as error:
             return Finding("", 0, 0, getattr(error, "strerror", None) or first_line(error))
@@ -99,10 +100,10 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         return self.image(index), int(self.labels[index])
 
     def image(self, index: int) -> Image.Image:
-        """An image in RGB, as its pixels are stored; a UserError names one that cannot be read."""
+        """An image in RGB, upright; a UserError names one that cannot be read."""
         try:
             content = self._content(int(self._kept[index]))
-            return read_image(content, upright=False) if isinstance(content, bytes) else content.convert("RGB")
+            return read_image(content) if isinstance(content, bytes) else turn_upright(content).convert("RGB")
         except _UNREADABLE as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             roots = (getattr(each, "root", None) for each in (self._source, getattr(self._source, "reader", None)))
@@ -202,7 +203,7 @@ def _open(options: TrainData, split: str, flag: str) -> Any:
     if hasattr(getattr(source, "reader", None), "samples"):
         raise UserError(f"timm knows no --dataset {name}; leave it out to read the folder or tar {root}")
     if hasattr(source, "loader"):  # torchvision's folders: decode as everywhere else
-        source.loader = lambda path: read_image(Path(path), upright=False)
+        source.loader = lambda path: read_image(Path(path))
     return _index_stream(source, where) if isinstance(source, IterableDataset) else source
 
 
@@ -213,7 +214,7 @@ def _index_stream(stream: IterableDataset[Any], where: str) -> Any:
     EpsImagePlugin.gs_binary = False  # timm opens these images, of any format: Ghostscript must not start
     items, size = [], 0
     for image, label in stream:
-        pixels = np.asarray(image.convert("RGB"))
+        pixels = np.asarray(turn_upright(image).convert("RGB"))
         items.append((Image.fromarray(pixels), int(label)))
         size += pixels.nbytes
         if size > _STREAM_LIMIT:
