@@ -227,6 +227,7 @@ class EvolutionarySearch:
         report: dict[str, Any] = {
             "space": self.space.name,
             "supernet": self.scores.source,
+            "images": self.scores.images(),
             "objectives": [objective._asdict() for objective in self.archive.objectives],
             "limits": {name: [None if math.isinf(end) else end for end in ends] for name, ends in self.bounds.items()},
             "reference": self.ranges,
@@ -247,9 +248,7 @@ class EvolutionarySearch:
         born = self.archive.born
         generations = {n + 1: self.archive.records(np.flatnonzero(born == n)) for n in np.unique(born).tolist()}
         fronts = {LABELS[name]: side.records() for name, side in self.sides.items()}
-        cache = getattr(self.scores, "score_cache", None)  # of a supernet whose scores no anchors correct
-        images = next(iter(cache.known.values())).images if cache and cache.known else 0
-        return draw_fronts(generations, fronts, self._released(), images=images)
+        return draw_fronts(generations, fronts, self._released(), images=self.scores.images())
 
     def _released(self) -> list[Mark]:
         if self.space != SearchSpace.load("scarlet"):

@@ -72,15 +72,6 @@ class Run:
         done = self.json("search.json")
         return done["front"] if done else self.generation(-1)["front"] if self.generations() else []
 
-    def images(self) -> int:
-        """Images whose share that is right is a path's score; 0 if the search had a table of accuracies."""
-        file = self.path / "evaluations.jsonl"
-        if not file.is_file():
-            return 0
-        with file.open(encoding="utf-8") as lines:
-            first = lines.readline()
-        return int(parse_json(first, str(file))["images"]) if first.endswith("\n") else 0
-
     def measured(self) -> dict[str, float]:
         """What a training measured of its network, as `networks.measured` reads it."""
         return self._once(measured, lambda: measured(self.path))

@@ -47,7 +47,7 @@ def _figures(run: Run, found: Record, context: Context) -> Iterator[Figure]:
     count, marks = len(run.generations()), _marks(found, setting)
     drawn = np.unique(np.linspace(0, count - 1, min(count, DRAWN)).round().astype(int)).tolist()
     asked = {number + 1: run.generation(number)["asked"] for number in drawn}
-    images = 0 if found.get("anchors") else run.images()
+    images = found.get("images", 0)
     for cost in ("macs", "latency"):
         if cost in front[0]:
             caption = say("fronts", len(drawn), count, bool(picked), bool(marks) and cost == "macs", images)

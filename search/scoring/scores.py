@@ -46,6 +46,10 @@ class Scores(ABC):
         """Top-1 in percent (N,) of the paths, if the accuracies are corrected; otherwise None."""
         return None
 
+    def images(self) -> int:
+        """The images of which an accuracy is the share that is right; 0 if it is not such a share."""
+        return 0
+
 
 class TableScores(Scores):
     """Known accuracies."""
@@ -95,6 +99,11 @@ class PathScores(Scores):
         if not (self.anchors and self.anchors.better):
             return None
         return np.array([score.top1 for score in self.measure(genotypes)])
+
+    def images(self) -> int:
+        if not (self.score_cache and self.score_cache.known) or (self.anchors and self.anchors.better):
+            return 0
+        return next(iter(self.score_cache.known.values())).images  # all have as many: the conditions are the same
 
     def measure(self, genotypes: np.ndarray) -> list[Score]:
         """The scores of genotypes (N, layers)."""

@@ -396,6 +396,15 @@ def test_the_picked_network_is_marked_wherever_it_was_found(runs: Path, tmp_path
         assert "The picked network" in page.contents["h2"]
 
 
+def test_error_bars_are_those_of_this_search(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "evolve", tmp_path / "evolve")
+    scores = tmp_path / "evolve/evaluations.jsonl"
+    scores.write_text(scores.read_text().replace('"images": 24', '"images": 5', 1))  # of an earlier search with fewer
+    assert "95% intervals, as 24 held-out images gave the scores" in make(tmp_path, tmp_path / "page").text
+    (tmp_path / "evolve/search.json").write_text(json.dumps({**found(runs), "images": 0}))
+    assert "95% intervals, as" not in make(tmp_path, tmp_path / "page").text
+
+
 def test_a_long_search_is_read_once_and_drawn_in_part(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

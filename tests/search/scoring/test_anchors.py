@@ -147,6 +147,7 @@ def test_evolve_searches_with_corrected_scores_and_keeps_the_raw_ones(
         top1 = {row["genotype"]: row["top1"] for row in measured}
         assert set(load_genotypes(run / "anchors.csv")) <= set(top1)
         assert report["anchors"]["networks"] == 10 and report["anchors"]["better"] == better
+        assert report["images"] == (0 if better else 24)  # for error bars, which corrected scores have not
         for record in report["front"]:
             assert record["score" if better else "accuracy"] == top1[record["genotype"]]
             assert ("score" in record) == better
