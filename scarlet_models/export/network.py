@@ -15,23 +15,24 @@ from torch import Tensor, nn
 
 from scarlet_models.detection.detector import load as load_detector
 from scarlet_models.documents import read_json
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, first_line
 from scarlet_models.files import write_bytes
 from scarlet_models.images import find_images, read_image
 from scarlet_models.inference import class_names
 from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
-from scarlet_models.networks import create, file_stem
+from scarlet_models.networks import MISTAKES, create, file_stem
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.evaluation import check_classes
 from scarlet_models.training.loading import Transformed, load_batches, shard
 from scarlet_models.training.options import TrainData
 from scarlet_models.training.transforms import eval_transform
-from scarlet_models.weights.save import CONFIG
+from scarlet_models.weights.source import CONFIG, LOCAL, locate
 
 from .detectors import detector_file
 from .formats import Exported, Run, export, sensitivity
 from .options import SUFFIXES, ExportOptions, need_packages
 
+_OF_CLASSIFIERS = ("input_size", "calibration", "data_dir", "max_drop", "keep", "sensitivity")
 _BATCH = 50
 _SENSITIVITY_IMAGES = 64
 _ORDINARY = 5  # times the usual peak of an activation that an image to calibrate on may reach
@@ -73,22 +74,29 @@ def export_network(options: ExportOptions) -> Result:
     for kind in options.formats:
         need_packages(kind)
     paths = {kind: Path(options.out) / (file_stem(options.model) + SUFFIXES[kind]) for kind in options.formats}
-    folder = Path(options.model)
+    name = locate(options.model)
+    folder = Path(name.removeprefix(f"{LOCAL}:"))
     if (folder / CONFIG).is_file() and "detector" in read_json(folder / CONFIG, dict):
         if options.formats != ["onnx"]:
             raise UserError(f"{folder} is a detector: --format onnx is the one for it")
+        if given := [name for name in _OF_CLASSIFIERS if getattr(options, name)]:
+            raise UserError(f"{folder} is a detector: leave out --{given[0].replace('_', '-')}, it is for classifiers")
         data, gap = detector_file(load_detector(folder), options.threads)
         write_bytes(paths["onnx"], data)
         return Result({}, boxes={paths["onnx"]: gap})
-    name = f"local-dir:{folder}" if folder.is_dir() else options.model
     model: Any = create(name, options.space, options.pretrained, exportable=True).eval()
     if unknown := set(options.keep) - {module for module, _ in model.named_modules()}:
         raise UserError(f"--keep {min(unknown)}: {name} has no such module; --sensitivity prints its blocks")
     config = resolve_model_data_config(model)
     if options.input_size:
         config["input_size"] = (config["input_size"][0], options.input_size, options.input_size)
+    if (channels := config["input_size"][0]) != 3 and (options.calibration or options.data_dir):
+        raise UserError(f"{name} takes images of {channels} channels: leave out --calibration and --data-dir")
     drawn = _calibration_images(options, config) if options.calibration else None
-    calibration = None if drawn is None else ordinary(model, drawn)
+    try:
+        calibration = None if drawn is None else ordinary(model, drawn)
+    except MISTAKES as error:
+        raise UserError(f"{name} cannot see images of {config['input_size'][-1]} px: {first_line(error)}") from error
     labelled = _labelled(model, options, config) if options.data_dir else None
     image = torch.randn(1, *config["input_size"], generator=torch.Generator().manual_seed(0))
     given: dict[str, Any] = {"about": about(model, config), "calibration": calibration, "keep": options.keep}
@@ -128,7 +136,7 @@ def _calibration_images(options: ExportOptions, config: dict[str, Any]) -> Tenso
     transform, images = eval_transform(config["input_size"][-1], config), list[Tensor]()
     for path in (found[index] for index in drawn):
         try:
-            images.append(transform(read_image(path).convert("L" if config["input_size"][0] == 1 else "RGB")))
+            images.append(transform(read_image(path)))
         except UserError as error:
             raise UserError(f"--calibration {path}: {error}") from error
     return torch.stack(images)
@@ -161,7 +169,9 @@ def ordinary(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _labelled(model: Any, options: ExportOptions, config: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:
-    images = LabelledImages(TrainData(data_dir=options.data_dir), options.split, "--split")
+    images = LabelledImages(
+        TrainData(data_dir=options.data_dir, skip_broken=options.skip_broken), options.split, "--split"
+    )
     check_classes(options.model, model, images, "")
     dataset = Transformed(images, eval_transform(config["input_size"][-1], config))
     batches = load_batches(dataset, shard(range(len(images)), 0, 1, _BATCH), workers=0)

@@ -45,6 +45,7 @@ class ExportOptions(NetworkOptions, JsonOptions):
         sensitivity: Print the error that int8 makes in each block alone; needs --calibration.
         data_dir: Folder of class folders, or with one such folder for each split, to measure top-1 on.
         split: Split to measure on: a folder in data_dir. Choose by a held-out one, and read the test split once.
+        skip_broken: Leave out images of data_dir that cannot be read instead of refusing them.
         max_drop: Points of top-1 that a file may lose; if one loses more, none is written. Needs --data-dir.
         threads: CPU threads of the runtimes when latency is measured; 0 keeps their own number.
         out: Folder for the files.
@@ -58,6 +59,7 @@ class ExportOptions(NetworkOptions, JsonOptions):
     sensitivity: bool = False
     data_dir: str = option("", free=True)
     split: str = "validation"
+    skip_broken: bool = False
     max_drop: float | None = option(None, least=0)
     threads: int = option(1, least=0, free=True)
     out: str = option(".", free=True)

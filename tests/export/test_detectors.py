@@ -45,6 +45,17 @@ def test_onnxruntime_finds_the_same_boxes(kind: str, tmp_path: Path, capsys: pyt
     )
 
 
+def test_options_of_classifiers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a run that stands for the detector that it exported."""
+    pytest.importorskip("onnxscript")  # of the extra export
+    detector("ssdlite").save(tmp_path / "run" / "exported" / "run")
+    command = ["export", str(tmp_path / "run"), "--format", "onnx", "--out", str(tmp_path)]
+    for option in (["--input-size", "64"], ["--calibration", "x"], ["--data-dir", "x"], ["--keep", "[a]"]):
+        assert f"exported/run is a detector: leave out {option[0]}, " in fails(capsys, *command, *option)
+    message = fails(capsys, *command, "--data-dir", "x", "--max-drop", "1")
+    assert message.endswith("leave out --data-dir, it is for classifiers")
+
+
 def test_other_boxes_are_refused() -> None:
     image = torch.zeros(3, 64, 64)
     boxes = torch.rand(20, 4) * 60

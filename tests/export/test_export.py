@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from scarlet_models.errors import UserError
 from scarlet_models.export.formats import Exported, is_kept
 from scarlet_models.export.network import Check, check_files, largest_difference, ordinary
+from scarlet_models.weights import save as saving
 
 CLASSIFY = Path(__file__).parents[2] / "examples" / "deploy" / "classify.py"
 
@@ -214,3 +216,42 @@ def test_images_that_make_an_activation_explode_are_not_calibrated_on() -> None:
     assert torch.equal(ordinary(model, images), torch.cat([images[:60], images[61:]]))
     assert len(model(images)) == 70 and not model[0]._forward_hooks
     assert torch.equal(ordinary(model[1:2], images), images)
+
+
+def test_a_folder_without_a_network_hides_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a command whose files go into a folder of the network's name can be run again."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["test_efficientnet", "--no-pretrained", "--format", "pt2", "--out", "test_efficientnet"]
+    for _ in range(2):
+        assert run(capsys, "export", *arguments)[0] == 0
+    assert [path.name for path in tmp_path.rglob("*.pt2")] == ["test_efficientnet.pt2"]
+
+
+def test_networks_of_grey_images_cannot_be_shown_any(
+    colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grey = timm.create_model("test_efficientnet", in_chans=1, num_classes=3)
+    saving.save(grey, tmp_path / "grey", {"in_chans": 1}, {"input_size": (1, 32, 32)}, COLOURS)
+    for images in (["--calibration", str(colours / "train")], ["--data-dir", str(colours)]):
+        arguments = ["export", str(tmp_path / "grey"), "--format", "pt2", *images]
+        assert "takes images of 1 channels: leave out --calibration and --data-dir" in fails(capsys, *arguments)
+
+
+def test_a_size_that_the_network_cannot_see_is_one_line(colours: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["export", "test_vit", "--no-pretrained", "--input-size", "24", "--format", "pt2"]
+    message = fails(capsys, *arguments, "--calibration", str(colours / "train"), "--calibration-images", "2")
+    assert "test_vit cannot see images of 24 px: " in message
+
+
+def test_images_that_cannot_be_read_are_left_out_if_asked(
+    network: Path, colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(colours / "test", tmp_path / "test")
+    (tmp_path / "test/red/0.png").write_text("no image")
+    arguments = ["export", str(network), "--format", "pt2", "--data-dir", str(tmp_path), "--split", "test"]
+    arguments += ["--out", str(tmp_path / "out"), "--json"]
+    assert fails(capsys, *arguments).endswith("or leave them out with --skip-broken")
+    status, out, _ = run(capsys, *arguments, "--skip-broken")
+    assert status == 0 and [check["images"] for check in json.loads(out)["files"].values()] == [29]
