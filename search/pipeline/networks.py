@@ -80,7 +80,13 @@ def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genot
 
     The first is in the middle, and each other one the farthest from those before it, both axes scaled to their spread.
     """
-    pool = np.random.default_rng([seed, 3]).permutation(pool_of(candidates, np.random.default_rng([seed, 4])))
+    rng = np.random.default_rng([seed, 4])
+    pool = pool_of(candidates, rng)
+    if len(pool) < count:  # a narrow band of params or latency may hold none of a sample by MACs
+        pool = np.concatenate([pool, candidates.draw(rng, count - len(pool), pool)])
+    if not len(pool):
+        return []
+    pool = np.random.default_rng([seed, 3]).permutation(pool)
     places = np.stack([(pool != candidates.space.identity).sum(1), candidates.costs.of(pool)["macs"]], 1).astype(float)
     places = (places - places.mean(0)) / np.maximum(places.std(0), 1e-9)
     chosen, distance = [int((places**2).sum(1).argmin())], np.full(len(pool), np.inf)

@@ -70,3 +70,11 @@ def test_anchors_are_spread_over_depth_and_macs_within_the_limits(space: str) ->
 def test_fewer_networks_than_anchors_are_all_taken() -> None:
     candidates = Candidates(Costs(MINI), {"macs": (0.0, 1.001 * MINI.cost_table().smallest.macs)})
     assert 0 < len(spread_networks(candidates, 10, 0)) == len(candidates.networks) < 10
+
+
+def test_anchors_are_found_within_a_narrow_band_of_a_large_space() -> None:
+    space = SearchSpace.load("scarlet")
+    candidates = Candidates(Costs(space), {"params": (5_000_000.0, 5_000_100.0)})
+    networks = spread_networks(candidates, 10, 0)
+    assert len(set(networks)) == 10 and networks == spread_networks(candidates, 10, 0)
+    assert all(5_000_000 <= network.cost().params <= 5_000_100 for network in networks)
