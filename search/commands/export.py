@@ -31,7 +31,7 @@ class Options(HeldOutOptions):
         supernet: Folder of a training run, its supernet.safetensors, or the name of a supernet that ships: the
             genotype's weights come from it.
         calibration_images: Training images to recalibrate batch norm on.
-        latency_table: table.json of scarlet-search latency, or its folder, of this device; empty for none.
+        latency_table: table.json of scarlet-search latency, or its folder; empty for none. One of another device only predicts.
         out: Folder to write; empty for exported/NAME.
     """
 
@@ -72,7 +72,7 @@ def _show(report: dict[str, Any]) -> None:
             print(f"top-1     {report[key]:.2f}% of the {what} images")
     if latency := report.get("latency"):
         measured = latency["measured"]
-        said = "timed on another device" if measured is None else f"{measured:.2f} ms measured"
+        said = "not timed on this device" if measured is None else f"{measured:.2f} ms measured"
         print(f"latency   {latency['predicted']:.2f} ms by the table, {said}")
     rows = [(name, f"{size / 1e6:.2f}", about[name]) for name, size in report["files"].items()]
     print()

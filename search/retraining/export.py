@@ -5,7 +5,9 @@ It is trained, or a path of a supernet: recalibrated, scored on held-out images,
 
 import json
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +173,10 @@ def time_beside(network: Network, latency_table: str) -> None:
     given = {name: table.facts[name] for name in TIMED_BY if name in table.facts}
     if len(given) == len(TIMED_BY):
         device = "cpu" if table.facts["device"] == "cpu" else "auto"
-        bench = Bench(genotype.space, LatencyOptions(**given, device=device))
-        if all(bench.facts()[name] == table.facts[name] for name in ("device", "processor")):
+        bench, here = Bench(genotype.space, LatencyOptions(**given, device=device)), dict[str, Any]()
+        with suppress(PackageNotFoundError):  # the runtime of a phone's table may be missing here
+            here = bench.facts()
+        if here and all(here[name] == table.facts[name] for name in ("device", "processor")):
             with cpu_threads(bench.options.threads):
                 measured = round(float(bench.milliseconds([bench.run(network.model)], ROUNDS)[0]), 4)
     predicted = round(float(table.sum(np.array([genotype.choices]))[0]), 4)

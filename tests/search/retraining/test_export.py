@@ -15,6 +15,7 @@ from torch import nn
 
 from scarlet_models import UserError
 from scarlet_models.search import cli
+from scarlet_models.search.latency import bench
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.latency.table import LatencyTable
@@ -256,6 +257,20 @@ def test_the_network_is_timed_beside_its_latency_table(tmp_path: Path, capsys: p
     assert cli.main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["latency"]["measured"] is None
     assert "the network was not timed, as the table is of another device" in page(tmp_path)
+
+
+def test_a_table_whose_runtime_is_missing_here_predicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    retrained(tmp_path / "run")
+    table = table_of_this_machine(tmp_path / "table.json", runtime="executorch", device="elsewhere")
+    monkeypatch.setattr(bench, "_VERSIONS", {"executorch": ("no-such-package",)})
+    arguments = ["export", str(tmp_path / "run"), "--latency-table", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    said = json.loads((tmp_path / "out" / "latency.json").read_text())
+    (predicted,) = table.sum(np.array([Genotype.parse(MINI, "mini").choices]))
+    assert said["predicted"] == pytest.approx(predicted, abs=1e-3) and said["measured"] is None
+    assert "ms by the table, not timed on this device" in capsys.readouterr().out
 
 
 def page(folder: Path) -> str:
