@@ -4,7 +4,7 @@ import json
 from importlib import metadata
 from pathlib import Path
 
-_CLONE = Path(__file__).parents[1]  # the package is on no index, so the advice depends on how it was installed
+_CLONE = Path(__file__).parents[1]
 
 
 class UserError(ValueError):
@@ -20,9 +20,10 @@ def how_to_add(extra: str) -> str:
     """The command that installs an extra of scarlet-models, such as "search", beside what is there."""
     if (_CLONE / "pyproject.toml").is_file():  # a clone, installed with -e or not at all
         return f'pip install -e ".[{extra}]" in {_CLONE}'
-    try:  # where pip took the installed package from, if that is on record
-        record = json.loads(metadata.distribution("scarlet-models").read_text("direct_url.json") or "")
+    try:  # where pip took the installed package from, if that is on record; if not, from an index
+        record = json.loads(metadata.distribution("scarlet-models").read_text("direct_url.json") or "{}")
     except (metadata.PackageNotFoundError, ValueError):
         return f"install scarlet-models again, with its extra [{extra}]"
     system = f"{record['vcs_info']['vcs']}+" if "vcs_info" in record else ""
-    return f'pip install "scarlet-models[{extra}] @ {system}{record["url"]}"'
+    source = f" @ {system}{record['url']}" if record else ""
+    return f'pip install "scarlet-models[{extra}]{source}"'

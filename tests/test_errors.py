@@ -24,7 +24,7 @@ def test_a_clone_is_installed_where_it_lies() -> None:
             {"url": "https://example.org/s.git", "vcs_info": {"vcs": "git", "commit_id": "0"}},
             'pip install "scarlet-models[train] @ git+https://example.org/s.git"',
         ),
-        (None, "install scarlet-models again, with its extra [train]"),
+        (None, 'pip install "scarlet-models[train]"'),
     ],
 )
 def test_an_installed_package_comes_from_where_pip_took_it(
