@@ -75,7 +75,8 @@ def draw_one_shot(study: Study) -> Figure:
             mean = np.average(top1, weights=paths)
             deviation = np.average((top1 - mean) ** 2, weights=paths) ** 0.5
             label = f"{spelled(variant)}: {mean:.1f} ± {deviation:.1f}"
-            axes.hist(top1, np.arange(0, 102, 2), weights=paths, density=True, alpha=0.5, label=label)
+            edges = np.arange(-0.5, 65, 2) / 0.64  # two values of a batch of 64 a bin
+            axes.hist(top1, edges, weights=paths, density=True, alpha=0.5, label=label)
     axes.set(xlabel="training top-1 of a path on its batch (%)", ylabel="density")
     axes.legend(title=f"last {LAST_PART:.0%} of the fair steps: mean ± s.d.")
     return figure

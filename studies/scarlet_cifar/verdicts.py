@@ -10,7 +10,7 @@ Ground truth is the test accuracy of 40 networks trained alone. Supernets with p
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +51,7 @@ class Verdicts:
         self.genotypes = [Genotype(tuple(row), study.space) for row in study.choices.tolist()]
         self.drawn = [draw_anchors(self.groups, draw) for draw in range(draws)]
         single, combined = label_free(self.genotypes)
-        self.labels = {name: self._pairs(values).tau for name, values in {**single, **combined}.items()}
+        self.labels = {name: self._tau_of(values) for name, values in {**single, **combined}.items()}
         favourite = self._best({name: self.labels[name] for name in combined})
         self.shown = [*single, favourite]  # as scarlet-search rank does
         self.anchors: Rows = []  # filled by `with_anchors`
@@ -120,8 +120,8 @@ class Verdicts:
             taus, chosen = [], []
             for seed in self.seeds:
                 fitted = [self._anchored((variant, seed), drawn) for drawn in self.drawn]
-                taus.append(self._off_anchors([self._pairs(predicted).tau for predicted, _, _ in fitted]))
-                alone = alone or self._off_anchors([self._pairs(without).tau for _, without, _ in fitted])
+                taus.append(self._off_anchors([self._tau_of(predicted) for predicted, _, _ in fitted]))
+                alone = alone or self._off_anchors([self._tau_of(without) for _, without, _ in fitted])
                 chosen += [better for _, _, better in fitted]
             rows.append([f"{variant} + {ANCHORS} anchors", *self._compared(taus, labels[best])])
             assert alone
@@ -172,13 +172,12 @@ class Verdicts:
         return anchors.predict(self.study.choices, scores), anchors.predict_without(self.study.choices), anchors.better
 
     def _off_anchors(self, taus: Sequence[Statistic]) -> Statistic:
-        """Mean over draws of tau on the networks that are no anchors; a constant prediction counts as 0."""
+        """Mean over draws of tau on the networks that are no anchors."""
         left = np.ones((len(self.drawn), len(self.groups)))
         for row, drawn in zip(left, self.drawn, strict=True):
             row[drawn] = 0
-        return lambda weights: np.mean(
-            [np.nan_to_num(tau(weights * row)) for tau, row in zip(taus, left, strict=True)], axis=0
-        )
+        pairs = list(zip(taus, left, strict=True))
+        return lambda weights: np.mean([tau(weights * row) for tau, row in pairs], axis=0)
 
     def _compared(self, taus: Sequence[Statistic], label: Statistic) -> list[str]:
         """Tau, difference to a label with both intervals, and whether both are above 0."""
@@ -190,17 +189,19 @@ class Verdicts:
         """Mean of a statistic of each seed with Student's interval over seeds, and with that of a crossed bootstrap."""
         return student([self._value(one) for one in statistics]), crossed(statistics, len(self.study.known))
 
-    def _best(self, labels: dict[str, Statistic]) -> str:
-        return max(labels, key=lambda name: float(np.nan_to_num(self._value(labels[name]), nan=-1)))
+    def _best(self, labels: Mapping[str, Statistic]) -> str:
+        return max(labels, key=lambda name: self._value(labels[name]))
 
     def _value(self, statistic: Statistic) -> float:
         return float(statistic(once(len(self.study.known)))[0])
 
-    def _pairs(self, values: np.ndarray) -> Pairs:
-        return Pairs(np.asarray(values, float), self.study.known)
+    def _tau_of(self, values: np.ndarray) -> Statistic:
+        """Tau-b of values (N,) as a statistic; that of constant values counts as 0."""
+        pairs = Pairs(np.asarray(values, float), self.study.known)
+        return lambda weights: np.nan_to_num(pairs.tau(weights))
 
     def _tau(self, kind: str, key: Key) -> Statistic:
-        return self._pairs(self.study.scores[kind][key]).tau
+        return self._tau_of(self.study.scores[kind][key])
 
     def _differences(self, kind: str) -> list[Statistic]:
         return [_less(self._tau(kind, (STABILIZED, seed)), self._tau(kind, (PLAIN, seed))) for seed in self.seeds]
@@ -209,7 +210,7 @@ class Verdicts:
         return student([figure((STABILIZED, seed)) - figure((PLAIN, seed)) for seed in self.seeds])
 
     def _concordance(self, key: Key) -> float:
-        pairs = self._pairs(self.study.scores["recalibrated"][key])
+        pairs = Pairs(self.study.scores["recalibrated"][key], self.study.known)
         differ = np.not_equal.outer(self.identities, self.identities)
         return float(pairs.concordance(once(len(self.study.known)), differ)[0])
 

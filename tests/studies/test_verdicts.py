@@ -95,11 +95,15 @@ def test_anchors_are_spread_networks_and_are_not_scored(folder: Path) -> None:
 
     def tau(given: np.ndarray) -> np.ndarray:
         weights.append(given[0])
-        return np.array([np.nan if len(weights) == 1 else 0.5])  # a constant prediction counts as 0
+        return np.array([0.1 * len(weights)])
 
-    assert found._off_anchors([tau, tau])(once(40)) == pytest.approx(0.25)
+    assert found._off_anchors([tau, tau])(once(40)) == pytest.approx(0.15)
     for drawn, given in zip(found.drawn, weights, strict=True):
         assert given.sum() == 30 and not given[drawn].any()
+
+
+def test_a_constant_score_ranks_nothing(folder: Path) -> None:
+    assert _verdicts(folder, gain=1)._tau_of(np.ones(40))(once(40)) == 0
 
 
 def test_a_verdict_needs_all_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
