@@ -31,7 +31,7 @@ class Options(HeldOutOptions):
         supernet: Folder of a training run, its supernet.safetensors, or the name of a supernet that ships: the
             genotype's weights come from it.
         calibration_images: Training images to recalibrate batch norm on.
-        latency_table: table.json of scarlet-search latency, or its folder; empty for none. One of another device only predicts.
+        latency_table: table.json of scarlet-search latency, or its folder; nothing is timed if it is of another device.
         out: Folder to write; empty for exported/NAME.
     """
 

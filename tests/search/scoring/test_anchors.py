@@ -67,16 +67,14 @@ def test_a_loss_that_is_not_finite_counts_as_the_largest_of_the_anchors() -> Non
     overflown = {0: np.nan, 1: np.inf}
     losses = [overflown.get(i, 3 - score.top1 / 50) for i, score in enumerate(scores[:40])]
     scores = [Score(score.top1, loss, 1) for score, loss in zip(scores, losses, strict=False)]
-    anchors = Anchors(dict(zip(genotypes[:20], known.tolist(), strict=False)), scores[:20])
+    chosen = dict(zip(genotypes[:20], known[:20].tolist(), strict=True))
+    anchors = Anchors(chosen, scores[:20])
     worst = Score(scores[0].top1, max(losses[2:20]), 1)
     rows = np.array([genotypes[0].choices, genotypes[30].choices])
     predicted = anchors.predict(rows, [scores[0], scores[30]])
     assert predicted.tolist() == anchors.predict(rows, [worst, scores[30]]).tolist()
-    assert np.isfinite(predicted).all()
-    lost = [Score(score.top1, np.nan, 1) for score in scores]
-    assert np.isfinite(
-        Anchors(dict(zip(genotypes[:20], known.tolist(), strict=False)), lost[:20]).predict(rows, lost[:2])
-    ).all()
+    lost = [Score(score.top1, np.nan, 1) for score in scores[:20]]
+    assert np.isfinite([*predicted, *Anchors(chosen, lost).predict(rows, lost[:2])]).all()
 
 
 @pytest.mark.parametrize("count", [0, 4])
