@@ -60,7 +60,7 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)
         self.checked = len(self.ids) <= MOST_CHECKED or options.skip_broken
         self.size: tuple[int, int] | None = None
-        self._kept, self._folder = np.arange(len(self.ids)), Path(getattr(options, "out", ""))
+        self._kept, self._folder = np.arange(len(self.ids)), Path(getattr(options, "out", tempfile.gettempdir()))
         sizes = self._source.places[:, 1].tolist() if is_listing else [""] * len(self.ids)
         self.marks = self._check(options) if self.checked else list(map(str, sizes))
         rows = sorted(map("{}\t{}\t{}".format, self.ids, self.labels, self.marks))

@@ -1,7 +1,9 @@
 """Image files in folders and tars: which there are, how they are labelled, and where their bytes lie."""
 
+import logging
 import tarfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +16,9 @@ from scarlet_models.images import SUFFIXES, Place, files_in, is_image, read_file
 
 # The first that exists is read for any name of its row.
 _SYNONYMS = (("train", "training"), ("val", "valid", "validation", "eval", "evaluation"))
+_DOCUMENTS = ("", ".csv", ".html", ".json", ".md", ".txt", ".xml", ".yaml")  # suffixes
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,19 +49,20 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
     """
     known = (split, *(name for row in _SYNONYMS if split in row for name in row))
     paths = (Path(data_dir, name + ending) for name in known for ending in ("", ".tar"))
-    found_split = next((path for path in paths if path.exists()), None)
-    root = found_split or Path(data_dir)
-    found, ignored = dict[str, Place](), Counter[str]()
+    found, others = dict[str, Place](), list[PurePosixPath]()
     try:
+        found_split = next((path for path in paths if path.exists()), None)
+        root = found_split or Path(data_dir)
         for file, place in files_in(root):
             if place and is_image(file):
                 found[file.as_posix()] = place
             else:
-                ignored[file.suffix.lower() or file.name] += 1
+                others.append(PurePosixPath(file.as_posix()))
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"cannot read split {split!r} of {data_dir}: {first_line(error)}") from error
     names = sorted(found, key=_in_order)
     places = np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 4)
+    ignored = Counter(file.suffix.lower() or file.name for file in others)
     listing = Listing(root, names, places, dict(ignored.most_common()))
     if not names:
         tars = sorted(root.glob("*.tar"))
@@ -65,6 +71,7 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
     _check_one_split(listing, "" if found_split else split, flag)
     if stray := [name for name in names if "/" not in name]:
         raise UserError(f"{root}: image {stray[0]} lies in no class folder; make a folder for each class")
+    _check_class_folders(listing, others)
     return listing
 
 
@@ -82,3 +89,20 @@ def _check_one_split(listing: Listing, lacking: str, flag: str) -> None:
         raise UserError(f"{root} has class folders in {listed}, and a tar must be one split: unpack it into a folder")
     if lacking and not is_tar and parents != ["."]:
         raise UserError(f"{root} has no folder {lacking}, but class folders in {listed}: name the split by {flag}")
+
+
+def _check_class_folders(listing: Listing, others: Iterable[PurePosixPath]) -> None:
+    """Refuses two class folders of one name, and a folder beside them without images; of documents alone it warns."""
+    root, first = listing.root, dict[str, PurePosixPath]()
+    folders = {PurePosixPath(name).parent for name in listing.names}
+    for folder in sorted(folders):
+        if (other := first.setdefault(folder.name, folder)) != folder:
+            raise UserError(f"{root}: class folders {other} and {folder} would be one class, {folder.name}; rename one")
+    beside, above = {folder.parent for folder in folders}, folders.union(*(folder.parents for folder in folders))
+    without = [file for file in others if file.parent.parent in beside and file.parent not in above]
+    for file in without:
+        if file.name[0] != "." and file.suffix.lower() not in _DOCUMENTS:
+            advice = f"convert files such as {file.name} to JPEG or PNG, or move the folder away"
+            raise UserError(f"{root}: folder {file.parent} has no image, so it would be no class; {advice}")
+    if names := sorted({str(file.parent) for file in without}):
+        _logger.warning("%s: folders without images are no classes: %s", root, ", ".join(names))
