@@ -6,15 +6,16 @@ An image that cannot be read gives one line that says why.
 import io
 import os
 import stat
-import struct
 import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.Image import Transpose
 
 from scarlet_models.errors import UserError, first_line
 
@@ -23,6 +24,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 MOST_PIXELS = 100_000_000
 LONGEST_SHAPE = 200  # ratio of the sides: resizing the shorter one to the network's size makes the longer one enormous
+_TURNS = {2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE}
+_TURNS |= {6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90}  # by EXIF's orientation
 
 Place = tuple[int, int, int, int]  # offset and size of an image in a file; that file's mtime and ctime in ns
 
@@ -120,15 +123,20 @@ def check_image(content: bytes) -> tuple[int, int]:
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """The image, turned and mirrored as its EXIF says."""
-    return ImageOps.exif_transpose(image) if _orientation(image) in range(2, 9) else image
+    """The image, turned and mirrored as its EXIF says; the copy says nothing any more."""
+    image.load()  # Pillow turns a TIFF here
+    if (turn := _TURNS.get(_orientation(image))) is None:
+        return image
+    turned = image.transpose(turn)  # ImageOps.exif_transpose writes the EXIF anew, which fails for damaged ones
+    turned.info.clear()
+    return turned
 
 
-def _orientation(image: Image.Image) -> object:
+def _orientation(image: Image.Image) -> Any:
     """1 to 8, of which those from 5 on exchange width and height; 1 where there is no EXIF, or a damaged one."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, LookupError, TypeError, struct.error):
+    except Exception:  # of many kinds
         return 1
 
 

@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -66,7 +67,7 @@ def test_training_images_are_known_by_whatever_path(
     (place / "test").symlink_to(folder / "train")
     _tar(place / "train.tar", {"train": folder / "train"})
     (place / "test.tar").symlink_to("train.tar")
-    for train, test, count in (("train", ".", 120), ("train", "test", 60), ("train.tar", "test.tar", 60)):
+    for train, test, count in (("train", "test", 60), ("train.tar", "test.tar", 60)):
         options = DataOptions(data_dir=str(place), train_split=train, test_split=test)
         with pytest.raises(UserError, match=f"holds {count} images of the training split"):
             check_test_split(options, LabelledImages(options, train))
@@ -406,6 +407,60 @@ def test_a_damaged_exif_turns_nothing(tmp_path: Path) -> None:
     for number, exif in enumerate((b"Exif\0\0nonsense", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01", b"Exif\0\0II*\0")):
         random_image(1, 8).save(root / f"train/a/{number}.jpg", exif=exif)
     assert [image.size for image, _ in _open(root)] == [(8, 8)] * 4
+    partly = Image.Exif()
+    partly[ExifTags.Base.Orientation], partly[ExifTags.Base.XResolution] = 6, 1.5
+    wrong = partly.tobytes().replace(b"\x01\x1a\x00\x05", b"\x01\x1a\x00\x02")  # a resolution that is text
+    random_image(2, 8).crop((0, 0, 8, 4)).save(root / "train/a/partly.jpg", exif=wrong)
+    assert _open(root)[4][0].size == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("images", "others", "message"),
+    [
+        (
+            "a/0.png b/0.png",
+            "c/0.heic c/README",
+            r"folder c has no image, .*; convert files such as 0\.heic",
+        ),
+        ("a/b/0.png a/c/0.png", "a/d/e.npy", r"folder a/d has no image, .* such as e\.npy .*move the folder away$"),
+        (
+            "dogs/other/0.png cats/other/1.png",
+            "",
+            "folders cats/other and dogs/other would be one class, other",
+        ),
+    ],
+)
+def test_no_class_goes_unseen(tmp_path: Path, images: str, others: str, message: str) -> None:
+    _tree(tmp_path / "train", images)
+    for name in others.split():
+        (tmp_path / "train" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "train" / name).write_text("x")
+    with pytest.raises(UserError, match=f"^{tmp_path}/train: .*{message}"):
+        _open(tmp_path)
+
+
+def test_a_folder_of_documents_beside_the_classes_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _tree(tmp_path, "a/0.png b/1.png")
+    for name in ("notes/README", "notes/.DS_Store", "b/x.npy", "a/masks/0.npy", "labels.xyz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert _open(tmp_path).classes == ["a", "b"]
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning == f"{tmp_path}: folders without images are no classes: notes"
+
+
+def test_a_split_that_the_system_refuses_to_look_for_is_one_line(tmp_path: Path) -> None:
+    """As where the folder may be read but not entered."""
+    with pytest.raises(UserError, match=r"cannot read split 'x+' of .*name too long"):
+        LabelledImages(DataOptions(data_dir=str(tmp_path), train_split="x" * 300), "x" * 300)
+
+
+def test_without_a_run_large_data_goes_into_the_systems_folder_for_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _open(_tree(tmp_path, "train/a/0.png"))._folder == Path(tempfile.gettempdir())
 
 
 def test_images_outside_of_class_folders_are_refused(tmp_path: Path) -> None:
