@@ -22,6 +22,11 @@ from typing import Any
 from scarlet_models.errors import UserError, first_line, how_to_add
 from scarlet_models.version import __version__
 
+_ADVICE = {  # by what torch and numpy say
+    "out of memory|can't allocate memory|MemoryError": "lower --batch-size, or raise --accumulate where there is one",
+    "Expected more than 1 value per channel": "raise --batch-size or lower --accumulate for batch norm",
+}
+
 
 @dataclass(frozen=True)
 class Program:
@@ -123,9 +128,10 @@ class Program:
         except KeyboardInterrupt:
             return _fail(f"{who}: interrupted", status=130)
         except (RuntimeError, MemoryError, ValueError) as error:
-            if not (advice := _advice(error)):
-                raise
-            return _fail(f"{who}: {advice} ({first_line(error)})")
+            for symptom, advice in _ADVICE.items():
+                if re.search(symptom, f"{type(error).__name__}: {error}"):
+                    return _fail(f"{who}: {advice} ({first_line(error)})")
+            raise
         return 0
 
     def _warn(self, message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -142,15 +148,6 @@ class Program:
             lines += [f"  {command:{width}}  {', '.join(names)}" for command, names in self.recipes_of.items()]
         lines += ["", f"Run {self.name} COMMAND --help for a command's options and an example."]
         return "\n".join([*lines, *(["", "example:", self.example] if self.example else [])])
-
-
-def _advice(error: Exception) -> str:
-    """What to do about a batch too large for the memory or too small for batch norm; empty for other errors."""
-    if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory", str(error)):
-        return "out of memory: lower --batch-size, or raise --accumulate where there is one"
-    if "Expected more than 1 value per channel" in str(error):
-        return "batch norm needs parts of more than one image: raise --batch-size or lower --accumulate"
-    return ""
 
 
 def _fail(message: str, status: int = 2) -> int:

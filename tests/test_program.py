@@ -218,9 +218,9 @@ def test_other_endings(program: Program, capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory. Tried 9 GiB."), "out of memory: lower --batch-size, or"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried 9 GiB."), "lower --batch-size, or"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "raise --accumulate where there is one"),
-        (MemoryError("Unable to allocate 9 GiB"), "out of memory: lower --batch-size"),
+        (MemoryError("Unable to allocate 9 GiB"), "lower --batch-size, or"),
         (ValueError("Expected more than 1 value per channel"), "raise --batch-size or lower --accumulate"),
     ],
 )

@@ -3,8 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,12 +83,11 @@ def evaluate(network: str | Path, data_dir: str | Path = "", **options: Any) -> 
 def evaluate_by_options(options: EvaluateOptions, world: World) -> EvaluateResult:
     """`evaluate` with its options in one object."""
     file = Path(options.results_file) if options.results_file and world.is_main else None
-    if file:  # that it cannot be written is said before the work
-        with _results(file):
-            pass
+    if file:
+        append_result(file, None)
     result = evaluate_classifier(options.network, options, options.final, world, options.batch_size)
     if file:
-        _append_result(file, result)
+        append_result(file, result)
     return result
 
 
@@ -143,31 +141,23 @@ def provenance(workers: int, world: World) -> dict[str, Any]:
     return {"command": shlex.join(sys.argv), "machine": describe_environment(workers, world)}
 
 
-def _append_result(path: Path, result: EvaluateResult) -> None:
-    """Add a row to a CSV in timm's columns, in place of an earlier one of the same network; whole or not at all."""
-    row = vars(result) | {
-        "model": result.network,
-        "top1": round(result.top1, 4),
-        "top1_err": round(100 - result.top1, 4),
-        "top5": round(result.top5, 4),
-        "top5_err": round(100 - result.top5, 4),
-        "param_count": round(result.param_count / 1e6, 2),
-    }
-    with _results(path) as known:
-        rows = [*(other for other in known if other["model"] != result.network), row]
-        write_csv(path, [COLUMNS, *([each[column] for column in COLUMNS] for each in rows)])
+def append_result(path: Path, result: EvaluateResult | None) -> None:
+    """Add a row to a CSV in timm's columns, in place of an earlier one of the same network; whole or not at all.
 
-
-@contextmanager
-def _results(path: Path) -> Iterator[list[dict[str, str]]]:
-    """The rows of a CSV in timm's columns, which no other process writes meanwhile."""
+    Without a result, only find out whether that can be done.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             columns, known = read_csv(path, numbers=()) if path.exists() else (list(COLUMNS), [])
             if tuple(columns) != COLUMNS:
                 raise UserError(f"{path} has other columns than {', '.join(COLUMNS)}: give a file of its own")
-            yield known
+            if result:
+                row = vars(result) | {"model": result.network, "param_count": round(result.param_count / 1e6, 2)}
+                for name, value in (("top1", result.top1), ("top5", result.top5)):
+                    row |= {name: round(value, 4), f"{name}_err": round(100 - value, 4)}
+                rows = [*(other for other in known if other["model"] != result.network), row]
+                write_csv(path, [COLUMNS, *([each[column] for column in COLUMNS] for each in rows)])
     except OSError as error:
         raise cannot_write(path, error) from error
 

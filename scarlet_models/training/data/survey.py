@@ -55,11 +55,8 @@ def survey(
             progress.advance(names[index])
     whole = [found for found in findings if found is not None]
     if new and any(stamps) and cache:
-        rows = {
-            name: [stamp, *found]
-            for name, stamp, found in zip(names, stamps, whole, strict=True)
-            if stamp and not found.fault  # which may pass
-        }
+        known_now = zip(names, stamps, whole, strict=True)
+        rows = {name: [stamp, *found] for name, stamp, found in known_now if stamp and not found.fault}  # it may pass
         try:
             write_text(cache, json.dumps(rows, indent=0))
         except UserError as error:
