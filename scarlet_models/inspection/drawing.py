@@ -92,8 +92,8 @@ def _draw_block(axes: Axes, block: Block, x: float, y: float, row: float) -> Non
     if block.kind == "identity":
         _dot(axes, x, y)
     else:
-        edge = SE if block.se else "none"
-        _box(axes, x, y, height, colour, hatched=block.kind == "fused", edgecolor=edge, lw=2.4)
+        edge = {"edgecolor": SE, "lw": 2.4} if block.se else {"lw": 0}
+        _box(axes, x, y, height, colour, hatched=block.kind == "fused", **edge)
         for kernel, side in ((block.start, -1), (block.end, 1)):
             if kernel:
                 place = x + side * (WIDTH + STRIP + 0.03) / 2
@@ -110,10 +110,8 @@ def _box(
     axes: Axes, x: float, y: float, height: float, colour: str, width: float = WIDTH, hatched: bool = False, **edge: Any
 ) -> None:
     style, corner = f"round,pad=0,rounding_size={min(0.05, width / 3)}", (x - width / 2, y - height / 2)
-    box = FancyBboxPatch(corner, width, height, style, facecolor=colour, zorder=3, **{"edgecolor": "none"} | edge)
-    if hatched:
-        box.set(hatch="////", hatchcolor="white", hatch_linewidth=0.8)
-    axes.add_patch(box)
+    own = {"edgecolor": "white", "hatch": "////"} if hatched else {"edgecolor": "none"}  # a hatch has the edge's colour
+    axes.add_patch(FancyBboxPatch(corner, width, height, style, facecolor=colour, zorder=3, **own | edge))
 
 
 def _dot(axes: Axes, x: float, y: float) -> None:

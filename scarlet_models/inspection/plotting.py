@@ -60,6 +60,7 @@ class Theme:
             "figure.figsize": (5.0, 4.0),  # so narrow that a telephone shows the text at a legible size
             "font.size": 9.5,
             "grid.color": self.line,
+            "hatch.linewidth": 0.8,
             "image.cmap": self.ramp,
             "legend.fontsize": 8,
             "legend.frameon": False,
