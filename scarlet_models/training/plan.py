@@ -55,8 +55,6 @@ def make_plan(options: TrainOptions) -> dict[str, Any]:
         try:
             return options.throughput or part / seconds_of_batch(step, size, part, 2, device)
         except (AssertionError, RuntimeError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
             raise UserError(f"{options.model} cannot see images of {size} px: {first_line(error)}") from error
 
     updates = learnt_from // batch

@@ -24,9 +24,8 @@ from timm.data import IterableImageDataset, create_dataset
 
 from scarlet_models.errors import UserError
 from scarlet_models.images import read_image
-from scarlet_models.training.data import LabelledImages, check_test_split
+from scarlet_models.training.data import LabelledImages, check_test_split, listing
 from scarlet_models.training.data import labelled as module
-from scarlet_models.training.data.listing import Listing, _in_order
 from scarlet_models.training.loading import Transformed, load_batches
 from scarlet_models.training.options import DataOptions
 from scarlet_models.training.split import split_holdout
@@ -341,14 +340,17 @@ def test_greyscale_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     assert {images[i][0].mode for i in range(4)} == {"RGB"}
 
 
-def test_names_that_natural_order_takes_for_equal_have_one_order() -> None:
+def test_names_that_natural_order_takes_for_equal_have_one_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under torchrun each rank lists by itself, and sets of texts have another order in each process."""
     folders = ["A", "a", "1", "01", "001", "b2", "B2", "b02"]
-    names = [f"{folder}/{number}.png" for folder in folders for number in ("1", "01")]
+    found = [(Path(folder, f"{number}.png"), (0, 0, 0, 0)) for folder in folders for number in ("1", "01")]
     orders = []
-    for order in (names, names[::-1]):
-        listing = Listing(Path(), sorted(order, key=_in_order), np.zeros((len(names), 4), dtype=np.int64), {})
-        orders.append((listing.names, listing.labels()[1]))
+    for order in (found, found[::-1]):
+        monkeypatch.setattr(listing, "files_in", lambda _, order=order: order)
+        images = listing.list_images(str(tmp_path), "train", "")
+        orders.append((images.names, images.labels()[1]))
     assert orders[0] == orders[1]
     assert orders[0][1] == ["001", "01", "1", "A", "a", "B2", "b02", "b2"]
 
@@ -526,15 +528,15 @@ def test_images_are_read_once_until_they_change(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_read_error_that_passes_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, read = _tree(tmp_path, "train/a/0.png train/a/1.png"), Listing.read
+    root, read = _tree(tmp_path, "train/a/0.png train/a/1.png"), listing.Listing.read
 
-    def fail(self: Listing, index: int) -> bytes:
+    def fail(self: listing.Listing, index: int) -> bytes:
         if index == 1:
             raise OSError(errno.EMFILE, "Too many open files")
         return read(self, index)
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"a/1\.png \(Too many open files\)"):
-        patch.setattr(Listing, "read", fail)
+        patch.setattr(listing.Listing, "read", fail)
         _open(root)
     assert _open(root).ids == ["a/0.png", "a/1.png"]
 

@@ -52,9 +52,8 @@ class LabelledImages(Dataset[tuple[Image.Image, int]]):
         self.where = f"{options.dataset or options.data_dir}, split {split}"
         is_listing = isinstance(self._source, Listing)
         self.ids = self._source.names if is_listing else _ids(self._source)
-        self.labels: np.ndarray
-        self.classes: list[str]
-        self.labels, self.classes = self._source.labels() if is_listing else _labels(self._source, self.where)
+        read: tuple[np.ndarray, list[str]] = self._source.labels() if is_listing else _labels(self._source, self.where)
+        self.labels, self.classes = read
         ignored = self._source.ignored if is_listing else {}
         more = f", {sum(ignored.values()):,} files ignored ({', '.join(list(ignored)[:8])})" if ignored else ""
         _logger.info("%s: %s images, %s classes%s", self.where, f"{len(self.ids):,}", f"{len(self.classes):,}", more)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from timm.utils.misc import natural_key
@@ -37,7 +36,7 @@ class Listing:
     def labels(self) -> tuple[np.ndarray, list[str]]:
         """Class indices of the images, int64, and the name of each class: the folder that its images lie in."""
         folders = [PurePosixPath(name).parent.name for name in self.names]
-        classes = sorted(set(folders), key=_in_order)
+        classes = sorted(sorted(set(folders)), key=natural_key)
         number = {name: label for label, name in enumerate(classes)}
         return np.array([number[name] for name in folders], dtype=np.int64), classes
 
@@ -60,7 +59,7 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
                 others.append(PurePosixPath(file.as_posix()))
     except (OSError, tarfile.TarError) as error:
         raise UserError(f"cannot read split {split!r} of {data_dir}: {first_line(error)}") from error
-    names = sorted(found, key=_in_order)
+    names = sorted(sorted(found), key=natural_key)  # for which A and a, or 1 and 01, are equal
     places = np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 4)
     ignored = Counter(file.suffix.lower() or file.name for file in others)
     listing = Listing(root, names, places, dict(ignored.most_common()))
@@ -68,41 +67,34 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
         tars = sorted(root.glob("*.tar"))
         advice = f"give a tar: {flag} {tars[0].name}" if tars else "give class folders"
         raise UserError(f"{root}: no images found (extensions tried: {' '.join(sorted(SUFFIXES))}); {advice}")
-    _check_one_split(listing, "" if found_split else split, flag)
-    if stray := [name for name in names if "/" not in name]:
-        raise UserError(f"{root}: image {stray[0]} lies in no class folder; make a folder for each class")
-    _check_class_folders(listing, others)
+    _check_folders(listing, others, "" if found_split else split, flag)
     return listing
 
 
-def _in_order(name: str) -> tuple[Any, str]:
-    """The key of timm's natural order, in which A and a, or 1 and 01, are equal: they go by the name itself."""
-    return natural_key(name), name
+def _check_folders(listing: Listing, others: Iterable[PurePosixPath], lacking: str, flag: str) -> None:
+    """Refuses several splits in one (all of a tar, or of a folder that lacks the split) and folders that are no class.
 
-
-def _check_one_split(listing: Listing, lacking: str, flag: str) -> None:
-    """Refuses several splits in one: all of a tar, or all of a folder that lacks the split."""
-    root, is_tar = listing.root, listing.root.is_file()
-    parents = sorted({PurePosixPath(name).parent.parent.as_posix() for name in listing.names})
+    Those are two of one name, and one without an image; folders of documents alone are named in a warning.
+    """
+    root, is_tar, first = listing.root, listing.root.is_file(), dict[str, PurePosixPath]()
+    folders = sorted({PurePosixPath(name).parent for name in listing.names})
+    parents = sorted({folder.parent.as_posix() for folder in folders})
     listed = ", ".join(parents[:4]) + (", ..." if len(parents) > 4 else "")
     if is_tar and len(parents) > 1:
         raise UserError(f"{root} has class folders in {listed}, and a tar must be one split: unpack it into a folder")
     if lacking and not is_tar and parents != ["."]:
         raise UserError(f"{root} has no folder {lacking}, but class folders in {listed}: name the split by {flag}")
-
-
-def _check_class_folders(listing: Listing, others: Iterable[PurePosixPath]) -> None:
-    """Refuses two class folders of one name, and a folder beside them without images; of documents alone it warns."""
-    root, first = listing.root, dict[str, PurePosixPath]()
-    folders = {PurePosixPath(name).parent for name in listing.names}
-    for folder in sorted(folders):
+    if stray := [name for name in listing.names if "/" not in name]:
+        raise UserError(f"{root}: image {stray[0]} lies in no class folder; make a folder for each class")
+    for folder in folders:
         if (other := first.setdefault(folder.name, folder)) != folder:
             raise UserError(f"{root}: class folders {other} and {folder} would be one class, {folder.name}; rename one")
-    beside, above = {folder.parent for folder in folders}, folders.union(*(folder.parents for folder in folders))
-    without = [file for file in others if file.parent.parent in beside and file.parent not in above]
-    for file in without:
+    known = set(folders).union(*(folder.parents for folder in folders))
+    bare = [file for file in others if file.parent not in known and file.parent.parent.as_posix() in parents]
+    for file in bare:
         if file.name[0] != "." and file.suffix.lower() not in _DOCUMENTS:
             advice = f"convert files such as {file.name} to JPEG or PNG, or move the folder away"
             raise UserError(f"{root}: folder {file.parent} has no image, so it would be no class; {advice}")
-    if names := sorted({str(file.parent) for file in without}):
-        _logger.warning("%s: folders without images are no classes: %s", root, ", ".join(names))
+    if bare:
+        names = ", ".join(sorted({str(file.parent) for file in bare}))
+        _logger.warning("%s: folders without images are no classes: %s", root, names)
