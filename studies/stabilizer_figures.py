@@ -75,7 +75,7 @@ def draw_one_shot(study: Study) -> Figure:
             mean = np.average(top1, weights=paths)
             deviation = np.average((top1 - mean) ** 2, weights=paths) ** 0.5
             label = f"{spelled(variant)}: {mean:.1f} ± {deviation:.1f}"
-            edges = np.arange(-0.5, 65, 2) / 0.64  # two values of a batch of 64 a bin
+            edges = np.arange(-0.5, 66, 2) / 0.64  # two values of a batch of 64 a bin
             axes.hist(top1, edges, weights=paths, density=True, alpha=0.5, label=label)
     axes.set(xlabel="training top-1 of a path on its batch (%)", ylabel="density")
     axes.legend(title=f"last {LAST_PART:.0%} of the fair steps: mean ± s.d.")
