@@ -55,10 +55,13 @@ def files_in(root: Path) -> Iterator[tuple[PurePath, Place | None]]:
 
 
 def read_file(root: Path, name: str, place: Sequence[int]) -> bytes:
-    """The content of such a file, by a handle of its own, as processes would move a shared one."""
-    with (root if root.is_file() else root / name).open("rb") as file:
-        file.seek(place[0])
-        return file.read(place[1])
+    """The content of such a file, by a handle of its own, as processes would move a shared one; UserError if none."""
+    try:
+        with (root if root.is_file() else root / name).open("rb") as file:
+            file.seek(place[0])
+            return file.read(place[1])
+    except OSError as error:
+        raise UserError(error.strerror or first_line(error)) from error
 
 
 def _in_folder(root: Path) -> Iterator[tuple[PurePath, Place | None]]:

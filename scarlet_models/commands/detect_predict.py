@@ -8,7 +8,6 @@ import json
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from scarlet_models.errors import UserError
 from scarlet_models.options import DeviceOptions, option
@@ -41,11 +40,11 @@ def main(options: Options) -> None:
 
     detector = load(options.model)
     detector.model.to(pick_device(options.device, options.threads))
-    copies = dict(plan_copies(options.images, Path(options.out) if options.out else None))
+    copies = dict(plan_copies(options.images, options.out))
     bad = 0
     for image, copy in copies.items():
         try:
-            objects = predict(detector, image, options.threshold, copy)
+            objects = predict(detector, image, options.threshold, copy if options.out else None)
         except UserError as error:
             if len(copies) == 1:
                 raise UserError(f"{image}: {error}") from None

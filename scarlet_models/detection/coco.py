@@ -10,7 +10,7 @@ import tarfile
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -39,7 +39,8 @@ class CocoImages:
         self.categories = _categories(content, annotations)  # in the order of ids: label i is the i-th, from 1
         self.records = _records(content, annotations, split)  # likewise
         self._boxes = _boxes_by_image(content, annotations, self.categories)
-        self.files = ImageFiles(Path(images), [record["file_name"] for record in self.records])
+        self._root, self._names = Path(images), [record["file_name"] for record in self.records]
+        self._files = _find(self._root, self._names)
         if degenerate := sum(_is_degenerate(box) for record in self.records for box in self._boxes[record["id"]]):
             warnings.warn(f"{annotations}: {degenerate} boxes without extent are not trained on", stacklevel=2)
 
@@ -51,8 +52,7 @@ class CocoImages:
         record = self.records[index]
         size = record["width"], record["height"]
         try:
-            data = self.files.read(record["file_name"])
-            image = read_image(data)
+            image = read_image(data := read_file(self._root, *self._files[index]))
             if image.size != size:
                 image = read_image(data, upright=False)
         except UserError as error:
@@ -81,57 +81,38 @@ class CocoImages:
 
         Of more images than `MOST_CHECKED` only the sizes of files count. `workers` threads read what is new.
         """
-        names = [record["file_name"] for record in self.records]
-        stamps = list(map(self.files.stamp, names))
-        marks = [stamp.split()[1] for stamp in stamps]
+        marks = [str(place[1]) for _, place in self._files]
         if len(self) <= MOST_CHECKED:
-            findings = survey(self._where, names, stamps, self._inspect, workers)
-            refuse_broken(self.name, names, findings, skip=None)
+            stamps = [" ".join(map(str, place)) for _, place in self._files]
+            findings = survey(self._where, self._names, stamps, self._inspect, workers)
+            refuse_broken(self.name, self._names, findings, skip=None)
             marks = [finding.digest for finding in findings]
         return hashlib.sha256(json.dumps([self.ground_truth(), marks]).encode()).hexdigest()
 
     def _inspect(self, index: int) -> Finding:
         try:
-            data = self.files.read(self.records[index]["file_name"])
+            data = read_file(self._root, *self._files[index])
             return Finding(digest(data), *check_image(data), "")
         except UserError as error:
             return Finding("", 0, 0, str(error))
 
 
-class ImageFiles:
-    """Files in a folder or an uncompressed tar, each found by the end of its path, and read by any process."""
-
-    def __init__(self, root: Path, names: Sequence[str]) -> None:
-        by_name: dict[str, list[tuple[PurePath, Place]]] = defaultdict(list)
-        try:
-            for file, place in files_in(root):
-                if place:
-                    by_name[file.name].append((file, place))
-        except (OSError, tarfile.TarError) as error:
-            reason = getattr(error, "strerror", None) or first_line(error)
-            raise UserError(f"{root} is neither a folder nor an uncompressed tar of images: {reason}") from error
-        found = {name: [each for each in by_name[Path(name).name] if _ends(each[0], name)] for name in names}
-        absent = [name for name in names if not found[name]]
-        if bad := absent or [name for name in names if len(found[name]) > 1]:
-            fault = "not" if absent else "more than once"
-            raise UserError(f"{len(bad)} of {len(names)} images are {fault} in {root}, {bad[0]} for one")
-        self._root, self._found = root, {name: (file.as_posix(), place) for name, ((file, place),) in found.items()}
-
-    def read(self, name: str) -> bytes:
-        """The content of the file; a UserError says why it cannot be read."""
-        try:
-            return read_file(self._root, *self._found[name])
-        except OSError as error:
-            raise UserError(error.strerror or first_line(error)) from error
-
-    def stamp(self, name: str) -> str:
-        """Where the content lies, its bytes and its times: another one if it may have changed."""
-        return " ".join(map(str, self._found[name][1]))
-
-
-def _ends(file: PurePath, name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return file.parts[-len(parts) :] == parts
+def _find(root: Path, names: Sequence[str]) -> list[tuple[str, Place]]:
+    """The file in a folder or tar for each name, which the end of its path is, and its place."""
+    by_name: dict[str, list[tuple[str, Place]]] = defaultdict(list)
+    try:
+        for file, place in files_in(root):
+            if place:
+                by_name[file.name].append((file.as_posix(), place))
+    except (OSError, tarfile.TarError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{root} is neither a folder nor an uncompressed tar of images: {reason}") from error
+    ends = {name: f"/{PurePosixPath(name)}" for name in names}
+    found = [[each for each in by_name[Path(name).name] if f"/{each[0]}".endswith(ends[name])] for name in names]
+    for fault, bad in ("not", lambda count: count == 0), ("more than once", lambda count: count > 1):
+        if wrong := [name for name, files in zip(names, found, strict=True) if bad(len(files))]:
+            raise UserError(f"{len(wrong)} of {len(names)} images are {fault} in {root}, {wrong[0]} for one")
+    return [file for (file,) in found]
 
 
 def _entries(content: Mapping[str, Any], path: str, key: str, wanted: Mapping[str, type | tuple[type, ...]]) -> Any:

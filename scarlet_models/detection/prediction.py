@@ -18,21 +18,18 @@ DRAWN = 30  # boxes on a copy, at most
 _ARCHIVES = {".tar", ".tgz", ".gz", ".zip"}
 
 
-def plan_copies(names: Sequence[str], out: Path | None) -> Iterator[tuple[Path, Path | None]]:
-    """Each image of these files and folders, and the file in `out`, if any, for its copy, no two the same."""
+def plan_copies(names: Sequence[str], out: str) -> Iterator[tuple[Path, Path]]:
+    """Each image of these files and folders, and the file in `out` for its copy, no two the same unless it is empty."""
     taken = set[Path]()
     for name in names:
         if Path(name).suffix.lower() in _ARCHIVES:
             raise UserError(f"{name} is an archive: unpack it, and give the folder")
         for image in find_images(name):
-            if out is None:
-                yield image, None
-                continue
             inside = image.relative_to(name) if Path(name).is_dir() and image != Path(name) else Path(image.name)
-            copy = out / inside.with_suffix(".jpg")
+            copy = Path(out) / inside.with_suffix(".jpg")
             if copy in taken:
                 copy = copy.with_name(f"{inside.name}.jpg")
-            if copy in taken or copy.resolve() == image.resolve():
+            if out and (copy in taken or copy.resolve() == image.resolve()):
                 raise UserError(f"the copy of {image} would overwrite another image; choose another --out")
             taken.add(copy)
             yield image, copy

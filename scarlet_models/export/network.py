@@ -21,6 +21,7 @@ from scarlet_models.images import find_images, read_image
 from scarlet_models.inference import class_names
 from scarlet_models.inspection.timing import cpu_threads, interleaved, median_seconds
 from scarlet_models.networks import MISTAKES, create, file_stem
+from scarlet_models.options import flag
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.evaluation import check_classes
 from scarlet_models.training.loading import Transformed, load_batches, shard
@@ -77,10 +78,9 @@ def export_network(options: ExportOptions) -> Result:
     name = locate(options.model)
     folder = Path(name.removeprefix(f"{LOCAL}:"))
     if (folder / CONFIG).is_file() and "detector" in read_json(folder / CONFIG, dict):
-        if options.formats != ["onnx"]:
-            raise UserError(f"{folder} is a detector: --format onnx is the one for it")
-        if given := [name for name in _OF_CLASSIFIERS if getattr(options, name)]:
-            raise UserError(f"{folder} is a detector: leave out --{given[0].replace('_', '-')}, it is for classifiers")
+        if options.formats != ["onnx"] or any(getattr(options, name) for name in _OF_CLASSIFIERS):
+            refused = ", ".join(map(flag, _OF_CLASSIFIERS))
+            raise UserError(f"{folder} is a detector: --format onnx is the one for it, without {refused}")
         data, gap = detector_file(load_detector(folder), options.threads)
         write_bytes(paths["onnx"], data)
         return Result({}, boxes={paths["onnx"]: gap})
@@ -169,9 +169,8 @@ def ordinary(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _labelled(model: Any, options: ExportOptions, config: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:
-    images = LabelledImages(
-        TrainData(data_dir=options.data_dir, skip_broken=options.skip_broken), options.split, "--split"
-    )
+    data = TrainData(data_dir=options.data_dir, skip_broken=options.skip_broken)
+    images = LabelledImages(data, options.split, "--split")
     check_classes(options.model, model, images, "")
     dataset = Transformed(images, eval_transform(config["input_size"][-1], config))
     batches = load_batches(dataset, shard(range(len(images)), 0, 1, _BATCH), workers=0)
