@@ -14,7 +14,6 @@ from torch import nn
 from scarlet_models.errors import UserError
 from scarlet_models.inspection.counting import count, count_with_thop, macs_by_module, on_meta
 from scarlet_models.inspection.layout import feature_taps, layout
-from scarlet_models.models import scarlet_net
 from scarlet_models.networks import create_on_meta, genotype_of
 from scarlet_models.space.cost import Cost
 from scarlet_models.space.space import Genotype, SearchSpace
@@ -148,15 +147,3 @@ def test_genotype_of_knows_names_tags_and_text() -> None:
     assert genotype_of("scarlet_c.tiny_in") == genotype_of("scarlet_c")
     assert genotype_of("0,1,2,3,0", "mini") == Genotype.parse("0,1,2,3,0", "mini")
     assert genotype_of("scarlet_a4") is None  # scaled: no genotype alone describes it
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SearchSpace.names())
-def test_random_networks_of_every_space_cost_what_the_space_says(name: str) -> None:
-    """200 of each space that ships: the table of costs, torch's flop counter and thop agree to the integer."""
-    space, rng = SearchSpace.load(name), np.random.default_rng(0)
-    for genotype in {space.sample(rng) for _ in range(200)}:
-        with torch.device("meta"):
-            model = scarlet_net(genotype=genotype, space=space)
-        size = space.input_size
-        assert space.cost(genotype) == count(model, size) == count_with_thop(model, size), genotype
