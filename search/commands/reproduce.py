@@ -81,8 +81,7 @@ def _as_run(options: Options, released: dict[str, Any]) -> run.Options:
             f"--recipe {options.recipe} searches the space {recipe.space}, and {options.network} is of scarlet: "
             "give a recipe of that space, such as paper_imagenet or imagenette"
         )
-    own = {name: value for name, value in vars(options).items() if hasattr(recipe, name)}
-    given = {name: value for name, value in own.items() if value is not None and value is not False}  # 0 is given
+    given = {key: v for key, v in vars(options).items() if hasattr(recipe, key) and v is not None and v is not False}
     return replace(recipe, **given | {"out": options.out or f"runs/{options.network}", "name": options.network})
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from scarlet_models.documents import read_csv, read_json
+from scarlet_models.errors import UserError
 from scarlet_models.files import write_json, write_text
 from scarlet_models.search.evolution.candidates import Candidates
 from scarlet_models.search.evolution.rivals import LABELS, pool_of
+from scarlet_models.search.scoring.options import FEWEST_ANCHORS
 from scarlet_models.space.space import Genotype
 
 NAME = "networks.json"
@@ -76,7 +78,7 @@ def _climb(candidates: Candidates, genotype: np.ndarray) -> np.ndarray:
 
 
 def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genotype]:
-    """Networks within the limits, spread over depth and MACs; fewer if there are not so many.
+    """Anchors within the limits, spread over depth and MACs; fewer if there are not so many, or a UserError if too few.
 
     The first is in the middle, and each other one the farthest from those before it, both axes scaled to their spread.
     """
@@ -84,8 +86,8 @@ def spread_networks(candidates: Candidates, count: int, seed: int) -> list[Genot
     pool = pool_of(candidates, rng)
     if len(pool) < count:  # a narrow band of params or latency may hold none of a sample by MACs
         pool = np.concatenate([pool, candidates.draw(rng, count - len(pool), pool)])
-    if not len(pool):
-        return []
+    if len(pool) < FEWEST_ANCHORS:
+        raise UserError(f"--anchors {count}: the limits leave {len(pool)}, too few for a regression: widen them")
     pool = np.random.default_rng([seed, 3]).permutation(pool)
     places = np.stack([(pool != candidates.space.identity).sum(1), candidates.costs.of(pool)["macs"]], 1).astype(float)
     places = (places - places.mean(0)) / np.maximum(places.std(0), 1e-9)

@@ -68,8 +68,8 @@ def test_anchors_are_spread_over_depth_and_macs_within_the_limits(space: str) ->
 
 
 def test_fewer_networks_than_anchors_are_all_taken() -> None:
-    candidates = Candidates(Costs(MINI), {"macs": (0.0, 1.001 * MINI.cost_table().smallest.macs)})
-    assert 0 < len(spread_networks(candidates, 10, 0)) == len(candidates.networks) < 10
+    candidates = Candidates(Costs(MINI), {"macs": (0.0, 1.22 * MINI.cost_table().smallest.macs)})
+    assert 5 <= len(spread_networks(candidates, 10, 0)) == len(candidates.networks) < 10
 
 
 def test_anchors_are_found_within_a_narrow_band_of_a_large_space() -> None:

@@ -345,7 +345,10 @@ def test_the_rule_picks(front: list[dict[str, Any]], accuracy: int, knee: int) -
         (["--pick", "best"], "--pick: 'best' is not one of accuracy, knee"),
         (["--genotype", "9,9"], "genotype"),
         (["--genotype", "0,0,0,0,0", "--compare"], "--compare is for networks within the limits of a search"),
-        (["--anchors", "5", "--max-macs", "415232"], "--anchors 5: too few networks within the limits (1)"),
+        (
+            ["--anchors", "5", "--max-macs", "415232"],
+            "--anchors 5: the limits leave 1, too few for a regression: widen them",
+        ),
         (["--anchors", "4"], "--anchors 4: a regression takes at least 5"),
         (["--genotype", "0,0,0,0,0", "--anchors", "5"], "--anchors is for networks within the limits of a search"),
         (["--name", ".."], "--name ..: give a name without folders"),
