@@ -15,8 +15,7 @@ class AdditiveCost:
     """Costs (layers, choices) that sum over layers, in units: the nearest, or `up` so that no budget is exceeded."""
 
     def __init__(self, space: SearchSpace, costs: np.ndarray, up: bool = False) -> None:
-        choices = range(len(space.choices))
-        self.allowed = np.array([[choice in layer.choices for choice in choices] for layer in space.layers])
+        self.allowed = space.cost_table().macs >= 0
         least = np.where(self.allowed, costs, np.inf).min(1)
         above = np.where(self.allowed, costs - least[:, None], 0)
         self.least, self.unit = float(least.sum()), float(above.max(1).sum()) / UNITS or 1.0

@@ -65,7 +65,6 @@ class Archive:
         names = ("accuracy", *costs.names, "true_accuracy", "score")
         self.figures: dict[str, np.ndarray] = {name: np.empty(0) for name in names}
         self._places: dict[bytes, int] = {}
-        self._networks: dict[int, ScoredNetwork] = {}
 
     def __len__(self) -> int:
         return len(self.genotypes)
@@ -102,15 +101,14 @@ class Archive:
 
     def networks(self, indices: Iterable[int]) -> list[ScoredNetwork]:
         """The measured networks at these indices."""
-        return [self._networks.get(int(index)) or self._network(int(index)) for index in indices]
+        found = []
+        for index in indices:
+            figures = {name: of[index].item() for name, of in self.figures.items() if not np.isnan(of[index])}
+            figures |= {name: int(figures[name]) for name in ("macs", "params")}
+            genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
+            found.append(ScoredNetwork(genotype, **figures))
+        return found
 
     def records(self, indices: Iterable[int]) -> list[dict[str, Any]]:
         """The measured networks at these indices, as plain data."""
         return [network.record() for network in self.networks(indices)]
-
-    def _network(self, index: int) -> ScoredNetwork:
-        figures = {name: values[index].item() for name, values in self.figures.items()}
-        figures = {name: value for name, value in figures.items() if not np.isnan(value)}
-        figures |= {name: int(figures[name]) for name in ("macs", "params")}
-        genotype = Genotype(tuple(self.genotypes[index].tolist()), self.costs.space)
-        return self._networks.setdefault(index, ScoredNetwork(genotype, **figures))

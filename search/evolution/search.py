@@ -30,16 +30,9 @@ from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training import distributed
 from scarlet_models.training.distributed import World
-from scarlet_models.training.environment import FREE_ENVIRONMENT
+from scarlet_models.training.environment import FREE_ENVIRONMENT, describe_environment
 from scarlet_models.training.options import from_keywords
-from scarlet_models.training.run_folder import (
-    Events,
-    MetricsTable,
-    describe_environment,
-    plain,
-    refuse_changes,
-    resume_line,
-)
+from scarlet_models.training.run_folder import Events, MetricsTable, plain, refuse_changes, resume_line
 
 from .archive import Archive, ScoredNetwork
 from .candidates import Candidates

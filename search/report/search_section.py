@@ -58,10 +58,7 @@ def _figures(run: Run, found: Record, context: Context) -> Iterator[Figure]:
     curves = own | {label: side.get("hypervolume", ()) for label, side in sides.items()}
     yield draw(run, "hypervolume", say("volume"), draw_hypervolume, curves)
     if setting:
-        space = setting.space
-        allowed = np.array(
-            [[choice in layer.choices for choice in range(len(space.choices))] for layer in space.layers]
-        )
+        space, allowed = setting.space, setting.space.cost_table().macs >= 0
         chosen = np.array([Genotype.parse(record["genotype"], space).choices for record in front])
         names, caption = [str(choice) for choice in space.choices], say("choices", len(front))
         yield draw(run, "choices", caption, choice_frequency, chosen, allowed, names, wide=len(space.layers) > 7)
