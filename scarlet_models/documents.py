@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error, first_line
 
 MAX_JSON = 64 << 20  # bytes
 MAX_YAML = 256 << 10  # bytes; PyYAML reads some 100 KB a second
@@ -41,20 +41,17 @@ for _each in (_Loader, _Dumper):
 def read_text(path: Path | str, limit: int) -> str:
     """The text of a UTF-8 file of at most `limit` bytes."""
     path = Path(path)
-    try:
-        if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
-            raise UserError(f"{path}: a folder or a device, not a file")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+    with as_user_error(f"{path}: not UTF-8 text", ValueError):  # also a name with a null character
+        try:
+            if path.exists() and not path.is_file():  # reading a FIFO would wait for ever
+                raise UserError(f"{path}: a folder or a device, not a file")
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or first_line(error)}") from None
         if len(data) > limit:
             raise UserError(f"{path}: larger than the {limit:,} bytes that such a file may have")
         return data.decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or first_line(error)}") from None
-    except UserError:
-        raise
-    except ValueError as error:  # also a name with a null character
-        raise UserError(f"{path}: not UTF-8 text ({first_line(error)})") from None
 
 
 def read_json(path: Path | str, expect: type = object, limit: int = MAX_JSON) -> Any:
@@ -65,7 +62,7 @@ def read_json(path: Path | str, expect: type = object, limit: int = MAX_JSON) ->
 def parse_json(text: str, where: str, expect: type = object) -> Any:
     """The content of a JSON text named `where`. NaN and infinite numbers are refused, also overflows such as 1e999."""
     try:
-        content = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        content = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}:{error.lineno}: not valid JSON ({error.msg})") from None
     except ValueError as error:
@@ -91,27 +88,25 @@ def parse_yaml_and_lines(text: str, where: str) -> tuple[Any, dict[Keys, int]]:
 
     Refuses what is nested too deeply, too large with its aliases written out, or has a key twice in one mapping.
     """
+    kinds = ValueError, LookupError, TypeError, AttributeError  # what PyYAML raises for values like !!int x
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        if node is None:
-            return None, {}
-        lines: dict[Keys, int] = {}
-        for keys, line in _entries(node, where, itertools.count(1)):
-            if keys in lines:
-                raise UserError(f"{where}:{line}: {'.'.join(map(str, keys))}: stands at line {lines[keys]} already")
-            lines[keys] = line
-        return loader.construct_document(node), lines
+        with as_user_error(f"{where}: not valid YAML", *kinds):
+            loader = _Loader(text)
+            node = loader.get_single_node()
+            if node is None:
+                return None, {}
+            lines: dict[Keys, int] = {}
+            for keys, line in _entries(node, where, itertools.count(1)):
+                if keys in lines:
+                    raise UserError(f"{where}:{line}: {'.'.join(map(str, keys))}: stands at line {lines[keys]} already")
+                lines[keys] = line
+            return loader.construct_document(node), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or first_line(error)
         raise UserError(f"{where}:{mark.line + 1 if mark else 1}: not valid YAML ({problem})") from None
-    except UserError:
-        raise
     except RecursionError:
         raise _too_deep(where) from None
-    except (ValueError, LookupError, TypeError, AttributeError) as error:  # what PyYAML raises for values like !!int x
-        raise UserError(f"{where}: not valid YAML ({first_line(error)})") from None
 
 
 def dump_yaml(content: Any, **layout: Any) -> str:
@@ -142,10 +137,6 @@ def read_csv(path: Path | str, numbers: Collection[str] | None = None) -> tuple[
             raise
         raise UserError(f"{path}:{reader.line_num}: not a row of this table ({first_line(error)})") from None
     return columns, rows
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def _finite(text: str) -> float:

@@ -1,6 +1,8 @@
 """The exception for users' mistakes, which every function that reads what a user gave may raise, and what to advise."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +16,21 @@ class UserError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def as_user_error(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds into a UserError: `what`, and the error's first line.
+
+    The type stands before it where messages may say little. A UserError passes unless it is among the kinds.
+    """
+    try:
+        yield
+    except kinds as error:
+        if isinstance(error, UserError) and UserError not in kinds:
+            raise
+        kind = f"{type(error).__name__}: " if isinstance(error, AttributeError | KeyError | TypeError) else ""
+        raise UserError(f"{what}: {kind}{first_line(error)}") from error
 
 
 def how_to_add(extra: str) -> str:

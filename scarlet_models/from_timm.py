@@ -14,7 +14,7 @@ from timm.models.efficientnet import EfficientNet
 from timm.models.mobilenetv3 import MobileNetV3
 from torch import nn
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.models import scarlet_net
 from scarlet_models.networks import create_on_meta, image_size
 from scarlet_models.space.blocks import ACTIVATIONS, Choice, divisible
@@ -58,7 +58,8 @@ def space_of(network: str | nn.Module, add_choices: str | Sequence[str] = ()) ->
     model: Any = create_on_meta(network) if isinstance(network, str) else network
     name = network if isinstance(network, str) else model.pretrained_cfg["architecture"]
     texts = add_choices.split(",") if isinstance(add_choices, str) else add_choices
-    try:
+    kinds = ValueError, KeyError, AttributeError, UserError
+    with as_user_error(f"{name} cannot be written as a search space", *kinds):
         added = [Choice.parse(text.strip()).block for text in texts if text.strip()]
         known = getattr(model, "genotype", None)
         if known and added:
@@ -69,8 +70,6 @@ def space_of(network: str | nn.Module, add_choices: str | Sequence[str] = ()) ->
         for ours, theirs in zip(parts_of(built), parts_of(model), strict=True):
             if _described(ours) != _described(theirs):
                 raise ValueError(f"no space says {' '.join(repr(theirs).split()):.100}...")
-    except (ValueError, KeyError, AttributeError, UserError) as error:
-        raise UserError(f"{name} cannot be written as a search space: {error}") from None
     return genotype.space, genotype
 
 

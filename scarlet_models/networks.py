@@ -2,8 +2,6 @@
 
 import difflib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import timm
@@ -12,7 +10,7 @@ from safetensors import SafetensorError
 from timm.models import parse_model_name, split_model_name_tag
 from torch import nn
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.models import GENOTYPES, MULTIPLIERS
 from scarlet_models.space.space import Genotype
 from scarlet_models.weights.source import check_weights, locate, not_finite, read_config
@@ -34,7 +32,7 @@ def create(name: str, space: str = "scarlet", pretrained: bool = False, **kwargs
         space: Search space of a genotype: a name or a YAML file.
         pretrained: Load weights.
     """
-    with _mistakes_in_one_line(name):
+    with as_user_error(name, *MISTAKES):
         if is_genotype(name):
             if pretrained:
                 raise UserError("a genotype has no weights: name a network, or give local-dir:FOLDER of a trained one")
@@ -57,7 +55,7 @@ def genotype_of(name: str, space: str = "scarlet") -> Genotype | None:
     """The genotype of what `create` takes; None for networks of other families and for scaled ones."""
     if is_genotype(name):
         return Genotype.parse(name, space)
-    with _mistakes_in_one_line(name):
+    with as_user_error(name, *MISTAKES):
         architecture, arguments = recipe_of(name)
         if architecture == "scarlet_net":
             return Genotype.parse(arguments.get("genotype", GENOTYPES["scarlet_a"]), arguments.get("space", "scarlet"))
@@ -85,17 +83,6 @@ def file_stem(name: str) -> str:
     if is_genotype(name):
         return "genotype_" + re.sub(r"\D+", "-", name.strip())
     return re.split(r"[/\\:]", name.rstrip("/\\"))[-1]
-
-
-@contextmanager
-def _mistakes_in_one_line(name: str) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise
-    except MISTAKES as error:
-        kind = f"{type(error).__name__}: " if isinstance(error, AttributeError | KeyError | TypeError) else ""
-        raise UserError(f"{name}: {kind}{first_line(error)}") from error
 
 
 def _check(name: str, pretrained: bool, cache_dir: Any) -> None:

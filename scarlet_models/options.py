@@ -15,7 +15,7 @@ from math import inf
 from typing import Any, Literal, TypeVar
 
 from scarlet_models.documents import parse_yaml
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 
 T = TypeVar("T")
 
@@ -125,10 +125,8 @@ def checked(options: type, entries: Mapping[str, Any]) -> dict[str, Any]:
         name = f"{name}_" if f"{name}_" in kinds else name
         if name not in kinds:
             raise UserError(f"there is no option {key}; {did_you_mean(name, map(flag, kinds))}")
-        try:
+        with as_user_error(flag(name), UserError):
             values[name] = check(entry, kinds[name])
-        except UserError as error:
-            raise UserError(f"{flag(name)}: {error}") from None
     return values
 
 
@@ -139,7 +137,8 @@ def from_text(text: str, kind: Any) -> Any:
             return text
         with contextlib.suppress(UserError):
             value = parse_yaml(text, "")
-            if not _lacks_spaces(value):
+            # Not a mapping such as {a:1}, which YAML takes for an entry "a:1" without a value.
+            if not (isinstance(value, dict) and any(item is None and ":" in str(key) for key, item in value.items())):
                 return check(value, member)
     raise UserError(f"{text!r} is not {_describe(kind)}")
 
@@ -201,11 +200,6 @@ def _numbers(value: Any) -> Iterator[float]:
             yield from _numbers(item)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value
-
-
-def _lacks_spaces(value: Any) -> bool:
-    """Whether it is a mapping such as {a:1}, which YAML takes for an entry "a:1" without a value."""
-    return isinstance(value, dict) and any(item is None and ":" in str(key) for key, item in value.items())
 
 
 def _members(kind: Any) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import docstring_parser
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.options import build, checked, default_of, did_you_mean, flag, from_text, names_with
 
 
@@ -35,10 +35,8 @@ def parse(
     given, values = vars(namespace), dict[str, Any]()
     for config in given.pop("config", []):
         entries = read_config(config)
-        try:
+        with as_user_error(config, UserError):
             values |= checked(command.Options, entries)
-        except UserError as error:
-            raise UserError(f"{config}: {error}") from None
     for path, value in given.items():
         _put(values, path, value)
     return build(command.Options, values)

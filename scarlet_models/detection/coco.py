@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from scarlet_models.documents import read_json
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error, first_line
 from scarlet_models.images import Place, check_image, files_in, read_file, read_image
 from scarlet_models.training.data.survey import MOST_CHECKED, Finding, digest, refuse_broken, survey
 
@@ -51,12 +51,10 @@ class CocoImages:
         """An image as RGB, of the annotated size."""
         record = self.records[index]
         size = record["width"], record["height"]
-        try:
+        with as_user_error(record["file_name"], UserError):
             image = read_image(data := read_file(self._root, *self._files[index]))
             if image.size != size:
                 image = read_image(data, upright=False)
-        except UserError as error:
-            raise UserError(f"{record['file_name']}: {error}") from None
         if image.size != size:
             found, wanted = ("{} x {}".format(*numbers) for numbers in (image.size, size))
             raise UserError(f"{record['file_name']} is {found}, {self.name} says {wanted}")

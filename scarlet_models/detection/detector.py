@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from scarlet_models.documents import read_json
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error, first_line
 from scarlet_models.networks import genotype_of, recipe_of
 from scarlet_models.weights.save import whole_folder, write_weights
 from scarlet_models.weights.source import CONFIG, LOCAL, WEIGHTS, locate
@@ -48,10 +48,8 @@ class Detector:
         sizes = {"size": short} if square else {"min_size": short, "max_size": long}
         network = {**config["network"], **({"name": weights_from} if weights_from else {})}
         arguments = {**sizes, **network, **config["arguments"], "weights_backbone": bool(weights_from)}
-        try:
+        with as_user_error(f"{kind} cannot be built", TypeError):
             self.model = DETECTORS[kind](num_classes=len(self.categories) + 1, **arguments)
-        except TypeError as error:
-            raise UserError(f"{kind} cannot be built: {first_line(error)}") from error
         if "image_mean" not in config["arguments"]:  # weights bring their own, which must be known without them
             transform: Any = self.model.transform
             own = {"image_mean": transform.image_mean, "image_std": transform.image_std}

@@ -10,7 +10,7 @@ import torch
 from torch.optim import Optimizer
 
 from scarlet_models.documents import read_text
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.files import remove, sha256_of, write_atomically, write_text
 
 _OURS = re.compile(r"\.?step_\d+\.(pt|sha256)(\.\d+\.tmp)?")  # what `save_checkpoint` writes, also half written
@@ -54,14 +54,10 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Reads one checkpoint onto the CPU, without running code from it; a UserError says that it is damaged."""
-    try:
+    with as_user_error(f"cannot read checkpoint {path}", Exception):  # torch.load raises many kinds
         if read_text(_checksum(path), 1000).split()[:1] != [sha256_of(path)]:
             raise UserError(f"checkpoint {path} is damaged: its sha256 is not the recorded one")
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except Exception as error:  # torch.load raises many kinds
-        raise UserError(f"cannot read checkpoint {path}: {first_line(error)}") from error
     if not isinstance(state, dict):
         raise UserError(f"checkpoint {path} holds no state of a training")
     return state

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scarlet_models.documents import read_yaml
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 
 from .options import OptimizerOptions
 
@@ -48,10 +48,8 @@ def local_batch(options: OptimizerOptions, processes: int) -> int:
 def make_optimizer(model: nn.Module, options: OptimizerOptions) -> Optimizer:
     """timm's optimizer of a model's parameters; a UserError says that there is none, or what it refuses."""
     arguments = {"momentum": 0.9, **options.opt_args}
-    try:
+    with as_user_error(f"cannot make optimizer {options.opt}", ValueError, TypeError, AssertionError, ImportError):
         return create_optimizer_v2(model, options.opt, lr=options.lr, weight_decay=options.weight_decay, **arguments)
-    except (ValueError, TypeError, AssertionError, ImportError) as error:
-        raise UserError(f"cannot make optimizer {options.opt}: {first_line(error)}") from error
 
 
 def make_scheduler(optimizer: Optimizer, task: Any) -> Scheduler:
@@ -60,7 +58,7 @@ def make_scheduler(optimizer: Optimizer, task: Any) -> Scheduler:
     name, arguments = options.get("sched", "cosine"), options.get("sched_args", {})  # a supernet has neither option
     if name in _DROPS and not arguments.get(_DROPS[name]):
         raise UserError(f"cannot make schedule {name} without {_DROPS[name]} in --sched-args; take cosine")
-    try:
+    with as_user_error(f"cannot make schedule {name}", ValueError, TypeError, AssertionError):
         lengths = {key: np.array(arguments[key]) * task.steps_per_epoch for key in _LENGTHS if key in arguments}
         scheduler, _ = create_scheduler_v2(
             optimizer,
@@ -71,8 +69,6 @@ def make_scheduler(optimizer: Optimizer, task: Any) -> Scheduler:
             updates_per_epoch=1,
             **{"warmup_lr": 0.0001, **arguments, **{key: length.tolist() for key, length in lengths.items()}},
         )
-    except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"cannot make schedule {name}: {first_line(error)}") from error
     if scheduler is None:
         raise UserError(f"cannot make schedule {name}: timm has none of that name; take cosine")
     return scheduler

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scarlet_models import networks
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.inspection.timing import seconds_of_batch
 from scarlet_models.weights.source import locate
 
@@ -32,7 +32,7 @@ def make_plan(options: TrainOptions) -> dict[str, Any]:
     if learnt_from < batch:
         raise UserError(f"{learnt_from:,} images to learn from are fewer than a batch of {batch}")
     model = networks.create(locate(options.model), "scarlet", False, **options.model_args)
-    size = int(model.pretrained_cfg["input_size"][-1])  # type: ignore[index]  # timm's dict
+    size = networks.image_size(model)
     passes = Counter(each or size for each in sizes(options.image_size, options.epochs))
     precision = options.amp
     if precision == "auto":
@@ -52,10 +52,8 @@ def make_plan(options: TrainOptions) -> dict[str, Any]:
 
     def speed(size: int) -> float:
         part = max(batch // options.accumulate, 1)
-        try:
+        with as_user_error(f"{options.model} cannot see images of {size} px", AssertionError, RuntimeError):
             return options.throughput or part / seconds_of_batch(step, size, part, 2, device)
-        except (AssertionError, RuntimeError) as error:
-            raise UserError(f"{options.model} cannot see images of {size} px: {first_line(error)}") from error
 
     updates = learnt_from // batch
     threads = f"CPU, {torch.get_num_threads()} thread(s)"

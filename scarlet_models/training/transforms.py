@@ -20,7 +20,7 @@ from timm.data.auto_augment import posterize as timm_posterize
 from torch import Tensor
 from torchvision import transforms
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import as_user_error
 
 from .options import CropOptions
 
@@ -187,19 +187,11 @@ def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
     return ImageOps.posterize(image, bits) if bits else Image.new(image.mode, image.size)
 
 
-def _repair_posterize(stage: Any) -> None:
-    """Gives the operations of timm's policies this module's posterize; timm's own stays as it is for others."""
-    policies = getattr(stage, "ops", None) or itertools.chain.from_iterable(getattr(stage, "policy", ()))
-    for operation in policies:
-        if operation.aug_fn is timm_posterize:
-            operation.aug_fn = _posterize
-
-
 def train_transform(size: int, data_config: dict[str, Any], options: CropOptions, auto_augment: str = "") -> Transform:
     """What training sees: `Augment`, or with timm's policy string what timm makes of it, image by image."""
     if not auto_augment:
         return Augment(size, data_config, options)
-    try:
+    with as_user_error(f"--auto-augment {auto_augment!r} is unknown to timm", AssertionError, ValueError, KeyError):
         crop, policy, _ = create_transform(
             size,
             is_training=True,
@@ -210,14 +202,14 @@ def train_transform(size: int, data_config: dict[str, Any], options: CropOptions
             mean=data_config["mean"],
             separate=True,
         )
-    except (AssertionError, ValueError, KeyError) as error:
-        raise UserError(f"--auto-augment {auto_augment!r} is unknown to timm: {first_line(error)}") from error
     crops = crop.transforms
     if options.crop == "pad":
         shift = transforms.RandomCrop(size, size // 8, padding_mode="reflect")
         crops = [*_square(size, data_config), shift, transforms.RandomHorizontalFlip(options.hflip)]
     for step in policy.transforms:
-        _repair_posterize(step)
+        for operation in getattr(step, "ops", None) or itertools.chain.from_iterable(getattr(step, "policy", ())):
+            if operation.aug_fn is timm_posterize:  # which stays as it is for others
+                operation.aug_fn = _posterize
     return Transform(transforms.Compose([*crops, *policy.transforms]), data_config, is_random=True)
 
 

@@ -10,7 +10,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from timm.models import get_arch_pretrained_cfgs, split_model_name_tag
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.files import remove, sha256_of, write_bytes
 from scarlet_models.models import refresh
 from scarlet_models.networks import create_on_meta
@@ -36,10 +36,8 @@ def install(data: bytes, name: str) -> Path:
     """Install a safetensors file's content as the weights of `NAME.TAG`, known to timm; return its place."""
     if name not in tags():
         raise UserError(f"there are no weights called {name!r}: they are {', '.join(tags())}")
-    try:
+    with as_user_error("not a safetensors file, or a damaged one", SafetensorError, KeyError, ValueError):
         tensors = safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise UserError(f"not a safetensors file, or a damaged one: {error}") from error
     if problem := mismatch(tensors, shapes(name)):
         raise UserError(f"these are not weights of {name}: {problem}")
     folder = store.store_dir()

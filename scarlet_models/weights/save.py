@@ -14,7 +14,7 @@ from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.files import cannot_write, fsync
 from scarlet_models.networks import create
 
@@ -93,10 +93,8 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def load(folder: Path | str) -> nn.Module:
     """The network of a saved folder, in float32 and eval mode."""
-    try:
+    with as_user_error(f"{folder} is not a saved network", UserError):
         return create(f"{LOCAL}:{folder}", pretrained=True).eval()
-    except UserError as error:
-        raise UserError(f"{folder} is not a saved network: {error}") from error
 
 
 def half_precision(model: nn.Module) -> dict[str, Tensor]:
@@ -126,8 +124,6 @@ def write_config(
     arguments = dict(model_args or {})
     if cfg["architecture"] == "scarlet_net":
         arguments |= {"genotype": str(model.genotype), "space": model.genotype.space.to_dict()}
-    try:
-        write: Any = save_config_for_hf  # its path is annotated str, yet older versions of timm need a Path
+    write: Any = save_config_for_hf  # its path is annotated str, yet older versions of timm need a Path
+    with as_user_error("cannot save the model's configuration", ValueError):
         write(described, path, model_config=extra, model_args=arguments)
-    except ValueError as error:
-        raise UserError(f"cannot save the model's configuration: {error}") from error

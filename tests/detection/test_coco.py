@@ -115,7 +115,7 @@ def _first(content: dict[str, Any], key: str, **changes: Any) -> None:
         (lambda c: _first(c, "annotations", image_id=77), "annotation 0 is of image 77"),
         (lambda c: _first(c, "annotations", category_id=1), "annotation 0 is of category 1"),
         (lambda c: _first(c, "annotations", bbox=[1, 2, 3]), "the box of annotation 0 is [1, 2, 3]"),
-        (lambda c: _first(c, "annotations", bbox=[1, 2, 3, float("nan")]), "NaN is not a number of JSON"),
+        (lambda c: _first(c, "annotations", bbox=[1, 2, 3, float("nan")]), "NaN is not a finite number"),
         (lambda c: _first(c, "annotations", bbox="1 2 3 4"), "entry 0 of 'annotations' has no 'bbox'"),
         (lambda c: c["splits"].pop("test"), "has no split 'test'; it has train"),
         (lambda c: c.pop("splits"), "has no split 'test'; it has no splits: give --split '' for all its images"),
