@@ -17,16 +17,16 @@ from study import NAME, results
 from torch import Tensor, nn
 
 from scarlet_models.search.ablation.study import Cell
-from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
+from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process, open_supernet
 from scarlet_models.search.supernet.fair_step import batch_statistics
-from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 
 PATHS, IMAGES = 50, 250
 
 
 def measure(data_dir: str, cell: Cell) -> Iterator[dict[str, str]]:
     """Of each batch norm the logarithm of its input's variance to the running one: mean and deviation over paths."""
-    net, info = load_supernet(cell.folder)
+    net, info, *_ = open_supernet(cell.folder)
     options = HeldOutOptions(data_dir=data_dir, images=IMAGES, batch_size=IMAGES, workers=0, threads=1)
     with one_process(options) as device:
         images, _ = next(iter(HeldOut(options, info).batches(device)))

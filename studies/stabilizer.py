@@ -25,7 +25,7 @@ from scarlet_models.search.ablation.study import BATCH_NORMS, VARIANTS, Cell
 from scarlet_models.search.report.figures import curves
 from scarlet_models.search.scoring.figures import draw_ranking
 from scarlet_models.search.supernet.stabilizer import Stabilizer
-from scarlet_models.search.supernet.supernet import load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 
 _SCORED = ("genotype", "blocks", "known", "predicted", "loss")
 
@@ -82,17 +82,18 @@ def _one_shot(cell: Cell) -> Iterator[dict[str, str]]:
 
 def _rankings(cell: Cell) -> Iterator[dict[str, str]]:
     for statistics, batch_norm in zip(STATISTICS, BATCH_NORMS, strict=True):
-        for row in read(cell.folder / f"rank_{batch_norm}.csv") if cell.ranked(batch_norm) else ():
+        for row in read(cell.folder / f"rank_{batch_norm}.csv") if cell.json(f"rank_{batch_norm}.json") else ():
             yield {"batch_norm": statistics, **{key: row[key] for key in _SCORED}}
 
 
 def _similarity(cell: Cell) -> Iterable[dict[str, str]]:
-    return read(cell.folder / "similarity.csv") if cell.compared() else ()
+    path = cell.folder / "similarity.csv"
+    return read(path) if path.exists() else ()
 
 
 def _stabilizers(cell: Cell) -> Iterator[dict[str, str]]:
     """Each stabilizer's matrix W: cosine to the identity, as vectors, and gain (root of the mean squared)."""
-    net, _ = load_supernet(cell.folder)
+    net = Supernet.from_pretrained(cell.folder)
     for name, module in net.named_modules():
         if isinstance(module, Stabilizer):
             weight = module.weight.detach()[:, :, 0, 0]

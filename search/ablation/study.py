@@ -65,18 +65,12 @@ class Cell:
 
     def trained(self) -> int:
         """Fair steps of the finished supernet; 0 if there is none."""
-        return self._count("supernet.json", "steps")
+        return int(self.json("supernet.json").get("steps", 0))
 
-    def ranked(self, batch_norm: str) -> int:
-        """Networks in the finished ranking; 0 if there is none."""
-        return self._count(f"rank_{batch_norm}.json", "networks")
-
-    def compared(self) -> bool:
-        return (self.folder / "similarity.csv").exists()
-
-    def _count(self, name: str, key: str) -> int:
+    def json(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file in its folder; empty if there is none."""
         path = self.folder / name
-        return int(read_json(path, dict)[key]) if path.exists() else 0
+        return dict(read_json(path, dict)) if path.exists() else {}
 
 
 def make_cells(out: Path, variants: list[str], seeds: list[int]) -> list[Cell]:
@@ -132,16 +126,16 @@ class Study:
         done = {
             "train": cell.trained() == self.options.steps,
             **{kind: self._is_ranked(cell, kind) for kind in BATCH_NORMS},
-            "similarity": cell.compared(),
+            "similarity": (cell.folder / "similarity.csv").exists(),
         }
         return {"cell": cell.name, "fair_steps": cell.fair_steps(), **done}
 
     def _is_ranked(self, cell: Cell, batch_norm: str) -> bool:
         """Whether a ranking is there, of these known accuracies and as many images."""
-        path = cell.folder / f"rank_{batch_norm}.json"
-        if cell.ranked(batch_norm) != self.networks or read_json(path, dict)["images"] != self.options.images:
+        report = cell.json(f"rank_{batch_norm}.json")
+        if (report.get("networks"), report.get("images")) != (self.networks, self.options.images):
             return False
-        rows = read_csv(path.with_suffix(".csv"), ("known",))[1]
+        rows = read_csv(cell.folder / f"rank_{batch_norm}.csv", ("known",))[1]
         return all(self._known.get(row["genotype"]) == float(row["known"]) for row in rows)
 
 
@@ -179,8 +173,8 @@ class Runner:
                 self.now[cell.name] = stage
                 _logger.info("%s: %s", cell.name, stage)
                 status, spent = self._call(self.study.arguments(cell, stage), log)
-                kept = read_json(path, dict) if (path := cell.folder / SECONDS).exists() else {}
-                write_json(path, {**kept, stage: kept.get(stage, 0) + spent})
+                kept = cell.json(SECONDS)
+                write_json(cell.folder / SECONDS, {**kept, stage: kept.get(stage, 0) + spent})
                 if status:
                     self.now[cell.name] = f"{stage} failed"
                     *_, last = "", *log.read_text(errors="replace").strip().splitlines()

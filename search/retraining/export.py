@@ -25,10 +25,10 @@ from scarlet_models.networks import create, genotype_of, is_genotype
 from scarlet_models.search.latency.bench import Bench
 from scarlet_models.search.latency.options import LatencyOptions
 from scarlet_models.search.latency.table import LatencyTable
-from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process
+from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, one_process, open_supernet
 from scarlet_models.search.scoring.population import HEAD, Batches, PopulationEvaluator
 from scarlet_models.search.supernet.stabilizer import FoldingError
-from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.training.device import to_device
 from scarlet_models.training.split import KEY, read_record, read_trained, record, trained_images
@@ -72,9 +72,8 @@ def trained(name: str) -> Network:
         raise UserError(f"{folder} holds no network ({saving.CONFIG}, or exported/NAME): retrain and export write them")
     model = saving.load(folder)
     cfg: Any = model.pretrained_cfg
-    network = Network(model, dict(load_model_config_from_path(folder)[2]))
-    network.classes = None if cfg.get("tag") else cfg.get("label_names")  # those of a tag are in the cfg, kept whole
-    network.facts, network.figures = _test_figures(folder)
+    classes = None if cfg.get("tag") else cfg.get("label_names")  # those of a tag are in the cfg, kept whole
+    network = Network(model, dict(load_model_config_from_path(folder)[2]), None, classes, *_test_figures(folder))
     network.card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
     if kept := read_record(str(folder)):
         network.notes = {KEY: kept}
@@ -86,10 +85,8 @@ def trained(name: str) -> Network:
 def _test_figures(folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """What retrain measured of these very weights on test images, as text and as data."""
     path = folder.parent.parent / "final.json"
-    if not path.is_file():
-        return {}, {}
-    final = read_json(path, dict)
-    if final.get("weights_sha256") != sha256_of(folder / saving.WEIGHTS):
+    final = read_json(path, dict) if path.is_file() else {}
+    if not final or final.get("weights_sha256") != sha256_of(folder / saving.WEIGHTS):
         return {}, {}
     try:
         text = f"{final['top1']:.2f}% of the {final['images']:,} images of split {final['split']}"
@@ -103,7 +100,7 @@ def inherited(name: str, supernet: str, images: HeldOutOptions, calibration_imag
 
     Batch norm is recalibrated on so many training images; without `images` it keeps its running statistics.
     """
-    net, info = load_supernet(supernet)
+    net, info, *_ = open_supernet(supernet)
     genotype = find_genotype(name, net.space)
     held = HeldOut(images, info) if images.data_dir or images.dataset else None
     facts = {"Weights": f"of a path of the supernet with sha256 `{info.sha256}`, {info.steps:,} fair steps of training"}
@@ -119,8 +116,10 @@ def inherited(name: str, supernet: str, images: HeldOutOptions, calibration_imag
         arguments = {"in_chans": net.in_chans} if net.in_chans != 3 else {}
         network = Network(extract(net, genotype), arguments, info.data_config, info.classes, facts, figures)
         if held and held.recognised:  # no figure from images it was trained on
-            figures["holdout_top1"], count = _top1(network.model, held.batches(device))
-            facts["Top-1"] = f"{figures['holdout_top1']:.2f}% of {count:,} held-out images"
+            with torch.inference_mode():
+                hits = [network.model(pixels).argmax(1) == labels for pixels, labels in held.batches(device)]
+            figures["holdout_top1"] = 100 * sum(int(each.sum()) for each in hits) / len(held.held)
+            facts["Top-1"] = f"{figures['holdout_top1']:.2f}% of {len(held.held):,} held-out images"
             network.notes = record(held.split, held.images)
             network.files = trained_images(held.split, held.images)
     network.model = to_device(network.model, torch.device("cpu"), channels_last=False, fast_depthwise=False)
@@ -154,14 +153,6 @@ def extract(net: Supernet, genotype: Genotype) -> nn.Module:
         return net.extract(genotype)
     except FoldingError as error:
         raise UserError(f"{error.reason}; retrain {genotype} on its own, and export that") from error
-
-
-@torch.inference_mode()
-def _top1(model: Any, batches: Batches) -> tuple[float, int]:
-    """Top-1 in percent, and the number of images."""
-    hits = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in batches)
-    count = sum(len(labels) for _, labels in batches)
-    return 100 * hits / count, count
 
 
 def time_beside(network: Network, latency_table: str) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from scarlet_models.errors import UserError
 from scarlet_models.search.supernet.file import SupernetInfo, is_shipped
-from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.training import distributed
 from scarlet_models.training.data import LabelledImages
 from scarlet_models.training.loading import Transformed, load_batches
@@ -45,7 +45,9 @@ class TrainedSupernet(NamedTuple):
 def open_supernet(source: Supernet | str | Path) -> TrainedSupernet:
     """A trained supernet from its folder, its file, the name of one that ships, or a Supernet that was loaded."""
     if not isinstance(source, Supernet):
-        return TrainedSupernet(*load_supernet(source), str(source), folder_of(source))
+        net = Supernet.from_pretrained(source)
+        assert net.info
+        return TrainedSupernet(net, net.info, str(source), folder_of(source))
     if source.info is None:
         raise UserError(
             "this Supernet has no record of its training images: take it from train_supernet, or load it by "

@@ -18,6 +18,7 @@ from scarlet_models.weights.save import half_precision
 from scarlet_models.weights.store import read_manifest
 
 NAME = "supernet.safetensors"
+PACKAGE = Path(str(files("scarlet_models.search") / "supernets"))  # of the supernets that ship
 NETWORK = ("space", "num_classes", "stabilizer", "in_chans")  # entries of the JSON that describe the network
 
 
@@ -67,13 +68,9 @@ def read_supernet(source: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]
     return {name: content.pop(name) for name in NETWORK}, tensors, SupernetInfo(**content)
 
 
-def package_dir() -> Path:
-    return Path(str(files("scarlet_models.search") / "supernets"))
-
-
 def shipped_names() -> list[str]:
     """Every supernet that ships, such as nas_bench_macro.c10."""
-    return sorted(name.removesuffix(".json") for name in read_manifest(package_dir()) if name.endswith(".json"))
+    return sorted(name.removesuffix(".json") for name in read_manifest(PACKAGE) if name.endswith(".json"))
 
 
 def is_shipped(source: str | Path) -> bool:
@@ -83,7 +80,7 @@ def is_shipped(source: str | Path) -> bool:
 
 def _shipped_weights(name: str) -> Path:
     """The weights' file, if the installed files are those that the manifest lists."""
-    weights, listed = package_dir() / f"{name}.safetensors", read_manifest(package_dir())
+    weights, listed = PACKAGE / f"{name}.safetensors", read_manifest(PACKAGE)
     for file in (weights, weights.with_suffix(".json")):
         if not file.is_file() or sha256_of(file) not in listed.get(file.name, ()):
             raise UserError(f"{file} is missing or damaged: install scarlet-models again")

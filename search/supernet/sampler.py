@@ -41,16 +41,13 @@ class FairSampler(Sampler):
         self._pending: list[list[int]] = [[] for _ in space.layers]  # the rest of each layer's permutation
 
     def fair_step(self) -> list[Genotype]:
-        count = widest(self.space)
-        columns = [self._draw(layer.index, count) for layer in self.space.layers]
+        count, columns = widest(self.space), []
+        for layer, stream in zip(self.space.layers, self._pending, strict=True):
+            while len(stream) < count:
+                stream += self._rng.permutation(layer.choices).tolist()
+            columns.append(stream[:count])
+            del stream[:count]
         return [Genotype(choices, self.space) for choices in zip(*columns, strict=True)]
-
-    def _draw(self, layer: int, count: int) -> list[int]:
-        stream = self._pending[layer]
-        while len(stream) < count:
-            stream += self._rng.permutation(self.space.layers[layer].choices).tolist()
-        self._pending[layer] = stream[count:]
-        return stream[:count]
 
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "pending": [list(stream) for stream in self._pending]}

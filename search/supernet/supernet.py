@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
 import copy
-import itertools
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -147,8 +145,7 @@ class Supernet(nn.Module):
         if fold:
             for name, module in links:
                 if not _is_block(module) and not isinstance(module, Stabilizer):
-                    kind = f"a {self.stabilizer!r} stabilizer"
-                    raise FoldingError(f"{name}: {kind} cannot be folded, only a linear one can")
+                    raise FoldingError(f"{name}: a {self.stabilizer!r} stabilizer cannot be folded, only linear ones")
             links = fold_stabilizers([*links, ("head", head.conv_head)])[:-1]
         with torch.device("meta"):  # no memory, and no random number is drawn
             model = self._standalone(parsed)
@@ -165,13 +162,6 @@ class Supernet(nn.Module):
 
     def _standalone(self, genotype: Genotype | Sequence[int]) -> Any:
         return scarlet_net(genotype=genotype, space=self.space, num_classes=self.num_classes, in_chans=self.in_chans)
-
-
-def load_supernet(source: Path | str) -> tuple[Supernet, SupernetInfo]:
-    """What `Supernet.from_pretrained` reads, and what came with it."""
-    net = Supernet.from_pretrained(source)
-    assert net.info
-    return net, net.info
 
 
 def _donor(space: SearchSpace, index: int) -> list[int]:
@@ -193,9 +183,9 @@ def _give_weights(source: nn.Module, target: nn.Module) -> nn.Module:
 def _staged(modules: list[nn.Module], sizes: list[int]) -> nn.Sequential:
     """Stages of `sizes` blocks, as in timm. A stabilizer joins the stage of the block before it."""
     stages: list[list[nn.Module]] = [[] for _ in sizes]
-    ends = list(itertools.accumulate(sizes))
+    stage_of = [number for number, size in enumerate(sizes) for _ in range(size)]  # by the number of a block
     blocks = 0
     for module in modules:
         blocks += _is_block(module)
-        stages[bisect.bisect_left(ends, max(blocks, 1))].append(module)
+        stages[stage_of[max(blocks, 1) - 1]].append(module)
     return nn.Sequential(*(nn.Sequential(*stage) for stage in stages))

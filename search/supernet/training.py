@@ -32,7 +32,7 @@ from .fair_step import add_gradients, batch_statistics
 from .file import SupernetInfo, save_supernet
 from .options import SupernetOptions
 from .sampler import FairSampler, Sampler, UniformSampler
-from .supernet import Supernet, load_supernet
+from .supernet import Supernet
 
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def train_supernet(space: str | Path, data_dir: str | Path = "", **options: Any)
     asked = from_keywords(SupernetOptions, space=space, data_dir=data_dir, **options)
     with start_training(asked.device, asked.threads) as world:
         path, _ = train(asked, world, "scarlet-search train")
-        return load_supernet(path)[0]
+        return Supernet.from_pretrained(path)
 
 
 def train(options: SupernetOptions, world: World, command: str) -> tuple[Path, dict[str, float]]:

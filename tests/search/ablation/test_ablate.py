@@ -26,7 +26,8 @@ from scarlet_models.models import scarlet_net
 from scarlet_models.search import cli
 from scarlet_models.search.ablation.options import AblationOptions
 from scarlet_models.search.ablation.study import LOG, SECONDS, STAGES, VARIANTS, Study, make_cells
-from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.search.scoring.heldout import open_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import SearchSpace
 from scarlet_models.weights import save as saving
 
@@ -74,7 +75,7 @@ def test_each_cell_is_trained_ranked_and_compared(root: Path, study: Path, capsy
     plan = states(capsys)
     assert plan["skip_s0"] == plan["torch_s0"] == {"fair_steps": STEPS, **dict.fromkeys(STAGES, True)}
     assert plan["bn_s0"] == {"fair_steps": 0, **dict.fromkeys(STAGES, False)}
-    kinds = {cell.variant: load_supernet(cell.folder)[0].stabilizer for cell in find_cells(study)}
+    kinds = {cell.variant: Supernet.from_pretrained(cell.folder).stabilizer for cell in find_cells(study)}
     assert kinds == {"skip": "skip", "torch": "linear"}
     with (study / "skip_s0" / "metrics.csv").open() as file:
         assert len(list(csv.DictReader(file))) == STEPS
@@ -143,7 +144,7 @@ def test_killed_it_goes_on_to_the_same_supernet(
     process.wait()
     assert cli.main(arguments(root, tmp_path, "[torch]")) == 0
     assert states(capsys)["torch_s0"]["similarity"]
-    sums = [load_supernet(folder / "torch_s0")[1].sha256 for folder in (tmp_path, study)]
+    sums = [open_supernet(folder / "torch_s0").info.sha256 for folder in (tmp_path, study)]
     assert sums[0] == sums[1]
 
 
@@ -199,7 +200,7 @@ def test_a_space_of_ones_own_with_supernets_that_inherit(root: Path, tmp_path: P
     for cell in study.cells:
         assert cli.main(study.arguments(cell, "train")) == 0
         assert study.state(cell)["train"]
-    skip, identity = (load_supernet(cell.folder)[0] for cell in study.cells)
+    skip, identity = (Supernet.from_pretrained(cell.folder) for cell in study.cells)
     assert (skip.space.name, skip.stabilizer, identity.stabilizer) == ("own", "skip", "linear")
     blocks = dict(skip.named_parameters())
     assert all(torch.equal(weight, blocks[name]) for name, weight in identity.named_parameters() if name in blocks)

@@ -24,9 +24,9 @@ from scarlet_models.search.report.page import section_of
 from scarlet_models.search.report.runs import Run
 from scarlet_models.search.retraining import export
 from scarlet_models.search.retraining.export import extract, find_genotype, inherited
-from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions
+from scarlet_models.search.scoring.heldout import HeldOut, HeldOutOptions, open_supernet
 from scarlet_models.search.scoring.population import PopulationEvaluator
-from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 from scarlet_models.weights import save as saving
 
@@ -64,7 +64,7 @@ def retrained(folder: Path, name: str = "net", seed: int = 0) -> nn.Module:
 
 
 def test_a_calibrated_path_is_what_the_search_scored(run: Path, tmp_path: Path) -> None:
-    net, info = load_supernet(run / "run")
+    net, info, *_ = open_supernet(run / "run")
     images = HeldOutOptions(data_dir=str(run / "data"), workers=0, batch_size=10)
     held = HeldOut(images, info)
     batches, calibration = held.batches(CPU), held.calibration(20, CPU)[0]
@@ -84,7 +84,7 @@ def test_without_images_the_path_keeps_the_running_statistics(run: Path, tmp_pat
     with pytest.warns(UserWarning, match=r"--data-dir.*to recalibrate"):
         network = inherited(MINI, str(run / "run"), HeldOutOptions(), 2)
     export.write(network, tmp_path / "net")
-    net, info = load_supernet(run / "run")
+    net, info, *_ = open_supernet(run / "run")
     model = load(tmp_path / "net")
     with torch.inference_mode():
         images = torch.randn(3, 3, 32, 32)

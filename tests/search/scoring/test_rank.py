@@ -16,12 +16,12 @@ from scarlet_models import UserError
 from scarlet_models.search import cli
 from scarlet_models.search.commands import rank
 from scarlet_models.search.scoring import heldout
-from scarlet_models.search.scoring.heldout import HeldOut
+from scarlet_models.search.scoring.heldout import HeldOut, open_supernet
 from scarlet_models.search.scoring.options import HeldOutOptions, ScoreOptions
 from scarlet_models.search.scoring.rank import choose_networks, rank_networks
 from scarlet_models.search.scoring.ranking import FEWEST, Estimate, bootstrap, kendall, spearman, top_k
 from scarlet_models.search.scoring.score_cache import Score, ScoreCache
-from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.space.space import Genotype, SearchSpace
 
 
@@ -134,7 +134,7 @@ def test_the_score_cache_drops_a_torn_last_line_only(tmp_path: Path) -> None:
 
 
 def test_scores_never_come_from_images_of_the_training(run: Path) -> None:
-    _, info = load_supernet(run / "run")
+    info = open_supernet(run / "run").info
     held = HeldOut(HeldOutOptions(data_dir=str(run / "data"), workers=0, batch_size=7), info)
     assert set(held.held) == set(held.split.holdout)
     data = held.batches(torch.device("cpu"))
@@ -154,7 +154,7 @@ def test_scores_never_come_from_images_of_the_training(run: Path) -> None:
 
 def test_other_images_are_refused(run: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "other", each=21)
-    _, info = load_supernet(run / "run")
+    info = open_supernet(run / "run").info
     with pytest.raises(UserError, match="have other names than those of the supernet's training"):
         HeldOut(HeldOutOptions(data_dir=str(tmp_path / "other")), info)
     shutil.rmtree(next((tmp_path / "other" / "train").iterdir()))
@@ -166,7 +166,7 @@ def test_another_copy_of_the_images_is_taken_where_asked_for(run: Path, tmp_path
     shutil.copytree(run / "data", tmp_path / "copy")
     for image in (tmp_path / "copy" / "train").glob("*/*"):
         image.rename(image.with_name(f"my_{image.name}"))
-    _, info = load_supernet(run / "run")
+    info = open_supernet(run / "run").info
     copy = HeldOut(HeldOutOptions(data_dir=str(tmp_path / "copy"), other_copy=True), info)
     same = HeldOut(HeldOutOptions(data_dir=str(run / "data"), other_copy=True), info)
     assert same.recognised and not copy.recognised
@@ -246,7 +246,7 @@ def test_more_images_than_memory_holds_are_read_anew_and_score_the_same(
 ) -> None:
     whole = measured_by(options(run, tmp_path / "whole"))
     monkeypatch.setattr(heldout, "IN_MEMORY", 0)
-    _, info = load_supernet(run / "run")
+    info = open_supernet(run / "run").info
     data = HeldOut(HeldOutOptions(data_dir=str(run / "data"), workers=0), info).batches(torch.device("cpu"))
     assert not isinstance(data, list)
     assert measured_by(options(run, tmp_path / "read")) == whole

@@ -27,9 +27,10 @@ from scarlet_models.errors import UserError
 from scarlet_models.search import cli
 from scarlet_models.search.commands import train
 from scarlet_models.search.commands.train import Options
+from scarlet_models.search.scoring.heldout import open_supernet
 from scarlet_models.search.supernet.fair_step import add_gradients, batch_statistics
 from scarlet_models.search.supernet.sampler import FairSampler
-from scarlet_models.search.supernet.supernet import Supernet, load_supernet
+from scarlet_models.search.supernet.supernet import Supernet
 from scarlet_models.search.supernet.training import FairSteps, train_supernet
 from scarlet_models.training.checkpoint import list_checkpoints, load_checkpoint, sha256_of
 from scarlet_models.training.distributed import World, start
@@ -347,7 +348,7 @@ def test_a_run_records_every_step(whole: Path) -> None:
 
 
 def test_the_supernets_file_round_trips(whole: Path) -> None:
-    net, info = load_supernet(whole)
+    net, info, *_ = open_supernet(whole)
     saved = load_checkpoint(list_checkpoints(whole / "checkpoints")[0])["model"]
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, saved[name]), name
@@ -368,9 +369,9 @@ def test_a_damaged_supernet_is_refused(whole: Path, tmp_path: Path) -> None:
         file.seek(-1, 2)
         file.write(b"x")
     with pytest.raises(UserError, match="damaged"):
-        load_supernet(tmp_path)
+        Supernet.from_pretrained(tmp_path)
     with pytest.raises(UserError, match="holds no supernet"):
-        load_supernet(tmp_path / "absent")
+        Supernet.from_pretrained(tmp_path / "absent")
 
 
 def test_killed_and_resumed_it_gives_the_same(images: Path, whole: Path, tmp_path: Path) -> None:
@@ -446,7 +447,7 @@ def test_steps_may_end_inside_an_epoch(options: Options) -> None:
     rows = _rows(Path(options.out) / "metrics.csv")
     assert [row["epoch"] for row in rows] == ["1"] * 4 + ["2"] * 2
     assert float(rows[-1]["lr"]) == pytest.approx(0.045 * (1 + np.cos(np.pi * 5 / 6)) / 2, rel=1e-4)
-    assert load_supernet(options.out)[0].stabilizer == "relu"
+    assert Supernet.from_pretrained(options.out).stabilizer == "relu"
 
 
 @pytest.mark.parametrize(
