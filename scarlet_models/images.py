@@ -17,7 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error, first_line
 
 # Only decoders: Pillow also knows formats, such as EPS, for which it starts other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -33,11 +33,9 @@ Place = tuple[int, int, int, int]  # offset and size of an image in a file; that
 def find_images(name: str) -> Iterator[Path]:
     """The images in and below a folder, by suffix, sorted. Any other path, and a folder without images, as it is."""
     path = Path(name)
-    try:
+    with as_user_error(f"cannot read {name}", OSError):
         files = files_in(path) if path.is_dir() else ()
         inside = sorted(path / file for file, place in files if place and is_image(file))
-    except OSError as error:
-        raise UserError(f"cannot read {name}: {first_line(error)}") from error
     yield from inside or [path]
 
 
@@ -51,7 +49,13 @@ def files_in(root: Path) -> Iterator[tuple[PurePath, Place | None]]:
 
     Raises OSError and TarError.
     """
-    return _in_tar(root) if root.is_file() else _in_folder(root)
+    if not root.is_file():
+        yield from _in_folder(root)
+        return
+    status = root.stat()
+    with tarfile.open(root, "r:") as archive:
+        for name, offset, size in _members(archive, PurePosixPath(), 0):
+            yield name, (offset, size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_file(root: Path, name: str, place: Sequence[int]) -> bytes:
@@ -87,13 +91,6 @@ def _place(path: Path) -> Place | None:
         return 0, 0, 0, 0
     is_file = stat.S_ISREG(status.st_mode)
     return (0, status.st_size, status.st_mtime_ns, status.st_ctime_ns) if is_file else None
-
-
-def _in_tar(path: Path) -> Iterator[tuple[PurePath, Place]]:
-    status = path.stat()
-    with tarfile.open(path, "r:") as archive:
-        for name, offset, size in _members(archive, PurePosixPath(), 0):
-            yield name, (offset, size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _members(archive: tarfile.TarFile, above: PurePosixPath, start: int) -> Iterator[tuple[PurePosixPath, int, int]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scarlet_models.detection.detector import Detector
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 
 from .formats import ABOUT, onnx_session, quiet
 
@@ -40,20 +40,18 @@ def detector_file(detector: Detector, threads: int) -> tuple[bytes, float]:
     axes: dict[str, Any] = {"image": {1: "height", 2: "width"}, **{name: {0: "found"} for name in OUTPUTS}}
     if detector.config["detector"] == "ssdlite":
         del axes["image"]
-    try:
-        with quiet():
-            torch.onnx.export(
-                model,
-                (first,),
-                file,  # type: ignore[arg-type]  # the older exporter takes files
-                dynamo=False,
-                opset_version=_OPSET,
-                input_names=["image"],
-                output_names=list(OUTPUTS),
-                dynamic_axes=axes,
-            )
-    except Exception as error:  # the exporter has no common base class for what it raises
-        raise UserError(f"torch cannot write this detector as ONNX: {first_line(error)}") from error
+    # The exporter has no common base class for what it raises.
+    with as_user_error("torch cannot write this detector as ONNX", Exception), quiet():
+        torch.onnx.export(
+            model,
+            (first,),
+            file,  # type: ignore[arg-type]  # the older exporter takes files
+            dynamo=False,
+            opset_version=_OPSET,
+            input_names=["image"],
+            output_names=list(OUTPUTS),
+            dynamic_axes=axes,
+        )
     content = onnx.load_from_string(file.getvalue())
     about = {key: detector.config[key] for key in ("detector", "short_side", "long_side", "network")}
     labels = [category["name"] for category in detector.categories]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 
 from .options import need_packages
 
@@ -78,10 +78,8 @@ def export(
 
 def traced(model: nn.Module, batch: Tensor, dynamic_shapes: Any = None) -> ExportedProgram:
     """What torch.export makes of a model, for batches of this shape where `dynamic_shapes` says nothing else."""
-    try:
+    with as_user_error("torch cannot export this network", Exception):  # what it raises has no common base class
         return torch.export.export(model, (batch,), dynamic_shapes=dynamic_shapes)
-    except Exception as error:  # torch.export has no common base class for what it raises
-        raise UserError(f"torch cannot export this network: {first_line(error)}") from error
 
 
 @contextmanager
@@ -99,18 +97,15 @@ def quiet() -> Iterator[None]:
 
 def onnx_file(program: ExportedProgram, facts: str, threads: int) -> Exported:
     """The content of an .onnx file: input "pixels", output "logits"."""
-    try:
-        with quiet():
-            written: Any = torch.onnx.export(
-                program,
-                dynamo=True,
-                input_names=["pixels"],
-                output_names=["logits"],
-                external_data=False,
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        raise UserError(f"torch cannot write this network as ONNX: {first_line(error)}") from error
+    with as_user_error("torch cannot write this network as ONNX", torch.onnx.OnnxExporterError), quiet():
+        written: Any = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["pixels"],
+            output_names=["logits"],
+            external_data=False,
+            verbose=False,
+        )
     model = written.model_proto
     for node in model.graph.node:
         node.name = f"{_module_of(node)}:{node.name}"
@@ -203,13 +198,11 @@ def pte_file(
         program = traced(model, images)
         if calibration is not None:
             program = traced(_quantized(program.module(), calibration, len(images), keep), images)
-        try:
+        with as_user_error("ExecuTorch cannot take this network", Exception):  # what it raises has no common base class
             lowered = to_edge_transform_and_lower(
                 program, partitioner=[XnnpackPartitioner()], constant_methods={ABOUT: facts} if facts else None
             )
             data = bytes(lowered.to_executorch().buffer)
-        except Exception as error:  # ExecuTorch has no common base class for what it raises
-            raise UserError(f"ExecuTorch cannot take this network: {first_line(error)}") from error
     return Exported(data, run_pte(data, len(images), threads))
 
 

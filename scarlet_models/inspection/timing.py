@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import as_user_error
 from scarlet_models.networks import MISTAKES
 
 from .counting import count, in_channels
@@ -108,10 +108,8 @@ def compare(
 
     costs = {}
     for name, model in models.items():
-        try:
+        with as_user_error(f"{name} cannot see images of {input_size} px", *MISTAKES):
             costs[name] = count(model, input_size)
-        except MISTAKES as error:
-            raise UserError(f"{name} cannot see images of {input_size} px: {first_line(error)}") from error
     timed = interleaved({name: partial(measure, model) for name, model in models.items()}, rounds, advance)
     seconds = {name: tuple(map(statistics.median, zip(*rows, strict=True))) for name, rows in timed.items()}
     first_single, first_batch = next(iter(seconds.values()))

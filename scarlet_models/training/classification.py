@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from scarlet_models import networks
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.inherit import inherit_from
 from scarlet_models.weights.source import locate
@@ -135,7 +135,9 @@ class Classification(Task):
         self.split = split_holdout(self.images.ids, self.images.labels, options.holdout, options.split_seed)
         for source in (start.network, start.inherit, distillation.teacher if distillation else ""):
             refuse_mixing(source, self.split, self.images)
-        self.options = options = _resolved(options, start, len(self.split.train), world)
+        batch = options.batch_size or automatic_batch_size(len(self.split.train), world.size * options.accumulate)
+        rate = _LR_FROM_WEIGHTS if start.pretrained or start.inherit else _LR
+        self.options = options = dataclasses.replace(options, batch_size=batch, lr=options.lr or rate * batch)
         self.plan(self.split.train, options.epochs)
         self._build(options, start)
         self.kept = {"sums": _NO_SUMS}
@@ -180,14 +182,12 @@ class Classification(Task):
     def _check_network(self, name: str, model: nn.Module) -> None:
         """Shows a network a black image of each size."""
         model.eval()
-        try:
-            with torch.no_grad():
-                for size in set(self.sizes):
-                    logits = model(torch.zeros(1, 3, size, size))
-                    if getattr(logits, "shape", None) != (1, len(self.images.classes)):
-                        raise ValueError("it does not give each class a score")
-        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-            raise UserError(f"{name} cannot see such images: {first_line(error)}") from error
+        kinds = RuntimeError, AssertionError, TypeError, ValueError
+        with as_user_error(f"{name} cannot see such images", *kinds), torch.no_grad():
+            for size in set(self.sizes):
+                logits = model(torch.zeros(1, 3, size, size))
+                if getattr(logits, "shape", None) != (1, len(self.images.classes)):
+                    raise ValueError("it does not give each class a score")
 
     def open(self, folder: RunFolder, step: int) -> None:
         """Writes down what images the run is about."""
@@ -246,13 +246,6 @@ def silence_branches(model: nn.Module) -> None:
     for block in model.modules():
         if isinstance(block, InvertedResidual) and block.has_skip:
             nn.init.zeros_(block.bn3.weight)
-
-
-def _resolved(options: ClassifierOptions, start: Start, images: int, world: World) -> ClassifierOptions:
-    """The options with the automatic batch size and learning rate filled in."""
-    batch = options.batch_size or automatic_batch_size(images, world.size * options.accumulate)
-    rate = _LR_FROM_WEIGHTS if start.pretrained or start.inherit else _LR
-    return dataclasses.replace(options, batch_size=batch, lr=options.lr or rate * batch)
 
 
 def _held_out_top1(row: Mapping[str, float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from scarlet_models import networks
 from scarlet_models.documents import read_csv
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.files import cannot_write, sha256_of, write_csv
 from scarlet_models.weights import save as saving
 from scarlet_models.weights.source import LOCAL, locate
@@ -166,10 +166,8 @@ def load_network(network: str) -> Any:
     """A trained network in eval mode: an exported folder, or timm's name of one that has weights."""
     if (place := locate(str(network))).startswith(f"{LOCAL}:"):
         return saving.load(place.removeprefix(f"{LOCAL}:"))
-    try:
+    with as_user_error(f"{network} is neither an exported folder nor a network with weights", UserError):
         return networks.create(network, pretrained=True).eval()
-    except UserError as error:
-        raise UserError(f"{network} is neither an exported folder nor a network with weights: {error}") from error
 
 
 def _held_out_of(network: str, held: Split) -> list[int]:

@@ -228,8 +228,8 @@ class _NoLabels(list[tuple[Image.Image, int]]):
         (_Named(["cat", "dog", "cat"]), r"not <U3 of shape \(3,\)"),
         (_Named([0.5, 1.0]), "not float64"),
         (_Named([-1, -1]), "one class index from 0 an image"),
-        (_Named([[0], [1, 2]]), "cannot read the labels: ValueError"),
-        (_NoLabels(), "cannot read the labels: KeyError 'label'"),
+        (_Named([[0], [1, 2]]), "cannot read the labels: setting an array element"),
+        (_NoLabels(), "cannot read the labels: KeyError: 'label'"),
     ],
 )
 def test_labels_that_are_no_class_indices_are_one_line(

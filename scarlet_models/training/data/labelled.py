@@ -16,7 +16,7 @@ from PIL import EpsImagePlugin, Image
 from timm.data import ImageDataset, create_dataset
 from torch.utils.data import Dataset, IterableDataset
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error, first_line
 from scarlet_models.images import check_image, read_image, turn_upright
 
 from ..options import DataOptions, TrainData
@@ -195,10 +195,9 @@ def _open(options: TrainData, split: str, flag: str) -> Any:
         raise UserError(f"--data-dir is missing: the folder where {name} lies, or will lie once downloaded")
     if download := bool(root) and not Path(root).exists():
         _logger.info("%s does not exist: downloading %s to it, if timm can", root, name)
-    try:
+    kinds = RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError, TarError
+    with as_user_error(f"cannot read split {split!r} of {where}", *kinds):
         source = create_dataset(name, root=root or None, split=split, download=download, is_training=False)
-    except (RuntimeError, OSError, ValueError, KeyError, AssertionError, ImportError, NameError, TarError) as error:
-        raise UserError(f"cannot read split {split!r} of {where}: {first_line(error)}") from error
     if hasattr(getattr(source, "reader", None), "samples"):
         raise UserError(f"timm knows no --dataset {name}; leave it out to read the folder or tar {root}")
     if hasattr(source, "loader"):  # torchvision's folders: decode as everywhere else
@@ -235,15 +234,13 @@ def _ids(source: Any) -> list[str]:
 def _labels(source: Any, where: str) -> tuple[np.ndarray, list[str]]:
     """Class indices of the images, int64, and the name of each class."""
     reader = getattr(source, "reader", source)
-    try:
+    with as_user_error(f"{where}: cannot read the labels", *_UNREADABLE, LookupError, TypeError):
         if hasattr(reader, "targets"):  # torchvision
             labels = np.asarray(reader.targets)
         elif hasattr(reader, "iter_targets"):  # Hugging Face datasets
             labels = np.array(list(reader.iter_targets()))
         else:
             labels = np.array([source[i][1] for i in range(len(source))])
-    except (*_UNREADABLE, LookupError, TypeError) as error:
-        raise UserError(f"{where}: cannot read the labels: {type(error).__name__} {first_line(error)}") from error
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0:
         found = f"{labels.dtype} of shape {labels.shape}"
         raise UserError(f"{where}: labels must be one class index from 0 an image, not {found}; unpack it into folders")

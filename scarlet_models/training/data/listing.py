@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from timm.utils.misc import natural_key
 
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.images import SUFFIXES, Place, files_in, is_image, read_file
 
 # The first that exists is read for any name of its row.
@@ -49,7 +49,7 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
     known = (split, *(name for row in _SYNONYMS if split in row for name in row))
     paths = (Path(data_dir, name + ending) for name in known for ending in ("", ".tar"))
     found, others = dict[str, Place](), list[PurePosixPath]()
-    try:
+    with as_user_error(f"cannot read split {split!r} of {data_dir}", OSError, tarfile.TarError):
         found_split = next((path for path in paths if path.exists()), None)
         root = found_split or Path(data_dir)
         for file, place in files_in(root):
@@ -57,8 +57,6 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
                 found[file.as_posix()] = place
             else:
                 others.append(PurePosixPath(file.as_posix()))
-    except (OSError, tarfile.TarError) as error:
-        raise UserError(f"cannot read split {split!r} of {data_dir}: {first_line(error)}") from error
     names = sorted(sorted(found), key=natural_key)  # for which A and a, or 1 and 01, are equal
     places = np.array([found[name] for name in names], dtype=np.int64).reshape(-1, 4)
     ignored = Counter(file.suffix.lower() or file.name for file in others)
