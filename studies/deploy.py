@@ -80,7 +80,7 @@ def measure_accuracy(given: argparse.Namespace) -> None:
             split=given.split,
             out=given.out,
         )
-        for kind, check in zip(options.formats, export_network(options).checks.values(), strict=True):
+        for kind, check in zip(options.formats, export_network(options).files.values(), strict=True):
             row = {
                 "network": name,
                 "format": kind,

@@ -27,30 +27,24 @@ def main(options: Options) -> None:
     from scarlet_models.export.network import export_network
 
     result = export_network(options)
-    if options.json:
-        rows = {str(path): asdict(check) for path, check in result.checks.items()}
-        boxes = {str(path): gap for path, gap in result.boxes.items()}
-        output(
-            {"files": rows, "sensitivity": result.sensitivity, "boxes": boxes, "left_out": result.left_out}, True, print
-        )
-        return
-    for path, gap in result.boxes.items():
-        print(f"{path}  checked: boxes differ by at most {gap:.1e} px from PyTorch's")
-    if result.checks:
-        _show(result)
+    output(asdict(result), options.json, lambda _: _show(result))
 
 
 def _show(result: "Result") -> None:
-    scored = any(check.images for check in result.checks.values())
+    for path, gap in result.boxes.items():
+        print(f"{path}  checked: boxes differ by at most {gap:.1e} px from PyTorch's")
+    if not result.files:
+        return
+    scored = any(check.images for check in result.files.values())
     top1 = (">top-1 %", ">PyTorch's", ">difference [95% CI]") if scored else ()
     shown = table("file", *top1, ">largest logit difference", ">MB", ">ms", ">/ PyTorch")
-    for path, check in result.checks.items():
+    for path, check in result.files.items():
         cells = []
         if check.top1 is not None and check.drop_ci is not None:
             low, high = (sign * check.drop_ci - check.drop for sign in (-1, 1))
             cells = [f"{check.top1:.2f}", f"{check.top1_fp32:.2f}", f"{0 - check.drop:+.2f} [{low:+.2f}, {high:+.2f}]"]
         cells += [f"{check.difference:.1e}", f"{check.size / 1e6:.2f}", f"{check.ms:.2f}", f"{check.ms_ratio:.2f}"]
-        shown.add_row(str(path), *cells)
+        shown.add_row(path, *cells)
     console().print(shown, markup=False)
     if result.left_out:
         print(f"{result.left_out} calibration images left out: they make an activation far larger than others do")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scarlet_models.detection.detector import load as load_detector
 from scarlet_models.documents import read_json
-from scarlet_models.errors import UserError, first_line
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.files import write_bytes
 from scarlet_models.images import find_images, read_image
 from scarlet_models.inference import class_names
@@ -64,9 +64,9 @@ class Check:
 class Result:
     """What `export_network` did."""
 
-    checks: dict[Path, Check]
+    files: dict[str, Check]
     sensitivity: dict[str, float] = field(default_factory=dict)  # the error of int8 by block, if it was asked for
-    boxes: dict[Path, float] = field(default_factory=dict)  # of a detector: the largest difference of a box in pixels
+    boxes: dict[str, float] = field(default_factory=dict)  # of a detector: the largest difference of a box in pixels
     left_out: int = 0  # calibration images that are not ordinary
 
 
@@ -83,7 +83,7 @@ def export_network(options: ExportOptions) -> Result:
             raise UserError(f"{folder} is a detector: --format onnx is the one for it, without {refused}")
         data, gap = detector_file(load_detector(folder), options.threads)
         write_bytes(paths["onnx"], data)
-        return Result({}, boxes={paths["onnx"]: gap})
+        return Result({}, boxes={str(paths["onnx"]): gap})
     model: Any = create(name, options.space, options.pretrained, exportable=True).eval()
     if unknown := set(options.keep) - {module for module, _ in model.named_modules()}:
         raise UserError(f"--keep {min(unknown)}: {name} has no such module; --sensitivity prints its blocks")
@@ -93,10 +93,8 @@ def export_network(options: ExportOptions) -> Result:
     if (channels := config["input_size"][0]) != 3 and (options.calibration or options.data_dir):
         raise UserError(f"{name} takes images of {channels} channels: leave out --calibration and --data-dir")
     drawn = _calibration_images(options, config) if options.calibration else None
-    try:
+    with as_user_error(f"{name} cannot see images of {config['input_size'][-1]} px", *MISTAKES):
         calibration = None if drawn is None else ordinary(model, drawn)
-    except MISTAKES as error:
-        raise UserError(f"{name} cannot see images of {config['input_size'][-1]} px: {first_line(error)}") from error
     labelled = _labelled(model, options, config) if options.data_dir else None
     image = torch.randn(1, *config["input_size"], generator=torch.Generator().manual_seed(0))
     given: dict[str, Any] = {"about": about(model, config), "calibration": calibration, "keep": options.keep}
@@ -110,7 +108,7 @@ def export_network(options: ExportOptions) -> Result:
             )
     for kind, file in files.items():
         write_bytes(paths[kind], file.data)
-    result = Result({paths[kind]: check for kind, check in checks.items()})
+    result = Result({str(paths[kind]): check for kind, check in checks.items()})
     if drawn is not None and calibration is not None:
         result.left_out = len(drawn) - len(calibration)
     if options.sensitivity and calibration is not None:
@@ -135,10 +133,8 @@ def _calibration_images(options: ExportOptions, config: dict[str, Any]) -> Tenso
     drawn = sorted(np.random.default_rng(0).choice(len(found), count, replace=False))
     transform, images = eval_transform(config["input_size"][-1], config), list[Tensor]()
     for path in (found[index] for index in drawn):
-        try:
+        with as_user_error(f"--calibration {path}", UserError):
             images.append(transform(read_image(path)))
-        except UserError as error:
-            raise UserError(f"--calibration {path}: {error}") from error
     return torch.stack(images)
 
 
