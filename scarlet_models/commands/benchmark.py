@@ -42,20 +42,12 @@ class Options(DeviceOptions):
 
 
 def main(options: Options) -> None:
-    from scarlet_models.inspection.timing import cpu_threads
-
-    with cpu_threads(options.threads):
-        output(_measure(options), options.json, _show)
-
-
-def _measure(options: Options) -> dict[str, Any]:
-    """Settings and measurements as plain data."""
     import torch
     from rich.console import Console
     from rich.progress import Progress
 
     from scarlet_models.inference import fast
-    from scarlet_models.inspection.timing import compare
+    from scarlet_models.inspection.timing import compare, cpu_threads
     from scarlet_models.networks import create
     from scarlet_models.training.device import pick_device
 
@@ -63,14 +55,16 @@ def _measure(options: Options) -> dict[str, Any]:
     models = {name: create(name, options.space).to(device).eval() for name in options.models}
     if options.fast:
         models = {name: fast(model, device) for name, model in models.items()}
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+    bar = Progress(console=Console(stderr=True), disable=not sys.stderr.isatty())
+    with cpu_threads(options.threads), bar as progress:
         task = progress.add_task("timing", total=len(models) * (options.rounds + 1))
         sizes = (options.input_size, options.batch_size, options.rounds)
         rows = compare(models, *sizes, device, lambda: progress.advance(task))
+        threads = torch.get_num_threads()
     settings = {key: value for key, value in asdict(options).items() if key not in ("models", "space", "json")}
     processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    settings |= {"threads": torch.get_num_threads(), "processor": processor, "torch": str(torch.__version__)}
-    return {**settings, "results": rows}
+    settings |= {"threads": threads, "processor": processor, "torch": str(torch.__version__)}
+    output({**settings, "results": rows}, options.json, _show)
 
 
 def _show(measured: dict[str, Any]) -> None:

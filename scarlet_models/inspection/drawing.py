@@ -115,8 +115,7 @@ def _box(
 
 
 def _dot(axes: Axes, x: float, y: float) -> None:
-    colours = {"facecolor": theme().paper, "edgecolor": theme().muted}
-    axes.add_patch(Circle((x, y), DOT / 2, lw=1.4, zorder=3, **colours))
+    axes.add_patch(Circle((x, y), DOT / 2, lw=1.4, zorder=3, facecolor=theme().paper, edgecolor=theme().muted))
 
 
 def _bracket(axes: Axes, x: float, y: float, reach: float, depth: float) -> None:

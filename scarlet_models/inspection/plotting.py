@@ -163,5 +163,4 @@ def save(figure: Figure, path: Path) -> None:
         raise UserError(f"{path}: the name must end in {', '.join(FORMATS)}, which says what to write")
     undated = {".png": "Software", ".svg": "Date", ".pdf": "CreationDate"}[kind]
     with using(theme()), matplotlib.rc_context({"svg.hashsalt": "scarlet-models"}):
-        metadata = {undated: None}
-        write_atomically(path, lambda file: figure.savefig(file, format=kind[1:], dpi=DPI, metadata=metadata))
+        write_atomically(path, lambda file: figure.savefig(file, format=kind[1:], dpi=DPI, metadata={undated: None}))

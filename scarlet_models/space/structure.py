@@ -113,6 +113,5 @@ class Structure:
 
 def _plain(part: Any) -> dict[str, Any]:
     """The fields of a dataclass that do not have their default, as plain data."""
-    values = {each.name: getattr(part, each.name) for each in fields(part)}
-    given = {each.name: values[each.name] for each in fields(part) if values[each.name] != each.default}
+    given = {each.name: value for each in fields(part) if (value := getattr(part, each.name)) != each.default}
     return {name: _plain(value) if hasattr(value, "__dataclass_fields__") else value for name, value in given.items()}

@@ -76,14 +76,9 @@ class World:
     def main_first(self) -> Iterator[None]:
         """Rank 0 runs the block before the others do: for what it downloads or writes and they read."""
         if not self.is_main:
-            self.barrier()
+            dist.barrier()
         yield
-        if self.is_main:
-            self.barrier()
-
-    def barrier(self) -> None:
-        """Waits until all ranks are here."""
-        if self.size > 1:
+        if self.is_main and self.size > 1:
             dist.barrier()
 
 

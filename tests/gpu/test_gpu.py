@@ -156,7 +156,8 @@ def test_ranks_exchange(tmp_path: Path, device: torch.device) -> None:
         world.mean_(values)
         assert all(bool((value == 0.5).all()) for value in values)
         assert world.sum([1.0, 2.5]) == [1.0, 2.5] and world.broadcast({"a": 1}) == {"a": 1}
-        world.barrier()
+        with world.main_first():
+            pass
     finally:
         dist.destroy_process_group()
 
