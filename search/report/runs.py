@@ -35,11 +35,6 @@ class Run:
     label: str  # the path below the folder that all runs of the report share
     _read: dict[Any, Any] = field(default_factory=dict, repr=False)
 
-    @property
-    def slug(self) -> str:
-        """The label as a part of file names."""
-        return "_".join(Path(self.label).parts)
-
     def text(self, name: str) -> str:
         """A text file's content; empty if there is none."""
         path = self.path / name
@@ -52,8 +47,8 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The resolved options; empty if there are none."""
-        text, file = self.text("config.yaml"), str(self.path / "config.yaml")
-        return self._once(parse_yaml, lambda: parse_yaml(text, file) or {})
+        file = str(self.path / "config.yaml")
+        return self._once(parse_yaml, lambda: parse_yaml(self.text("config.yaml"), file) or {})
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""

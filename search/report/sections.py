@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -80,7 +81,8 @@ def say(what: str, *facts: Any) -> Markup:
 
 def draw(run: Run, what: str, caption: str, plot: Callable[..., Plot], *data: Any, wide: bool = False) -> Figure:
     """A figure of a run, light and dark."""
-    return Figure(f"{run.slug}_{what}", render(plot, *data), " ".join(caption.split()), wide)
+    name = "_".join([*Path(run.label).parts, what])
+    return Figure(name, render(plot, *data), " ".join(caption.split()), wide)
 
 
 def _curves(run: Run, step: str, **plots: tuple[str, str, Mapping[str, str]]) -> list[Figure]:

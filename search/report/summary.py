@@ -1,6 +1,6 @@
 """The top of a page: what was searched, on which images, and what came of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,11 @@ def summarize(context: Context) -> tuple[list[Tile], str]:
     info = (first["train"].json("supernet.json") or {}) if "train" in first else {}
     spaces = [SearchSpace.load(info["space"])] if info else []
     spaces += [known.space for known in (network and network[1], setting) if known]
-    tiles = [*map(_space, spaces[:1]), *_data(first, info), *_search(search), *_accuracy(first.get("retrain"), best)]
+    tiles = [*_data(spaces, first, info), *_search(search), *_accuracy(first.get("retrain"), best)]
     if network:
         genotype, own = network
         return [*tiles, _cost(own.cost(genotype), f", {own.image_size} px")], str(genotype)
     return ([*tiles, _cost(Cost(best["macs"], best["params"]))], best["genotype"]) if best else (tiles, "")
-
-
-def _space(space: SearchSpace) -> Tile:
-    return "Space", space.name, f"{len(space.layers)} layers, {_count(space.distinct)} distinct networks"
 
 
 def _count(number: int) -> str:
@@ -48,7 +44,9 @@ def _count(number: int) -> str:
     return f"{mantissa} {TIMES} 10{raised}"
 
 
-def _data(first: Mapping[str, Run], info: Mapping[str, Any]) -> Iterator[Tile]:
+def _data(spaces: Sequence[SearchSpace], first: Mapping[str, Run], info: Mapping[str, Any]) -> Iterator[Tile]:
+    for space in spaces[:1]:
+        yield "Space", space.name, f"{len(space.layers)} layers, {_count(space.distinct)} distinct networks"
     options = next((first[kind].config() for kind in ("train", "retrain", "evolve") if kind in first), {})
     if name := options.get("dataset") or Path(options.get("data_dir") or "").name:
         remarks = [f"{len(info['classes'])} classes"] if info else []

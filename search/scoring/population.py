@@ -8,7 +8,7 @@ Batch-norm recalibration works the same way: statistics belong to a node, becaus
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,12 +30,8 @@ from .score_cache import Score, ScoreCache
 HEAD = -1  # stands behind a path's last choice
 
 
-class Batches(Protocol):
+class Batches(Sized, Iterable[Any], Protocol):
     """A list, a DataLoader or the like: images (N, channels, H, W) and labels (N,), the same each time it is read."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def __len__(self) -> int: ...
 
 
 @dataclass

@@ -68,16 +68,15 @@ class Ranking:
         self.baselines = Comparison(self.networks, known, scores, options.bootstrap, options.seed)
         self.scores = dict(zip(accuracies, self.predicted.tolist(), strict=True))
         self.tau, self.spearman = self._estimates(np.ones(len(known), bool))
-        groups = [self.counted["blocks"] == depth for depth in np.unique(self.counted["blocks"])]
-        self.by_blocks = [self._group(where) for where in groups]
+        self.by_blocks: list[DepthGroup] = []
+        for depth, count in zip(*np.unique(self.counted["blocks"], return_counts=True), strict=True):
+            enough = count >= FEWEST
+            found = self._estimates(self.counted["blocks"] == depth) if enough else (Estimate(), Estimate())
+            self.by_blocks.append(DepthGroup(int(depth), int(count), *found))
         self.top = [top_k(self.predicted, known, k) for k in sorted({min(k, len(known)) for k in options.top})]
 
     def __repr__(self) -> str:
         return f"Ranking({len(self.networks)} networks, Kendall's tau {self.tau})"
-
-    def _group(self, where: np.ndarray) -> DepthGroup:
-        depth, count = int(self.counted["blocks"][where][0]), int(where.sum())
-        return DepthGroup(depth, count, *(self._estimates(where) if count >= FEWEST else (Estimate(), Estimate())))
 
     def _estimates(self, where: np.ndarray) -> tuple[Estimate, Estimate]:
         predicted, known, options = self.predicted[where], self.known[where], self.options
