@@ -36,7 +36,7 @@ class Bench:
         self.scores, self.costs = TableScores(load_known_accuracies(options.table, space), space), Costs(space)
         self.objectives = read_objectives(options.objectives)
         networks = self.scores.networks
-        values, _ = self._archive().judge(networks, self.scores(networks))
+        values, _ = self._archive().judge(networks, self.scores(networks)[0])
         self.front = values[nondominated(values)]
         self.volume: Hypervolume = against_front(self.front)
         self.best = self.volume(self.front)
@@ -59,13 +59,13 @@ class Bench:
         )
         while len(archive) < budget:
             asked = evolution.ask()
-            evolution.tell(*archive.add(asked, self.scores(asked), 0))
+            evolution.tell(*archive.add(asked, self.scores(asked)[0], 0))
         return archive
 
     def draw(self, seed: int, budget: int) -> Archive:
         archive = self._archive()
         drawn = Candidates(self.costs, {}, self.scores.networks).draw(np.random.default_rng([seed, 1]), budget)
-        archive.add(drawn, self.scores(drawn), 0)
+        archive.add(drawn, self.scores(drawn)[0], 0)
         return archive
 
 

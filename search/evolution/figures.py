@@ -40,9 +40,9 @@ def draw_fronts(
     Released networks are marked if the cost is MACs. With the number of images that scored the networks, the search's
     front has bars: 95% intervals of the share that is right.
     """
-    title, unit = COSTS[cost]
+    (title, unit), colours = COSTS[cost], (theme().ink, *theme().colours)
     figure, axes = new_axes(x=title, y="top-1 by the search's scores (%)", size=(5.0, 5.2))
-    for number, ((label, front), colour) in enumerate(zip(fronts.items(), _colours(), strict=False)):
+    for number, ((label, front), colour) in enumerate(zip(fronts.items(), colours, strict=False)):
         x, y = _steps(front, cost, unit)
         axes.step(
             x, y, where="post", color=colour, ls=STYLES[number], marker=".", lw=1.5, label=label, zorder=4 - number / 9
@@ -69,16 +69,13 @@ def draw_fronts(
 @themed
 def draw_hypervolume(curves: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
     """Hypervolume by the number of networks scored: a line of such pairs by label, the search's first."""
+    colours = (theme().ink, *theme().colours)
     figure, axes = new_axes(x="networks scored", y="hypervolume of the front", size=(5.0, 5.2))
-    for (label, curve), colour, style in zip(curves.items(), _colours(), STYLES, strict=False):
+    for (label, curve), colour, style in zip(curves.items(), colours, STYLES, strict=False):
         if len(curve):
             axes.plot(*np.array(curve).T, color=colour, ls=style, marker=".", label=label)
     figure.legend(loc="outside lower center", ncols=2)
     return figure
-
-
-def _colours() -> list[str]:
-    return [theme().ink, *theme().colours]
 
 
 def _steps(records: Sequence[Record], cost: str, unit: float) -> tuple[list[float], list[float]]:

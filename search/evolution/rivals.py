@@ -38,7 +38,7 @@ class Side(ABC):
     def ask(self, count: int) -> np.ndarray:
         """Genotypes (N, layers) to score beside a generation of `count` networks."""
 
-    def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None) -> None:
+    def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray) -> None:
         """Take the scores of what was asked for, as `Archive.add` does."""
         self.archive.add(genotypes, accuracy, generation, score)
 
@@ -92,10 +92,8 @@ class StratifiedSearch(Side):
         macs = self.candidates.costs.of(pool)["macs"]
         edges = np.linspace(macs.min(), macs.max(), strata + 1)[1:-1]
         stratum = np.searchsorted(edges, macs, side="right")
-        turn = np.empty(len(pool), int)
-        for number in np.unique(stratum):
-            rows = np.flatnonzero(stratum == number)
-            turn[rows] = np.arange(len(rows))
+        order, turn = np.argsort(stratum, kind="stable"), np.empty(len(pool), int)
+        turn[order] = np.arange(len(pool)) - np.searchsorted(stratum[order], stratum[order])
         return pool[np.argsort(turn, kind="stable")]
 
 

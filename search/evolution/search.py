@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scarlet_models.documents import dump_yaml
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.files import lock, remove, write_json, write_text
 from scarlet_models.inspection.plotting import save
 from scarlet_models.models import GENOTYPES
@@ -107,7 +107,7 @@ class _Evolving(Side):
     def ask(self, count: int) -> np.ndarray:
         return self.evolution.ask()
 
-    def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray | None) -> None:
+    def tell(self, genotypes: np.ndarray, accuracy: np.ndarray, generation: int, score: np.ndarray) -> None:
         self.evolution.tell(*self.archive.add(genotypes, accuracy, generation, score))
         predicted = getattr(self.evolution.algorithm.mating, "predicted", np.empty(0))
         tau = kendall(predicted, accuracy) if len(predicted) > 1 else math.nan
@@ -179,10 +179,10 @@ class EvolutionarySearch:
     def _advance(self, generation: int, genotypes: np.ndarray) -> None:
         asked = [genotypes, *(side.ask(len(genotypes)) for side in self.sides.values() if side is not self.own)]
         scores = self.scores(np.concatenate(asked))  # together, to share the pass over the images
-        accuracies = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1])
-        for side, rows, accuracy in zip(self.sides.values(), asked, accuracies, strict=True):
+        parts = np.split(scores, np.cumsum([len(rows) for rows in asked])[:-1], axis=1)
+        for side, rows, (accuracy, score) in zip(self.sides.values(), asked, parts, strict=True):
             if len(rows):
-                side.tell(rows, accuracy, generation, self.scores.raw(rows))
+                side.tell(rows, accuracy, generation, score)
                 side.curve.append((len(side.archive), self.volume(side.archive.values[side.front])))
 
     def _record(self, generation: int) -> None:
@@ -259,10 +259,8 @@ def read_seeds(texts: Sequence[str], candidates: Candidates) -> np.ndarray:
     named = {name: text for full, text in GENOTYPES.items() for name in (full, full[-1].upper())}
     rows = []
     for text in texts:
-        try:
+        with as_user_error(f"--seeds: {text}", UserError):
             rows.append(Genotype.parse(named.get(text, text), candidates.space).canonical().choices)
-        except UserError as error:
-            raise UserError(f"--seeds: {text}: {error}") from None
         if not len(candidates.fresh(np.array(rows[-1:]))):
             raise UserError(f"--seeds: {text} does not meet the limits, or is not in the table: leave it out")
     return np.array(rows, int).reshape(-1, len(candidates.space.layers))

@@ -31,7 +31,7 @@ _PRECISIONS = {"none": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 
 
 class Scores(ABC):
-    """Gives accuracies in percent (N,) of genotypes (N, layers)."""
+    """Gives accuracies in percent of genotypes (N, layers), and top-1 of the paths, NaN if that is the same: (2, N)."""
 
     source: str  # the supernet's sha256, or "table"
     space: SearchSpace
@@ -41,10 +41,6 @@ class Scores(ABC):
 
     @abstractmethod
     def __call__(self, genotypes: np.ndarray) -> np.ndarray: ...
-
-    def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
-        """Top-1 in percent (N,) of the paths, if the accuracies are corrected; otherwise None."""
-        return None
 
     def images(self) -> int:
         """The images of which an accuracy is the share that is right; 0 if it is not such a share."""
@@ -62,7 +58,7 @@ class TableScores(Scores):
         self.known = {genotype.choices: accuracy for genotype, accuracy in known_accuracies.items()}
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
-        return np.array([self.known[row] for row in map(tuple, genotypes.tolist())])
+        return np.array([(self.known[row], np.nan) for row in map(tuple, genotypes.tolist())]).T
 
 
 class PathScores(Scores):
@@ -91,14 +87,10 @@ class PathScores(Scores):
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
         scores = self.measure(genotypes)
+        top1 = np.array([score.top1 for score in scores])
         if self.anchors and self.anchors.better:
-            return self.anchors.predict(genotypes, scores)
-        return np.array([score.top1 for score in scores])
-
-    def raw(self, genotypes: np.ndarray) -> np.ndarray | None:
-        if not (self.anchors and self.anchors.better):
-            return None
-        return np.array([score.top1 for score in self.measure(genotypes)])
+            return np.stack([self.anchors.predict(genotypes, scores), top1])
+        return np.stack([top1, np.full(len(top1), np.nan)])
 
     def images(self) -> int:
         if not (self.score_cache and self.score_cache.known) or (self.anchors and self.anchors.better):
