@@ -4,7 +4,8 @@ Deb, Pratap, Agarwal and Meyarivan: A fast and elitist multiobjective genetic al
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
@@ -73,25 +74,18 @@ class _Mutate(Mutation):
         return canonicalise(self.space, mutate(self.space, x, random_state, 1 / len(self.space.layers)))
 
 
-class _OnlyFresh(NamedTuple):
-    """Drops networks that were asked for before, in any generation, or lie outside the bounds."""
-
-    candidates: Candidates
-
-    def do(self, pop: Population, *others: Population, **_: Any) -> Population:
-        if not len(pop):
-            return pop
-        return pop[self.candidates.fresh(pop.get("X"), *(other.get("X") for other in others if len(other)))]
-
-
 class _Breed(Mating):
     """Mating, topped up with random networks if it breeds too few new ones. So small spaces are used up."""
 
     def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
         selection, mutation = TournamentSelection(func_comp=binary_tournament), _Mutate(candidates.space)
-        fresh = _OnlyFresh(candidates)
+        fresh = SimpleNamespace(do=self._fresh)
         super().__init__(selection, _Cross(2, 2), mutation, eliminate_duplicates=fresh, n_max_iterations=20)
+
+    def _fresh(self, pop: Population, *others: Population) -> Population:
+        """Drop networks that were asked for before, in any generation, or lie outside the bounds."""
+        return pop[self.candidates.fresh(pop.get("X"), *(other.get("X") for other in others if len(other)))]
 
     def do(self, problem: Problem, pop: Population, n_offsprings: int, **settings: Any) -> Population:
         bred = super().do(problem, pop, n_offsprings, **settings)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.options import flag, parse_count
 from scarlet_models.search.latency.table import LatencyTable
 from scarlet_models.space import sampling
@@ -94,10 +94,8 @@ def read_limits(options: CostLimits) -> sampling.Limits:
     values = {}
     for name in ("min_macs", "max_macs", "min_params", "max_params"):
         value = getattr(options, name)
-        try:
+        with as_user_error(flag(name), UserError):
             values[name] = None if value is None else parse_count(value)
-        except UserError as error:
-            raise UserError(f"{flag(name)}: {error}") from None
     return sampling.Limits(**values)
 
 
@@ -125,10 +123,8 @@ def parse_milliseconds(text: str | float, option: str = "--max-latency") -> floa
 
 def check_bounds(costs: Costs, bounds: Mapping[str, Range]) -> sampling.Limits:
     """Refuse bounds on a cost that no network of the space meets; return those on MACs and params."""
-    ends: dict[str, float] = {}
-    for name in ("macs", "params"):
-        ends[f"min_{name}"], ends[f"max_{name}"] = bounds.get(name, UNLIMITED)
-    limits = sampling.Limits(**{name: int(end) for name, end in ends.items() if math.isfinite(end)})
+    ends = (*bounds.get("macs", UNLIMITED), *bounds.get("params", UNLIMITED))
+    limits = sampling.Limits(*(int(end) if math.isfinite(end) else None for end in ends))
     sampling.check_reachable(costs.space, limits, costs.table)
     if "latency" in bounds:
         (low, high), (least, most) = bounds["latency"], costs.range("latency")

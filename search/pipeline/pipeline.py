@@ -5,14 +5,13 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from scarlet_models.documents import dump_yaml, read_yaml
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.files import write_text
 from scarlet_models.program import Program
 
@@ -41,7 +40,7 @@ class Pipeline:
     def options_of(self, stage: Stage, **more: Any) -> Any:
         """The Options that its command is started with."""
         resolved = self._resolved(stage)
-        with _named(stage):
+        with as_user_error(stage.name, UserError):
             return self.program.build(stage.command, {**resolved, **more})
 
     def run(self, stage: Stage) -> Path:
@@ -53,12 +52,10 @@ class Pipeline:
         options, command = self._resolved(stage), f"scarlet-search {stage.command} --config {shlex.quote(str(config))}"
         known = self.journal.entries.get(stage.name)
         if stage.keep and known and (changed := self._differences(stage, known.options, options)):
-            what = "; ".join(changed)
-            raise UserError(f"{folder} was made with other options ({what}): choose another --out")
+            raise UserError(f"{folder} was made with other options ({'; '.join(changed)}): choose another --out")
         self.journal.forget(stage.name)
         resume = "resume" in self.program.fields(stage.command) and self._may_resume(stage, options)
-        text = f"# {stage.why}\n# {command}\n" + dump_yaml({**options, "out": str(folder)})
-        write_text(config, text)
+        write_text(config, f"# {stage.why}\n# {command}\n" + dump_yaml({**options, "out": str(folder)}))
         _logger.info("%s: %s", stage.name, stage.why)
         _logger.info("$ %s", command)
         started = time.monotonic()
@@ -79,11 +76,17 @@ class Pipeline:
             return
         launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={stage.processes}"]
         command = ["scarlet_models.search", stage.command, "--config", str(config), *(["--resume"] if resume else [])]
-        if status := _call([sys.executable, "-m", *launcher, "-m", *command]):
+        with subprocess.Popen([sys.executable, "-m", *launcher, "-m", *command], stdout=2) as process:  # on stderr
+            try:
+                status = process.wait()
+            except BaseException:
+                process.terminate()  # in order, so that it saves
+                raise
+        if status:
             raise UserError(f"{stage.name} failed with status {status}; the reason is above")
 
     def _resolved(self, stage: Stage) -> dict[str, Any]:
-        with _named(stage):
+        with as_user_error(stage.name, UserError):
             return self.program.resolve(stage.command, stage.options)
 
     def _differences(self, stage: Stage, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -94,8 +97,7 @@ class Pipeline:
 
     def _may_resume(self, stage: Stage, options: dict[str, Any]) -> bool:
         """Whether to resume what is in the stage's folder; a training of other options is renamed, not lost."""
-        folder = self.out / stage.name
-        config = self.out / f"{stage.name}.yaml"
+        folder, config = self.out / stage.name, self.out / f"{stage.name}.yaml"
         before = dict(read_yaml(config, dict)) if config.exists() else {}
         before.pop("out", None)  # the stage's options do not name its folder
         if stage.keep or not before or not folder.exists() or not self._differences(stage, before, options):
@@ -105,22 +107,3 @@ class Pipeline:
             folder.rename(free)
             _logger.info("%s: what was trained with other options is now %s", stage.name, free)
         return False
-
-
-@contextmanager
-def _named(stage: Stage) -> Iterator[None]:
-    """Put a stage's name before what is wrong with its options."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{stage.name}: {error}") from None
-
-
-def _call(command: list[str]) -> int:
-    """Run a command with stdout on stderr; return its status. An interrupt ends it in order, so that it saves."""
-    with subprocess.Popen(command, stdout=2) as process:
-        try:
-            return process.wait()
-        except BaseException:
-            process.terminate()
-            raise

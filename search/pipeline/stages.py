@@ -63,8 +63,7 @@ class Stages:
     def training(self) -> Stage:
         """Training of the supernet."""
         why = "a supernet that holds every network of the space learns on the images"
-        stage = self._stage("train", why, "supernet.safetensors", {"space": self.options.space})
-        return dataclasses.replace(stage, keep=True)
+        return self._stage("train", why, "supernet.safetensors", {"space": self.options.space}, keep=True)
 
     def _anchoring(self, number: int, genotype: Genotype) -> Stage:
         """Training of a network to correct the scores: a quarter of the picked network's epochs, and cosine decay."""
@@ -104,12 +103,12 @@ class Stages:
         product = "final.json" if options.final else f"exported/{name}/config.json"
         return dataclasses.replace(self._stage("retrain", why, product, own), name=network["stage"], needs=("evolve",))
 
-    def _stage(self, command: str, why: str, product: str, own: dict[str, Any]) -> Stage:
+    def _stage(self, command: str, why: str, product: str, own: dict[str, Any], keep: bool = False) -> Stage:
         """A stage with the search's options that the command has too, its own, and those that were given for it."""
         known = [name for name in _SHARED if name in self.pipeline.program.fields(command)]
         shared = {name: getattr(self.options, name) for name in known if name != "threads" or self.options.threads}
         options = shared | own | getattr(self.options, command)
-        return Stage(command, command, why, options, product, processes=self.options.processes)
+        return Stage(command, command, why, options, product, keep=keep, processes=self.options.processes)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
