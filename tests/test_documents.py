@@ -61,7 +61,7 @@ def test_texts_that_look_like_something_else_are_written_as_texts(text: str) -> 
     [
         ("{", "where:1: not valid JSON"),
         ('{\n"a": x}', "where:2: not valid JSON"),
-        ("[NaN]", r"not valid JSON \(NaN is not a number"),
+        ("[NaN]", r"not valid JSON \(NaN is not a finite number"),
         ("[-Infinity]", "not valid JSON"),
         ("[1e999]", "1e999 is not a finite number"),
         ("9" * 5000, "not valid JSON"),
