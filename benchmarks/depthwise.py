@@ -1,4 +1,6 @@
-"""Training steps of SCARLET-A on the CPU: plain torch against accelerate_depthwise, in float32 and bfloat16.
+"""Training steps of SCARLET-A on the CPU: torch's layout, channels_last ("plain") and it with accelerate_depthwise.
+
+Each in float32 and bfloat16.
 
 python benchmarks/depthwise.py --threads 2 --batch 128
 """
@@ -47,16 +49,18 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    plain = timm.create_model("scarlet_a", num_classes=10).to(memory_format=torch.channels_last)
-    models = {"plain": plain, "depthwise": accelerate_depthwise(copy.deepcopy(plain))}
+    contiguous = timm.create_model("scarlet_a", num_classes=10)
+    plain = copy.deepcopy(contiguous).to(memory_format=torch.channels_last)
+    models = {"contiguous": contiguous, "plain": plain, "depthwise": accelerate_depthwise(copy.deepcopy(plain))}
     optimizers = {name: torch.optim.SGD(model.parameters(), 0.01, momentum=0.9) for name, model in models.items()}
     for size in args.sizes:
-        images = torch.randn(args.batch, 3, size, size).to(memory_format=torch.channels_last)
+        images = torch.randn(args.batch, 3, size, size)
+        layouts = {name: images.to(memory_format=torch.channels_last) for name in models} | {"contiguous": images}
         labels = torch.randint(10, (args.batch,))
         seconds: dict[tuple[str, str], list[tuple[float, float]]] = {(n, a): [] for a in AMPS for n in models}
         for _ in range(args.rounds + 2):
             for (name, amp), times in seconds.items():
-                times.append(step(models[name], optimizers[name], images, labels, amp))
+                times.append(step(models[name], optimizers[name], layouts[name], labels, amp))
         print(
             f"{size} px, batch {args.batch}, {args.threads} threads; times plain float32 on the wall's and CPU clock:"
         )
@@ -66,7 +70,7 @@ def main() -> None:
                 statistics.median(column) for column in zip(*((a / c, b / d) for (a, b), (c, d) in ratios), strict=True)
             ]
             rate = args.batch / statistics.median(wall for wall, _ in times[2:])
-            print(f"  {name:9} {amp:4}  {rate:5.0f} images/s  {gains[0]:.2f}  {gains[1]:.2f}")
+            print(f"  {name:10} {amp:4}  {rate:5.0f} images/s  {gains[0]:.2f}  {gains[1]:.2f}")
 
 
 if __name__ == "__main__":
