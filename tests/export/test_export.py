@@ -233,7 +233,8 @@ def test_networks_of_grey_images_cannot_be_shown_any(
     colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grey = timm.create_model("test_efficientnet", in_chans=1, num_classes=3)
-    saving.save(grey, tmp_path / "grey", {"in_chans": 1}, {"input_size": (1, 32, 32)}, COLOURS)
+    seen = {"input_size": (1, 32, 32), "mean": (0.5,), "std": (0.5,)}
+    saving.save(grey, tmp_path / "grey", {"in_chans": 1}, seen, COLOURS)
     for images in (["--calibration", str(colours / "train")], ["--data-dir", str(colours)]):
         arguments = ["export", str(tmp_path / "grey"), "--format", "pt2", *images]
         assert "takes images of 1 channels: leave out --calibration and --data-dir" in fails(capsys, *arguments)

@@ -163,7 +163,7 @@ def test_coco(tmp_path: Path, content: Any) -> None:
         for index in range(len(images)):
             images.image(index)
             images.boxes(index)
-        images.digest()
+        images.digest(workers=0)
 
     data_or_one_line(read)
 
