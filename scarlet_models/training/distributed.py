@@ -60,7 +60,7 @@ class World:
         """Every rank's value, in the order of ranks, on every rank; tensors in it must lie on the CPU."""
         if self.size == 1:
             return [value]
-        box: list[Any] = [None] * self.size
+        box: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(box, value)
         return box
 
