@@ -47,8 +47,8 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The resolved options; empty if there are none."""
-        file = str(self.path / "config.yaml")
-        return self._once(parse_yaml, lambda: parse_yaml(self.text("config.yaml"), file) or {})
+        text, file = self.text("config.yaml"), str(self.path / "config.yaml")
+        return self._once(parse_yaml, lambda: parse_yaml(text, file, dict) if text else {})
 
     def table(self, name: str) -> Table:
         """A CSV's columns of numbers: float64, not a number where a cell is empty; other columns are left out."""

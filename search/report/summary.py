@@ -11,7 +11,7 @@ from scarlet_models.space.space import SearchSpace
 from scarlet_models.terminal import short
 
 from .context import Context
-from .runs import Run
+from .runs import Run, readable
 
 Tile = tuple[str, str, str]  # what a figure is, the figure, and a remark
 
@@ -47,12 +47,14 @@ def _count(number: int) -> str:
 def _data(spaces: Sequence[SearchSpace], first: Mapping[str, Run], info: Mapping[str, Any]) -> Iterator[Tile]:
     for space in spaces[:1]:
         yield "Space", space.name, f"{len(space.layers)} layers, {_count(space.distinct)} distinct networks"
-    options = next((first[kind].config() for kind in ("train", "retrain", "evolve") if kind in first), {})
-    if name := options.get("dataset") or Path(options.get("data_dir") or "").name:
-        remarks = [f"{len(info['classes'])} classes"] if info else []
-        if "holdout" in options:
-            remarks.append(f"{options['holdout']:.0%} of split {options['train_split']} held out")
-        yield "Images", name, ", ".join(remarks)
+    for run in [first[kind] for kind in ("train", "retrain", "evolve") if kind in first][:1]:
+        with readable(run):
+            options = run.config()
+            remarks = [f"{len(info['classes'])} classes"] if info else []
+            if "holdout" in options:
+                remarks.append(f"{options['holdout']:.0%} of split {options['train_split']} held out")
+            if name := options.get("dataset") or Path(options.get("data_dir") or "").name:
+                yield "Images", name, ", ".join(remarks)
 
 
 def _search(run: Run | None) -> Iterator[Tile]:

@@ -65,6 +65,8 @@ def list_images(data_dir: str, split: str, flag: str) -> Listing:
         tars = sorted(root.glob("*.tar"))
         advice = f"give a tar: {flag} {tars[0].name}" if tars else "give class folders"
         raise UserError(f"{root}: no images found (extensions tried: {' '.join(sorted(SUFFIXES))}); {advice}")
+    if odd := [name for name in names if name.encode(errors="ignore").decode() != name]:
+        raise UserError(f"{root}: the name {odd[0]!a} is not UTF-8; rename it")
     _check_folders(listing, others, "" if found_split else split, flag)
     return listing
 

@@ -305,6 +305,8 @@ def test_names_are_text_and_not_markup(runs: Path, tmp_path: Path) -> None:
         ("evolve/generations/0001.json", "[]", "evolve is no run of evolve that can be read"),
         ("evolve/config.yaml", "a: [", r"config\.yaml:1: not valid YAML"),
         ("evolve/config.yaml", b"\xff\xfe", r"config\.yaml: not UTF-8 text"),
+        ("train/config.yaml", "5\n", r"config\.yaml: holds a number, not a mapping"),
+        ("train/config.yaml", "holdout: x\n", "train is no run of train that can be read"),
         ("latency/table.json", "null", "latency is no run of latency that can be read"),
         ("train/rank_recalibrated.json", "{}", "train is no run of rank that can be read"),
         ("train/metrics.csv", "step,loss\n1,2\n", None),
