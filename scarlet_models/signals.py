@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +29,15 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # no other may set handlers
             self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._hook, sys.unraisablehook = sys.unraisablehook, self._repeat
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        lost = kind is None and self.received is not None  # an exception that a destructor has swallowed
+        if self._before:
+            sys.unraisablehook = self._hook
+        lost = kind is None and self.received is not None  # noted and not looked at, or swallowed by a library
         if self.line and (lost or (kind and issubclass(kind, KeyboardInterrupt | SystemExit))):
             _logger.warning("interrupted; this line goes on from there:\n%s", self.line)
         if lost:
@@ -53,6 +57,13 @@ class StopSignals:
         if self.received == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM)
         raise KeyboardInterrupt
+
+    def _repeat(self, lost: "sys.UnraisableHookArgs") -> None:
+        """What Python does with an exception in a destructor; one of a signal is raised again a little later."""
+        if self.received is None or not issubclass(lost.exc_type, KeyboardInterrupt | SystemExit):
+            return self._hook(lost)
+        number, self.received = self.received, None
+        threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         again = self.received is not None

@@ -114,14 +114,15 @@ class _Evolving(Side):
         self.tau = None if math.isnan(tau) else tau
 
 
-def open_folder(options: EvolveOptions, environment: dict[str, Any]) -> tuple[MetricsTable, Events]:
-    """Write config.yaml and env.json, and open metrics.csv and the TensorBoard events.
+def open_folder(options: EvolveOptions, world: World) -> tuple[MetricsTable, Events]:
+    """Write env.json and config.yaml, which resumes the search, and open metrics.csv and the TensorBoard events.
 
     A search is a pure function of its options and of what it measures, so it resumes by running again over
     evaluations.jsonl. All other files of an earlier search are therefore removed. Resuming differs in one thing: other
     options or another environment than in the folder is a UserError, but for more generations.
     """
     path, config = Path(options.out), plain(asdict(options) | dict.fromkeys(names_with(options, "once"), False))
+    environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
     lock(path)
     if options.resume and ((path / "config.yaml").exists() or (path / "evaluations.jsonl").exists()):
         refuse_changes(path / "config.yaml", config, names_with(options, "free"), options.allow_drift)
@@ -129,8 +130,9 @@ def open_folder(options: EvolveOptions, environment: dict[str, Any]) -> tuple[Me
     old = [path / name for name in ("search.json", "metrics.csv", "front.png", "hypervolume.png")]
     for file in [*old, *(path / "generations").glob("*.json"), *(path / "events").glob("events.*")]:
         remove(file)
-    write_text(path / "config.yaml", dump_yaml(config))
     write_json(path / "env.json", environment, indent=1)
+    write_text(path / "config.yaml", dump_yaml(config))
+    world.signals.line = resume_line("scarlet-search evolve", path, world)
     return MetricsTable(path / "metrics.csv", 0), Events(path / "events")
 
 
@@ -154,10 +156,8 @@ class EvolutionarySearch:
         self.sides = {side.name: side for side in (self.own, *make_rivals(new_archive, new_candidates, options))}
         self.ranges = reference_ranges(objectives, costs, self.bounds, 100 / scores.classes)
         self.volume = hypervolume_of(objectives, self.ranges)
-        environment = {"command": "scarlet-search evolve", **describe_environment(options.workers, world)}
         self.folder, self.report = Path(options.out), dict[str, Any]()
-        self.metrics, self.events = open_folder(options, environment)
-        world.signals.line = resume_line("scarlet-search evolve", self.folder, world)
+        self.metrics, self.events = open_folder(options, world)
 
     def run(self) -> EvolutionarySearch:
         """Run all generations, and write search.json and the figures."""
