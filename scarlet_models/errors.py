@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from textwrap import shorten
 
 _CLONE = Path(__file__).parents[1]
 
@@ -14,8 +15,9 @@ class UserError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if the message is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """The first line of an error's message, with some of the next if it ends with a colon; its type if it is empty."""
+    first, *more = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{first} {shorten(more[0], 200, placeholder=' ...')}" if first.endswith(":") and more else first
 
 
 @contextmanager

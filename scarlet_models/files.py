@@ -48,7 +48,7 @@ def cannot_write(path: Path, error: Exception) -> UserError:
     advice = "free space, then go on with --resume"
     if number in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
         reason, advice = "a file is in the place of a folder, or a folder in that of a file", "choose another --out"
-    elif number in (errno.EACCES, errno.EPERM, errno.EROFS):
+    elif number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
         advice = "mend the folder's permissions or choose another --out"
     return UserError(f"cannot write {path}: {reason}; {advice}")
 

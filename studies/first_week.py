@@ -1,4 +1,4 @@
-"""Runs the console blocks of docs/reliability.md anew and writes what they print, below each line that starts with "$".
+"""Runs the console blocks of docs/reliability.md anew, and writes what they print below each line that starts with "$".
 
     python studies/first_week.py          # all blocks: about ten minutes of one core
     python studies/first_week.py --keep DIR
@@ -24,7 +24,8 @@ from crashes import write_boxes, write_images
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-PAGE = Path(__file__).parents[1] / "docs/reliability.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/reliability.md"
 LINES = 3  # of a command's output that are kept
 TRAIN = {
     "data_dir": "photos",
@@ -72,7 +73,7 @@ def answer(command: str, folder: Path) -> str:
     """A command's last lines as the page shows them."""
     status, said = shell(command, folder)
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in re.split("[\r\n]+", said) if line.strip()]
-    lines = [line.replace(f"{folder}/", "") for line in lines]
+    lines = [line.replace(f"{folder}/", "").replace(str(ROOT), "/home/me/scarlet-models") for line in lines]
     return "\n".join([*lines[-LINES:], *([f"(exit status {status})"] if status else [])])
 
 
@@ -93,9 +94,30 @@ def _write_options(folder: Path) -> None:
     (folder / "supernet.yaml").write_text(yaml.safe_dump({**SUPERNET, "space": "mini"}))
     search = {"data_dir": "photos", "workers": 0, "threads": 1, "population": 4, "generations": 2}
     (folder / "evolve.yaml").write_text(yaml.safe_dump({**search, "batch_size": 4, "calibration_images": 4}))
+    stage = {"epochs": 1, "image_size": 16, "batch_size": 6, "warmup_epochs": 0}
+    evolve = {"population": 4, "generations": 2, "batch_size": 4, "calibration_images": 4}
+    whole = {name: SUPERNET[name] for name in ("data_dir", "holdout", "workers", "threads")}
+    whole |= {"space": "mini", "train": stage, "evolve": evolve, "retrain": stage}
+    (folder / "search.yaml").write_text(yaml.safe_dump(whole))
+    boxes = json.loads((folder / "boxes/boxes.json").read_text())
+    del boxes["splits"]
+    (folder / "boxes/no_splits.json").write_text(json.dumps(boxes))
+    detector = {"out_channels": 8, "extra_levels": 0, "anchor_scale": 2.0}
+    detect = {"images": "boxes/images", "annotations": "boxes/no_splits.json", "pretrained": False, "epochs": 1}
+    detect |= {"image_size": [32, 48], "detector_args": detector, "batch_size": 2, "workers": 0, "threads": 1}
+    (folder / "detect.yaml").write_text(yaml.safe_dump(detect))
 
 
 def _spoil_images(folder: Path) -> None:
+    (folder / "imagenette").mkdir()  # named as a recipe
+    (folder / "read_only").mkdir(mode=0o555)
+    (folder / "special").mkdir()
+    shutil.copytree(folder / "photos/train", folder / "special/train")
+    os.mkfifo(folder / "special/train/class0/pipe.png")
+    (folder / "special/train/class0/loop").symlink_to("..")
+    (folder / "tars").mkdir()
+    shutil.make_archive(str(folder / "tars/first"), "tar", folder / "photos/train")
+    shutil.make_archive(str(folder / "boxes"), "tar", folder / "boxes")
     for name in ("webp", "broken", "eps", "bomb", "odd_name", "changed", "one_less"):
         shutil.copytree(folder / "photos", folder / name)
     shutil.copytree(folder / "photos/train", folder / "copied/train")
@@ -109,7 +131,8 @@ def _spoil_images(folder: Path) -> None:
         (folder / f"broken/train/class0/{number}.png").write_bytes(b"\x89PNG damaged")
     (folder / "eps/train/class0/1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\nshowpage\n")
     Image.new("1", (20_000, 20_000)).save(folder / "bomb/train/class0/1.png")
-    os.rename(folder / "odd_name/train/class0/1.png", os.fsencode(folder / "odd_name/train/class0") + b"/\xff.png")
+    odd = folder / "odd_name/train/class0/1.png"
+    odd.rename(odd.with_name(os.fsdecode(b"\xff.png")))
     (folder / "one_less/train/class0/3.png").unlink()
     for path in (folder / "changed/train").glob("*/*.png"):
         Image.open(path).rotate(90).save(path)
@@ -147,9 +170,9 @@ def _spoil_runs(folder: Path) -> None:
     scores = folder / "runs/altered/evaluations.jsonl"
     scores.write_text(re.sub(r'"top1": *[0-9.]+', '"top1": 99999', scores.read_text(), count=1))
     known = [line.split('"')[3] for line in (folder / "runs/evolve/evaluations.jsonl").read_text().splitlines()[:3]]
-    (folder / "known.csv").write_text(
-        "genotype,accuracy\n" + "".join(f'"{name}",{50 + i}\n' for i, name in enumerate(known))
-    )
+    rows = [f'"{name}",{50 + i}\n' for i, name in enumerate(known)]
+    (folder / "known.csv").write_text("".join(["genotype,accuracy\n", *rows]))
+    (folder / "unquoted.csv").write_text("".join(["genotype,accuracy\n", *rows]).replace('"', ""))
 
 
 def _write_spaces(folder: Path) -> None:

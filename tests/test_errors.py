@@ -38,3 +38,17 @@ def test_an_installed_package_comes_from_where_pip_took_it(
     monkeypatch.setattr(errors, "_CLONE", tmp_path)
     monkeypatch.setattr(metadata, "distribution", lambda name: Distribution())
     assert errors.how_to_add("train") == advice
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("one\ntwo", "one"),
+        ("", "ValueError"),
+        ("in loading:\n\tMissing key(s): a.\n\tMore", "in loading: Missing key(s): a."),
+        ("in loading:", "in loading:"),
+        ("in loading:\n" + "key " * 100, "in loading: " + "key " * 49 + "..."),
+    ],
+)
+def test_the_first_line_of_an_error_says_what_is_wrong(message: str, line: str) -> None:
+    assert errors.first_line(ValueError(message)) == line

@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import TemplateRuntimeError
 
 from scarlet_models.documents import MAX_JSON, parse_json, parse_yaml, read_csv, read_json, read_text
-from scarlet_models.errors import UserError
+from scarlet_models.errors import UserError, as_user_error
 from scarlet_models.search.latency import table as latency_table
 from scarlet_models.search.pipeline.networks import NAME as NETWORKS
 from scarlet_models.search.pipeline.networks import measured
@@ -105,8 +105,8 @@ def find_runs(folders: Sequence[Path]) -> list[Run]:
             raise UserError(f"there is no folder {root}")
     top = Path(os.path.commonpath([root.resolve() for root in folders])) if folders else Path()
     runs: dict[tuple[str, Path], Run] = {}
-    for root in folders:
-        for folder in _within(root, DEPTH):
+    with as_user_error("cannot look for runs", OSError):
+        for folder in (folder for root in folders for folder in _within(root, DEPTH)):
             label = folder.resolve().relative_to(top) if folder.resolve() != top else Path(top.name)
             for kind in _kinds(folder):
                 runs.setdefault((kind, folder.resolve()), Run(kind, folder, str(label)))

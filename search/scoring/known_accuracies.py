@@ -63,6 +63,8 @@ def _csv_entries(path: Path) -> Iterator[tuple[str, str, Any]]:
         if not {"genotype", "accuracy"} <= set(reader.fieldnames or ()):
             raise ValueError("line 1 lacks the columns genotype and accuracy")
         for row in reader:
+            if None in row:  # more cells than columns
+                raise ValueError(f'line {reader.line_num}: put the genotype in quotes: "0,1,2"')
             yield f"line {reader.line_num}", row["genotype"] or "", row["accuracy"]  # a short row has None
 
 

@@ -488,8 +488,8 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path: Path, name: bytes) -> None:
     _tree(tmp_path, "train/a/0.png train/b/1.png")
     (tmp_path / "train/b/1.png").rename(tmp_path / "train/b/3.05\u202fPM.png")  # as of a screenshot
     assert len(_open(tmp_path)) == 2
-    place = os.path.join(os.fsencode(tmp_path), b"train", name)
-    os.makedirs(os.path.dirname(place), exist_ok=True)
+    place = tmp_path / "train" / os.fsdecode(name)
+    place.parent.mkdir(exist_ok=True)
     shutil.copy(tmp_path / "train/a/0.png", place)
     with pytest.raises(UserError, match=r"train: the name '\S*\\udcff\S*' is not UTF-8; rename it$"):
         _open(tmp_path)

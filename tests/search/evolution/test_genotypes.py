@@ -129,6 +129,7 @@ def test_orders_of_identity_are_one_network(tmp_path: Path) -> None:
         ("a.csv", 'genotype,accuracy\n"0,0,0,0,0",high\n', "line 2: accuracy 'high' is not a number"),
         ("a.csv", 'genotype,accuracy\n"0,0,0,0,0",nan\n', "line 2: accuracy 'nan' is not a number"),
         ("a.csv", 'genotype,accuracy\n"0,0,0,0,0"\n', "line 2: accuracy None is not a number"),
+        ("a.csv", "genotype,accuracy\n0,0,0,0,0,70\n", "line 2: put the genotype in quotes"),
         ("a.csv", "accuracy,genotype\n91\n", "line 2: genotype '' is not a comma-separated list"),
         ("a.csv", "genotype,accuracy\n", "has no accuracies"),
         ("a.json", "{", "cannot read known accuracies"),

@@ -8,9 +8,11 @@ import hashlib
 import html.parser
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +332,20 @@ def test_damaged_files_are_named_in_one_line(
         assert re.search(message, said)
         assert said.count("\n") == 1
         assert not (tmp_path / "report").exists()
+
+
+def test_a_folder_that_may_not_be_entered_is_named() -> None:
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        (Path(root) / "train").mkdir(mode=0)
+        user = os.geteuid()
+        if user == 0:  # whom no mode stops
+            os.seteuid(65534)
+        try:
+            with pytest.raises(UserError, match=r"cannot look for runs: .*Permission denied: .*train"):
+                find_runs([Path(root)])
+        finally:
+            os.seteuid(user)
 
 
 def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
