@@ -139,8 +139,8 @@ def _records(content: Mapping[str, Any], path: str, split: str) -> list[dict[str
     if len({entry["id"] for entry in entries}) < len(entries):
         raise UserError(f"{path}: two images have one id")
     if split:
-        splits = content.get("splits") or {}
-        if not isinstance(splits, dict) or split not in splits:
+        splits = content["splits"] if isinstance(content.get("splits"), dict) else {}
+        if split not in splits:
             there = ", ".join(map(str, splits)) or "no splits: give --split '' for all its images"
             raise UserError(f"{path} has no split {split!r}; it has {there}")
         if not isinstance(splits[split], list) or not all(isinstance(name, str) for name in splits[split]):

@@ -119,6 +119,7 @@ def _first(content: dict[str, Any], key: str, **changes: Any) -> None:
         (lambda c: _first(c, "annotations", bbox="1 2 3 4"), "entry 0 of 'annotations' has no 'bbox'"),
         (lambda c: c["splits"].pop("test"), "has no split 'test'; it has train"),
         (lambda c: c.pop("splits"), "has no split 'test'; it has no splits: give --split '' for all its images"),
+        (lambda c: c.update(splits=True), "has no split 'test'; it has no splits: give --split '' for all its images"),
         (lambda c: c["splits"]["test"].append("x.png"), "1 images of split test have no entry, x.png"),
     ],
 )
