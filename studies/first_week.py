@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import TextWrapper
 
 import yaml
 from crashes import write_boxes, write_images
@@ -26,7 +27,8 @@ from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/reliability.md"
-LINES = 3  # of a command's output that are kept
+LINES, WIDTH = 3, 88  # of a command's output that are kept, and their columns
+wrapped = TextWrapper(WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False).wrap
 TRAIN = {
     "data_dir": "photos",
     "model": "test_efficientnet",
@@ -74,15 +76,16 @@ def answer(command: str, folder: Path) -> str:
     status, said = shell(command, folder)
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in re.split("[\r\n]+", said) if line.strip()]
     lines = [line.replace(f"{folder}/", "").replace(str(ROOT), "/home/me/scarlet-models") for line in lines]
-    return "\n".join([*lines[-LINES:], *([f"(exit status {status})"] if status else [])])
+    shown = [part for line in lines[-LINES:] for part in wrapped(line)]
+    return "\n".join([*shown, *([f"(exit status {status})"] if status else [])])
 
 
 def answer_all(page: str, folder: Path) -> str:
     """The page with all answers anew."""
 
     def block(match: re.Match[str]) -> str:
-        commands = [line for line in match[1].splitlines() if line.startswith("$ ")]
-        answers = [f"{line}\n{answer(line[2:], folder)}".rstrip() for line in commands]
+        commands = re.findall(r"^\$ ((?:.*\\\n)*.*)", match[1], flags=re.MULTILINE)
+        answers = [f"$ {command}\n{answer(command, folder)}".rstrip() for command in commands]
         return "```console\n" + "\n".join(answers) + "\n```"
 
     return re.sub(r"```console\n(.*?)\n```", block, page, flags=re.DOTALL)
