@@ -324,7 +324,9 @@ def table() -> str:
     for kind, text in WHAT.items():
         rows = list(read(kind).values())
         good = sum(row["result"].startswith(GOOD) for row in rows)
-        lines.append(f"| {text} | {len(rows)} | {good} of {len(rows)} |")
+        examples = [int(tried) for row in rows if (tried := row["result"].partition(" ")[2]).isdecimal()]
+        count = f"{len(rows)}, at least {min(examples):,} examples each" if examples else str(len(rows))
+        lines.append(f"| {text} | {count} | {good} of {len(rows)} |")
         machines.update(row.get("machine") or "not recorded" for row in rows)
     where = "; ".join(f"{name} ({count} trials)" for name, count in machines.most_common())
     return "\n".join([*lines, f"\nMachine: {where}. One thread a process."])
