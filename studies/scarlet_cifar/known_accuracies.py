@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from jobs import InUse, run, seconds
 from study import Rows, append, read, results, write
 
+from scarlet_models.training.environment import processor
+
 NAME = "scarlet_cifar"
 RECIPE = Path(__file__).parent / "known.yaml"
 DONOR = "9,10,9,9,10,9,9,9,10,9,9,9,10,9,9,9,10,9,9"
@@ -77,13 +79,12 @@ def draw_anchors(groups: list[str], draw: int) -> np.ndarray:
     return np.sort(np.random.default_rng(draw).choice(spread, ANCHORS, replace=False))
 
 
-def training_seconds() -> float:
-    """Median CPU seconds of a training, over the rows whose time is complete and of one machine."""
-    left_out = {(row["network"], row["seed"]) for row in read(results(NAME) / "seconds_left_out.csv")}
-    rows = [row for row in read(table()) if row["cpu_seconds"] and (row["network"], row["seed"]) not in left_out]
-    if not rows:
-        sys.exit(f"{table()} has no complete cpu_seconds")
-    return float(np.median([float(row["cpu_seconds"]) for row in rows]))
+def training_seconds(rows: Rows, machine: str) -> float:
+    """Median CPU seconds of a training on a machine, over the rows whose time is complete."""
+    known = [float(row["cpu_seconds"]) for row in rows if row["machine"] == machine and row["cpu_seconds"]]
+    if not known:
+        sys.exit(f"no training has complete cpu_seconds on {machine}")
+    return float(np.median(known))
 
 
 def write_known(path: Path) -> None:
@@ -103,7 +104,8 @@ def train(name: str, genotype: str, seed: int, data_dir: str, out: Path) -> dict
     figures = {"train_top1": last["train_top1"], "holdout_top1": last["holdout_top1"], "test_top1": final["top1"]}
     spent = seconds(folder).get("train")  # none if an earlier call did not keep its time
     cost = "" if spent is None else round(spent)
-    return {"network": name, "genotype": genotype, "seed": seed, **figures, "cpu_seconds": cost}
+    row = {"network": name, "genotype": genotype, "seed": seed, **figures, "cpu_seconds": cost}
+    return {**row, "machine": processor()}
 
 
 def main(data_dir: str, out: Path, backwards: bool = False) -> None:

@@ -5,7 +5,8 @@ python studies/scarlet_cifar/picks.py                                        # p
 
 Each stabilized supernet of runs/scarlet_cifar picks two networks of 9.0M MACs within 1.5%: by raw score, and by scores
 that ten anchors correct. The anchors are drawn from the 24 `spread` networks; their accuracies are of held-out images.
-Picks are trained like the known networks. If interrupted, run the same command again: it skips what has a row. Two
+Picks are trained like the known networks. Supernets may come from several machines, a part of them at a time: a pick's
+cost is set against trainings on its machine. If interrupted, run the same command again: it skips what has a row. Two
 processes may share the work: each skips what the other does, so run the command once more when both have ended.
 """
 
@@ -32,6 +33,7 @@ from verdicts import SEEDS, STABILIZED
 
 from scarlet_models.errors import UserError
 from scarlet_models.search.ablation.study import Cell
+from scarlet_models.training.environment import processor
 
 MACS = ["--min-macs", "8865K", "--max-macs", "9135K"]  # 9.0M within 1.5%, as the 16 `equal` networks
 SEARCH = ["--population", "40", "--generations", "10", "--images", "1000"]
@@ -46,13 +48,10 @@ class Accuracies(NamedTuple):
     test: float
 
 
-def pick(data_dir: str, runs: Path, out: Path, seeds: int = SEEDS) -> None:
-    """Search with each stabilized supernet, and train what has no row yet."""
+def pick(data_dir: str, runs: Path, out: Path) -> None:
+    """Search with each stabilized supernet that is there, and train what has no row yet."""
     networks()  # all 40, or the anchors would not be those of the criteria
-    cells = [cell for cell in find_cells(runs) if cell.variant == STABILIZED]
-    if len(cells) < seeds:
-        sys.exit(f"{runs} has {len(cells)} finished supernets of {STABILIZED}, not {seeds}: run scarlet-search ablate")
-    for cell in cells:
+    for cell in (cell for cell in find_cells(runs) if cell.variant == STABILIZED):
         for kind in KINDS:
             if (kind, cell.name) not in {(row["kind"], row["supernet"]) for row in read(_table())}:
                 try:
@@ -76,7 +75,8 @@ def _row(cell: Cell, kind: str, data_dir: str, out: Path) -> dict[str, object]:
         sys.exit(f"{cell.name}, {kind}: the time of an earlier call was not kept; start again in another folder")
     rounded = {name: round(value) for name, value in costs.items() if value is not None}
     figures = {name: trained[name] for name in COLUMNS}
-    return {"kind": kind, "supernet": cell.name, **figures, **rounded, "anchors_used": used}
+    row = {"kind": kind, "supernet": cell.name, **figures, **rounded, "anchors_used": used}
+    return {**row, "machine": processor()}
 
 
 def search(cell: Cell, kind: str, data_dir: str, out: Path) -> tuple[str, str]:
@@ -141,12 +141,12 @@ def compare(row: dict[str, str], equal: Sequence[Network], training: float) -> C
     return Comparison(k, count, wanted > count, name, float(row["test_top1"]) - alternatives[name].test)
 
 
-def verdict(rows: Rows, equal: Sequence[Network], training: float) -> str:
-    """The tables of both kinds of picks, as Markdown."""
+def verdict(rows: Rows, equal: Sequence[Network], trainings: Rows) -> str:
+    """The tables of both kinds of picks, as Markdown. `trainings` tell what one takes on each pick's machine."""
     lines, each = [], []
     for kind in KINDS:
         picks = [row for row in rows if row["kind"] == kind]
-        compared = [compare(row, equal, training) for row in picks]
+        compared = [compare(row, equal, training_seconds(trainings, row["machine"])) for row in picks]
         difference: Interval = student([one.gain for one in compared])
         tops, names = student([float(row["test_top1"]) for row in picks]), {one.against for one in compared}
         worth = "yes" if difference.low > 0 else "not shown"
@@ -168,7 +168,8 @@ def main(seeds: int = SEEDS) -> None:
     if lacking := [f"{name} ({kind})" for kind, name in wanted if (kind, name) not in done]:
         sys.exit(f"{len(lacking)} picks are missing, so there is no verdict: {', '.join(lacking)}")
     equal = [network for network in networks() if network.group == "equal"]
-    text = verdict(rows, equal, training_seconds())
+    own = [row for row in rows if row["network"].startswith(KINDS)]  # trained for this, on the machine of the row
+    text = verdict(rows, equal, [*read(table()), *own])
     (results(NAME) / "picks.md").write_text(text)
     print(text)
 

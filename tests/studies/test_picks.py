@@ -25,7 +25,7 @@ def test_the_best_of_some_is_the_mean_over_all_draws(count: int) -> None:
 
 def _row(kind: str, supernet: int, top1: float, seconds: int = 1000) -> dict[str, str]:
     spent = {"supernet_seconds": str(seconds), "search_seconds": "100", "anchors_used": "" if kind == "raw" else "yes"}
-    return {"kind": kind, "supernet": f"identity_s{supernet}", "test_top1": str(top1), **spent}
+    return {"kind": kind, "supernet": f"identity_s{supernet}", "test_top1": str(top1), **spent, "machine": "here"}
 
 
 def test_a_pick_is_compared_with_what_its_cost_buys() -> None:
@@ -43,7 +43,12 @@ def test_a_pick_is_compared_with_what_its_cost_buys() -> None:
 @pytest.mark.parametrize(("top1", "worth"), [(90.0, "yes"), (50.0, "not shown")])
 def test_the_verdict_needs_a_lower_bound_above_0(top1: float, worth: str) -> None:
     rows = [_row(kind, seed, top1 + seed / 10) for kind in picks.KINDS for seed in range(5)]
-    text = picks.verdict(rows, EQUAL, TRAINING)
+    there = {"cpu_seconds": "1", "machine": "there"}
+    trainings = [there, *({"cpu_seconds": f"{TRAINING + more}", "machine": "here"} for more in (-9, 0, 9)), there]
+    text = picks.verdict(rows, EQUAL, trainings)
+    assert text.count(" | 3 | 4 | ") == 5
+    with pytest.raises(SystemExit, match="no training has complete cpu_seconds on here"):
+        picks.verdict(rows, EQUAL, [there, {"cpu_seconds": "", "machine": "here"}])
     assert text.count(f"| {worth} |\n") == 2
     assert "| identity_s4, anchored | yes |" in text and "| identity_s4, raw | - |" in text
 
@@ -78,7 +83,7 @@ def test_a_genotype_is_trained_once(docs: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(picks, "seconds", lambda _: {"train": 10.4, "search": 2.0})
     monkeypatch.setattr(picks, "search", lambda cell, kind, *_: ("1,2", {"raw": "", "anchored": "no"}[kind]))
     monkeypatch.setattr(picks, "train", train)
-    picks.pick("data", tmp_path, tmp_path, seeds=1)
+    picks.pick("data", tmp_path, tmp_path)
     assert trained == ["raw_identity_s0"]
     rows = read(docs / "picks.csv")
     assert [(row["kind"], row["network"], row["anchors_used"]) for row in rows] == [

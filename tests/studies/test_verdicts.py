@@ -122,16 +122,16 @@ def test_known_networks_must_all_be_there(folder: Path) -> None:
 
     fixed = [{"group": "spread", "identities": "0", "genotype": str(number)} for number in range(3)]
     studies.write(folder / "known_networks.csv", fixed)
-    row = {"network": "01", "genotype": "1", "seed": "0", "holdout_top1": "1.5", "test_top1": "2", "cpu_seconds": "9"}
+    row = {"network": "01", "genotype": "1", "seed": "0", "holdout_top1": "1.5", "test_top1": "2"}
+    row |= {"cpu_seconds": "9", "machine": "there"}
     studies.append(known_accuracies.table(), row)
     with pytest.raises(SystemExit, match=r"lacks 2 of 3 known networks: 00, 02"):
         known_accuracies.networks()
     for network, seconds in (("00", "30"), ("02", ""), ("03", "70")):
-        studies.append(known_accuracies.table(), row | {"network": network, "cpu_seconds": seconds})
+        studies.append(known_accuracies.table(), row | {"network": network, "cpu_seconds": seconds, "machine": "here"})
     assert known_accuracies.networks()[1] == ("1", "spread", 0, 1.5, 2.0)
-    assert known_accuracies.training_seconds() == 30
-    studies.append(folder / "seconds_left_out.csv", {"network": "01", "seed": "0", "reason": "another machine"})
-    assert known_accuracies.training_seconds() == 50
+    rows = studies.read(known_accuracies.table())
+    assert [known_accuracies.training_seconds(rows, machine) for machine in ("here", "there")] == [50, 9]
     known_accuracies.write_known(folder / "known.csv")
     assert (folder / "known.csv").read_text().splitlines() == ["genotype,accuracy", "0,2.0", "1,2.0", "2,2.0"]
     with pytest.raises(SystemExit, match=r"its columns are network, .*, not other; rename or mend the file"):
