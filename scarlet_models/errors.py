@@ -13,6 +13,9 @@ _CLONE = Path(__file__).parents[1]
 class UserError(ValueError):
     """Bad input. The message is one line: what is wrong, where, and what to do; a command prints it and exits 2."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # names in it may hold ends of lines
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, with some of the next if it ends with a colon; its type if it is empty."""

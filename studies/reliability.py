@@ -129,10 +129,9 @@ class Trials:
         """A run that is killed, or whose disk fails; then its resuming."""
         fault = Fault("kill" if kind == "crash" else kind, int(point), out)
         ended = run(self.line(name, out), fault)
-        done = ended.status == 0 and int(point) > self.whole(name)[1] - SPARE
-        if kind == "crash" and not done and ended.status != -signal.SIGKILL:
-            return describe(ended)
-        if kind != "crash" and not (ended.is_one_line or (kind == "full" and ended.status == 0)):
+        done = ended.status == 0 and (kind == "full" or int(point) > self.whole(name)[1] - SPARE)
+        expected = ended.status == -signal.SIGKILL if kind == "crash" else ended.is_one_line
+        if not (done or expected):
             return describe(ended)
         return self.resume(name, out)
 

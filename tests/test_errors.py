@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,3 +53,8 @@ def test_an_installed_package_comes_from_where_pip_took_it(
 )
 def test_the_first_line_of_an_error_says_what_is_wrong(message: str, line: str) -> None:
     assert errors.first_line(ValueError(message)) == line
+
+
+def test_a_users_mistake_is_one_line_whatever_it_names() -> None:
+    assert str(errors.UserError("no split 'a\nb'; it has c\r\n")) == "no split 'a b'; it has c"
+    assert str(pickle.loads(pickle.dumps(errors.UserError("a\nb")))) == "a b"
