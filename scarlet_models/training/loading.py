@@ -160,8 +160,7 @@ class _Loader(DataLoader[Any]):
         try:
             yield from batches
         except UserError as error:
-            last = str(error).strip().splitlines()[-1]
-            raise UserError(last.removeprefix("scarlet_models.errors.UserError: ")) from None
+            raise UserError(str(error).rpartition("scarlet_models.errors.UserError: ")[2]) from None
 
 
 def _leave_group(_: int) -> None:
