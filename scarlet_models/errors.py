@@ -20,7 +20,7 @@ class UserError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, with some of the next if it ends with a colon; its type if it is empty."""
     first, *more = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{first} {shorten(more[0], 200, placeholder=' ...')}" if first.endswith(":") and more else first
+    return f"{first} {shorten(more[0], 200)}" if first.endswith(":") and more else first
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def test_an_installed_package_comes_from_where_pip_took_it(
         ("", "ValueError"),
         ("in loading:\n\tMissing key(s): a.\n\tMore", "in loading: Missing key(s): a."),
         ("in loading:", "in loading:"),
-        ("in loading:\n" + "key " * 100, "in loading: " + "key " * 49 + "..."),
+        ("in loading:\n" + "key " * 100, "in loading: " + "key " * 48 + "[...]"),
     ],
 )
 def test_the_first_line_of_an_error_says_what_is_wrong(message: str, line: str) -> None:
