@@ -5,6 +5,7 @@ map, which is the rule in the late stages of a MobileNet on small images: there 
 bfloat16 its depthwise gradients are slow on every map: up to five times as slow as in float32.
 """
 
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,6 @@ from torch.autograd.function import once_differentiable
 
 Pair = tuple[int, int]
 Network = TypeVar("Network", bound=nn.Module)
-_PIXELS_PER_PRODUCT = 16  # output pixels of one matrix product: fewer waste the processor, more compute unused pairs
 _LARGEST_MAP = 12  # where torch's fast path overtakes the products (measured with AVX2, batch 128)
 
 
@@ -103,25 +103,20 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel: Pair, stride: Pair, padding
     One channel's gradient at tap (y, x) is the sum, over images and output pixels (i, j), of grad[i, j] times
     input[stride * i - padding + y, stride * j - padding + x]. The sums over images are a matrix product of output
     pixels by input pixels, without copying the input once a tap; then the pairs that belong to one tap are added up.
-    `x` is the input (N, C, H, W), `grad` the output's gradient (N, C, H', W'); padding is narrower than the kernel.
+    `x` is the input (N, C, H, W), `grad` the output's gradient (N, C, H', W').
     """
-    channels, (height, width), (out_height, out_width) = x.shape[1], x.shape[2:], grad.shape[2:]
     inputs = x.contiguous().flatten(2).transpose(0, 1)  # (C, N, H*W)
     grads = grad.contiguous().flatten(2).permute(1, 2, 0)  # (C, H'*W', N)
-    by_row = x.new_zeros(channels, out_width, kernel[0], width)
-    rows = max(1, _PIXELS_PER_PRODUCT // out_width)
-    for first in range(0, out_height, rows):
-        last = min(first + rows, out_height)
-        top = max(first * stride[0] - padding[0], 0)
-        bottom = min((last - 1) * stride[0] - padding[0] + kernel[0], height)
-        product = torch.bmm(grads[:, first * out_width : last * out_width], inputs[:, :, top * width : bottom * width])
-        product = product.view(channels, last - first, out_width, bottom - top, width)
-        for row in range(first, last):
-            origin = row * stride[0] - padding[0]  # the input row below the kernel's first
-            low, high = max(origin, 0), min(origin + kernel[0], height)
-            by_row[:, :, low - origin : high - origin] += product[:, row - first, :, low - top : high - top]
-    out_column, column, tap = torch.meshgrid(
-        torch.arange(out_width), torch.arange(width), torch.arange(kernel[1]), indexing="ij"
-    )
-    belongs = (column == out_column * stride[1] - padding[1] + tap).to(x.dtype)
-    return torch.einsum("coyi,oix->cyx", by_row, belongs).unsqueeze(1)
+    taps = _taps(grad.shape[2:], x.shape[2:], kernel, stride, padding).to(x.dtype)
+    return (torch.bmm(grads, inputs).flatten(1) @ taps).view(-1, 1, *kernel)
+
+
+@lru_cache(maxsize=32)  # megabytes each
+def _taps(outputs: torch.Size, inputs: torch.Size, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
+    """1 where an output and an input pixel meet at a tap, else 0: (H'*W'*H*W, taps)."""
+    axes = []
+    for axis in range(2):
+        sizes = (outputs[axis], inputs[axis], kernel[axis])
+        output, input, tap = torch.meshgrid(*map(torch.arange, sizes), indexing="ij")
+        axes.append((input == output * stride[axis] - padding[axis] + tap).float())
+    return torch.einsum("oiy,pjx->opijyx", *axes).flatten(4).flatten(0, 3).contiguous()

@@ -4,6 +4,7 @@ import ctypes
 import os
 
 import torch
+from torch import nn
 
 from scarlet_models.errors import UserError, first_line
 
@@ -45,6 +46,9 @@ def to_device(model: Network, device: torch.device, channels_last: bool = True, 
     """
     if fast_depthwise and device.type == "cpu":
         accelerate_depthwise(model)
+    for module in model.modules():
+        if isinstance(module, nn.Hardswish):
+            module.inplace = False  # in place, autograd copies the input first
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return model.to(device, memory_format=layout)  # type: ignore[call-overload]  # torch's stub lacks this
 
