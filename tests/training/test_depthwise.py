@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import scarlet_models.training.depthwise as depthwise
-from scarlet_models.training.depthwise import DepthwiseConv2d, accelerate_depthwise
+from scarlet_models.training.depthwise import DepthwiseConv2d, accelerate_depthwise, torch_is_slow
 
 KERNELS, STRIDES, MAPS = (3, 5, 7), (1, 2), range(1, 10)
 
@@ -169,3 +169,8 @@ def test_bfloat16_gradients_are_those_of_float32(kernel: int, stride: int) -> No
         for ours, theirs in zip(got, wanted, strict=True):
             assert (ours.float() - theirs).norm() <= 0.01 * theirs.norm()
         assert fast.bias is not None and fast.bias.grad is not None
+
+
+def test_wide_maps_are_left_to_torch_for_products_would_take_gigabytes() -> None:
+    assert torch_is_slow(torch.Size((8, 144, 4, 16)), (7, 7))
+    assert not torch_is_slow(torch.Size((8, 144, 4, 512)), (7, 7))
